@@ -1,0 +1,69 @@
+"""Small checks with one voice: every message names the field, its value, the bound and the remedy.
+
+Only argument checks live here; what a combination of settings means is decided in `config`.
+"""
+
+import difflib
+import math
+import numbers
+from collections.abc import Collection, Iterable
+from typing import Any
+
+
+def check_int(name: str, value: Any, *, minimum: int) -> None:
+    """Raises ValueError unless `value` is an int (not a bool or a float) of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ValueError(
+            f"{name}={value!r} must be an integer >= {minimum}, not {type(value).__name__}"
+        )
+    if value < minimum:
+        raise ValueError(f"{name}={value} must be >= {minimum}")
+
+
+def check_float(
+    name: str,
+    value: Any,
+    *,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    exclusive_minimum: bool = False,
+) -> None:
+    """Raises ValueError unless `value` is a finite real number within the bounds."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ValueError(f"{name}={value!r} must be a number, not {type(value).__name__}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name}={value} must be finite")
+    below = value <= minimum if exclusive_minimum else value < minimum
+    if below or value > maximum:
+        lower = "(" if exclusive_minimum else "["
+        raise ValueError(f"{name}={value} must lie in {lower}{minimum}, {maximum}]")
+
+
+def check_bool(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={value!r} must be True or False, not {type(value).__name__}")
+
+
+def check_text(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is a non-empty string."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name}={value!r} must be a non-empty string")
+
+
+def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
+    """Raises ValueError unless `value` is one of `choices`; names the nearest one."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"{name}={value!r} must be one of {sorted(choices)}{did_you_mean(value, choices)}"
+        )
+
+
+def did_you_mean(value: Any, choices: Iterable[str], *, most: int = 3) -> str:
+    """Returns '; did you mean ...?' with the nearest of `choices`, or an empty string.
+
+    >>> did_you_mean("microbach", ["microbatch", "example"])
+    "; did you mean 'microbatch'?"
+    """
+    near = difflib.get_close_matches(str(value), list(choices), n=most, cutoff=0.5)
+    return f"; did you mean {', '.join(map(repr, near))}?" if near else ""

@@ -1,0 +1,215 @@
+"""Which rows form a unit, and weighted sums of unit gradients reduced once over devices.
+
+The only definition of units lives here: microbatch i of n is rows i, i + n, ... ("strided": stays
+local when rows are sharded contiguously) or rows i*B/n .. ("contiguous", T5X's order). Two
+accumulators: *stored* keeps every microbatch's gradient, reduce-scattered over the data axis, until
+the weights are known; *streaming* keeps one unreduced sum and rescales it, as online softmax does.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
+
+from presence_t5x.config_types import PresenceConfig
+
+
+def num_rows(batch: PyTree) -> int:
+    """Returns the common leading size of a batch's arrays.
+
+    Raises:
+      ValueError: no array, a scalar, or arrays that disagree.
+    """
+    shapes = {jnp.shape(leaf) for leaf in jax.tree.leaves(batch)}
+    sizes = {shape[:1] for shape in shapes}
+    if len(sizes) != 1 or sizes == {()}:
+        raise ValueError(
+            f"batch: every array needs the same leading size (rows), but the shapes are "
+            f"{sorted(shapes)}"
+        )
+    return sizes.pop()[0]
+
+
+def check_divides(rows: int, config: PresenceConfig, *, where: str) -> None:
+    """Raises ValueError unless `num_microbatches` divides `rows`; lists what would."""
+    if rows % config.num_microbatches:
+        divisors = [n for n in range(1, min(rows, 64) + 1) if rows % n == 0]
+        raise ValueError(
+            f"num_microbatches={config.num_microbatches} must divide the {rows} rows {where}; "
+            f"use one of {divisors}"
+        )
+
+
+def split_rows(
+    batch: PyTree[Shaped[Array, "rows ..."]], config: PresenceConfig
+) -> PyTree[Shaped[Array, "microbatches rows_each ..."]]:
+    """Cuts a batch into microbatches along a new leading axis, in the configured row order."""
+
+    def split(leaf):
+        if config.row_order == "contiguous":
+            return leaf.reshape(config.num_microbatches, -1, *leaf.shape[1:])
+        return leaf.reshape(-1, config.num_microbatches, *leaf.shape[1:]).swapaxes(0, 1)
+
+    return jax.tree.map(split, batch)
+
+
+def join_rows(
+    values: Shaped[Array, "microbatches rows_each"], config: PresenceConfig
+) -> Shaped[Array, " rows"]:
+    """Returns per-row values in the order of the batch's rows; inverse of `split_rows`."""
+    return (values if config.row_order == "contiguous" else values.swapaxes(0, 1)).reshape(-1)
+
+
+def contiguous_as_strided(batch: PyTree, config: PresenceConfig) -> PyTree:
+    """Permutes rows so that strided microbatches of the result are contiguous ones of `batch`.
+
+    Needed where each device sees only its own rows: the exchange happens once, on tokens.
+    """
+    return jax.tree.map(
+        lambda leaf: split_rows(leaf, config).swapaxes(0, 1).reshape(leaf.shape), batch
+    )
+
+
+class StreamingSum(NamedTuple):
+    """sum_i exp(logit_i - max_logit) g_i over the live units so far, and its normaliser.
+
+    Softmax is shift-invariant, so when a larger logit arrives the sum is rescaled (as in online
+    softmax): exact for every temperature, with one gradient buffer. Attributes: the unreduced
+    `total` (float32), the running `max_logit` (-inf before the first live unit) and
+    `sum_exponentials`.
+    """
+
+    total: PyTree[Float[Array, "..."]]
+    max_logit: Float[Array, ""]
+    sum_exponentials: Float[Array, ""]
+
+
+def init_streaming_sum(params: PyTree, axis_name: str | None) -> StreamingSum:
+    """Returns the empty sum, marked as differing between the devices of `axis_name`."""
+    total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
+    empty = StreamingSum(total, jnp.float32(-jnp.inf), jnp.zeros(()))
+    return as_varying(empty, axis_name)
+
+
+class Shift(NamedTuple):
+    """How new units enter a streaming sum: the new maximum, the old sum's factor, their own."""
+
+    maximum: Float[Array, ""]
+    decay: Float[Array, ""]
+    exponentials: Float[Array, " units"]
+
+
+def shift_logits(
+    carry: StreamingSum, logits: Float[Array, " units"], live: Bool[Array, " units"]
+) -> Shift:
+    """Returns how units of the given logits (temperature * z) enter the sum; dead ones not at all."""
+    masked = jnp.where(live, logits, -jnp.inf)
+    maximum = jnp.maximum(carry.max_logit, jnp.max(masked))
+    base = jnp.where(jnp.isfinite(maximum), maximum, 0.0)
+    decay = jnp.exp(carry.max_logit - base)  # exp(-inf) = 0 before the first live unit
+    return Shift(maximum, decay, jnp.where(live, jnp.exp(masked - base), 0.0))
+
+
+def add_weighted(
+    carry: StreamingSum,
+    shift: Shift,
+    gradient: PyTree,
+    *,
+    factor: Float[Array, ""] | float,
+    keep: Bool[Array, ""],
+) -> StreamingSum:
+    """Adds factor * gradient and the new exponentials; nothing changes where `keep` is False."""
+    added = StreamingSum(
+        jax.tree.map(
+            lambda t, g: shift.decay * t + factor * g.astype(jnp.float32), carry.total, gradient
+        ),
+        shift.maximum,
+        shift.decay * carry.sum_exponentials + jnp.sum(shift.exponentials),
+    )
+    return jax.tree.map(lambda new, old: jnp.where(keep, new, old), added, carry)
+
+
+def finish_streaming_sum(
+    carry: StreamingSum, scale: Float[Array, ""], axis_name: str | None, *, units_are_global: bool
+) -> PyTree[Float[Array, "..."]]:
+    """Returns scale * sum_i w_i g_i with softmax weights w, reduced once over the devices.
+
+    Args:
+      carry: each device's sum.
+      scale: m / C, the number of live units over the loss normaliser.
+      axis_name: the mapped data axis, or None.
+      units_are_global: every device saw the same logits (microbatches), so that the normaliser is
+        already whole; otherwise (shards, examples) each device holds its own units' part.
+    """
+    total, max_logit, normalizer = carry
+    factor = jnp.ones(())
+    if axis_name is not None and not units_are_global:
+        maximum = lax.pmax(max_logit, axis_name)
+        factor = jnp.exp(max_logit - jnp.where(jnp.isfinite(maximum), maximum, 0.0))
+        normalizer = lax.psum(normalizer * factor, axis_name)
+    factor = factor * scale / jnp.where(normalizer > 0, normalizer, 1.0)
+    return psum(jax.tree.map(lambda leaf: factor * leaf, total), axis_name)
+
+
+def store_gradient(gradient: PyTree, axis_name: str | None) -> PyTree:
+    """Reduces a microbatch's gradient, leaving each device the part that it keeps.
+
+    Leaves are reduce-scattered along the first axis that the devices divide, so that n stored
+    gradients cost n / D of their size a device; leaves without such an axis are reduced whole.
+    """
+    if axis_name is None:
+        return gradient
+
+    def scatter(leaf):
+        axis = _scatter_axis(leaf.shape, axis_name)
+        if axis is None:
+            return lax.psum(leaf, axis_name)
+        return lax.psum_scatter(leaf, axis_name, scatter_dimension=axis, tiled=True)
+
+    return jax.tree.map(scatter, gradient)
+
+
+def finish_stored_sum(
+    stored: PyTree[Shaped[Array, "microbatches ..."]],
+    coefficients: Float[Array, " microbatches"],
+    params: PyTree,
+    axis_name: str | None,
+) -> PyTree[Float[Array, "..."]]:
+    """Returns sum_i coefficients_i * stored_i, whole on every device; 0 selects a unit away."""
+
+    def combine(leaf, param):
+        shape = (-1,) + (1,) * param.ndim
+        kept = (coefficients != 0).reshape(shape)
+        weighted = jnp.where(kept, coefficients.reshape(shape) * leaf.astype(jnp.float32), 0.0)
+        total = jnp.sum(weighted, axis=0)
+        axis = None if axis_name is None else _scatter_axis(param.shape, axis_name)
+        if axis is None:
+            return total
+        return lax.all_gather(total, axis_name, axis=axis, tiled=True, to="invarying")
+
+    return jax.tree.map(combine, stored, params)
+
+
+def psum(tree: PyTree, axis_name: str | None) -> PyTree:
+    """Sums over the devices of `axis_name`; the identity without one."""
+    return tree if axis_name is None else lax.psum(tree, axis_name)
+
+
+def as_varying(tree: PyTree, axis_name: str | None) -> PyTree:
+    """Marks arrays as device-local, so that autodiff reduces nothing over `axis_name` by itself."""
+    if axis_name is None:
+        return tree
+
+    def cast(leaf):
+        varying = axis_name in getattr(jax.typeof(leaf), "vma", frozenset())
+        return leaf if varying else lax.pcast(leaf, axis_name, to="varying")
+
+    return jax.tree.map(cast, tree)
+
+
+def _scatter_axis(shape: tuple[int, ...], axis_name: str) -> int | None:
+    """Returns the first axis of `shape` that the devices of `axis_name` divide."""
+    devices = lax.axis_size(axis_name)
+    return next((axis for axis, size in enumerate(shape) if size and size % devices == 0), None)

@@ -1,0 +1,391 @@
+"""The settings of a run: frozen keyword-only dataclasses, validated on construction.
+
+Each class is what one part of the package takes; `config.load_config` builds them from gin files.
+Nothing here touches a device, and the core (`influence`, `weighting`, `accumulation`) takes these
+types without needing gin, seqio or TensorFlow.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from presence_t5x._validate import (
+    check_bool,
+    check_choice,
+    check_float,
+    check_int,
+    check_text,
+)
+
+GRANULARITIES = ("microbatch", "shard", "example")
+NORMALIZERS = ("batch", "ema", "none")
+ACCUMULATORS = ("stored", "streaming")
+ROW_ORDERS = ("strided", "contiguous")
+SCORES = ("self_influence", "loss")
+SCORE_LOSSES = ("mean", "sum")
+SCHEDULES = (
+    "two_stage",
+    "constant",
+    "linear",
+    "cosine",
+    "piecewise",
+    "learning_rate",
+    "unweighted",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PresenceConfig:
+    """What is a unit, how it is scored, and how its gradient is accumulated.
+
+    Attributes:
+      num_microbatches: slices of a step's batch that are differentiated one after another.
+      layers: path patterns over whole segments (globs within a segment) of the scored parameters.
+        "encoder/layers_0" also names element 0 of a scanned stack.
+      granularity: what gets one score: "microbatch" (the paper), "shard" (the part of a microbatch
+        on one data shard) or "example" (a row).
+      normalizer: "batch" (this step's scores, the paper), "ema" (previous steps) or "none".
+      accumulator: "stored" keeps microbatch gradients until the weights are known; "streaming" keeps
+        one weighted sum. They apply to "microbatch" and "shard"; per-example weights are known
+        before a microbatch's weighted gradient is formed, so "example" never stores any.
+      score: "self_influence", "loss", or a function of (selected gradients by path, loss sum,
+        token count) to a scalar.
+      score_loss: "mean" scores the gradient of a unit's mean token loss, "sum" of its summed loss
+        (the paper and T5X).
+      loss_normalizer: the constant C that divides every gradient: None (1), a positive number, or
+        "num_real_target_tokens" of the whole batch.
+      row_order: "strided" (unit i = rows i, i + n, ...) or "contiguous" (T5X).
+      epsilon: relative to the squared mean score, under the root of the normalisation.
+      max_abs_z: clips normalised scores; "default" is None for "microbatch" and 3.0 otherwise.
+      target_effective_sample_size: in units; chooses |temperature| each step (normalizer "batch").
+      ema_decay: of the score moments that normalizer "ema" uses.
+
+    Raises:
+      ValueError: a value out of its bounds, or a combination that cannot be exact, with the remedy.
+    """
+
+    num_microbatches: int = 8
+    layers: Sequence[str] = ("encoder/layers_0", "decoder/layers_0")
+    granularity: Literal["microbatch", "shard", "example"] = "microbatch"
+    normalizer: Literal["batch", "ema", "none"] = "batch"
+    accumulator: Literal["stored", "streaming"] = "stored"
+    score: str | Callable[..., Any] = "self_influence"
+    score_loss: Literal["mean", "sum"] = "mean"
+    loss_normalizer: float | str | None = None
+    row_order: Literal["strided", "contiguous"] = "strided"
+    epsilon: float = 1e-8
+    max_abs_z: float | str | None = "default"
+    target_effective_sample_size: float | None = None
+    ema_decay: float = 0.99
+
+    def __post_init__(self):
+        check_int("num_microbatches", self.num_microbatches, minimum=1)
+        check_choice("granularity", self.granularity, GRANULARITIES)
+        check_choice("normalizer", self.normalizer, NORMALIZERS)
+        check_choice("accumulator", self.accumulator, ACCUMULATORS)
+        check_choice("score_loss", self.score_loss, SCORE_LOSSES)
+        check_choice("row_order", self.row_order, ROW_ORDERS)
+        check_float("epsilon", self.epsilon, minimum=0.0)
+        check_float("ema_decay", self.ema_decay, minimum=0.0, maximum=1.0 - 1e-7)
+        if not callable(self.score):
+            check_choice("score", self.score, SCORES)
+        self._check_layers()
+        self._check_loss_normalizer()
+        self._check_sharpness()
+        self._check_exactness()
+
+    def _check_layers(self):
+        layers = (self.layers,) if isinstance(self.layers, str) else tuple(self.layers)
+        if not layers:
+            raise ValueError(
+                "layers=() selects nothing; name at least one path, e.g. 'encoder/layers_0'"
+            )
+        for pattern in layers:
+            check_text("layers", pattern)
+        object.__setattr__(self, "layers", layers)
+
+    def _check_loss_normalizer(self):
+        value = self.loss_normalizer
+        if isinstance(value, str):
+            if value.lower() != "num_real_target_tokens":
+                raise ValueError(
+                    f"loss_normalizer={value!r} must be None, a positive number or "
+                    "'num_real_target_tokens'; a normaliser of each microbatch or sequence would "
+                    "turn the gradient (one constant divides the whole step here)"
+                )
+            object.__setattr__(self, "loss_normalizer", value.lower())
+        elif value is not None:
+            check_float("loss_normalizer", value, minimum=0.0, exclusive_minimum=True)
+
+    def _check_sharpness(self):
+        if self.max_abs_z not in (None, "default"):
+            check_float("max_abs_z", self.max_abs_z, minimum=0.0, exclusive_minimum=True)
+        if self.target_effective_sample_size is not None:
+            check_float(
+                "target_effective_sample_size", self.target_effective_sample_size, minimum=1.0
+            )
+            if self.normalizer != "batch":
+                raise ValueError(
+                    f"target_effective_sample_size needs every score before the weights; set "
+                    f"normalizer='batch' (it is {self.normalizer!r})"
+                )
+
+    def _check_exactness(self):
+        if self.granularity == "shard":
+            if self.normalizer == "batch":
+                raise ValueError(
+                    "granularity='shard' cannot use normalizer='batch' (its scores are known one "
+                    "microbatch at a time); set normalizer='ema' or 'none'"
+                )
+            if self.accumulator != "streaming":
+                raise ValueError(
+                    "granularity='shard' keeps no unit gradients; set accumulator='streaming'"
+                )
+        if (
+            self.granularity == "microbatch"
+            and self.accumulator == "streaming"
+            and self.normalizer == "batch"
+        ):
+            raise ValueError(
+                "accumulator='streaming' cannot be exact with normalizer='batch': z needs every "
+                "score of the step first; set accumulator='stored', or normalizer='ema' or 'none'"
+            )
+
+    @property
+    def score_clip(self) -> float | None:
+        """The bound on |z| after the default for the granularity is filled in."""
+        if self.max_abs_z == "default":
+            return None if self.granularity == "microbatch" else 3.0
+        return self.max_abs_z  # pyright: ignore[reportReturnType]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TemperatureConfig:
+    """Temperature over steps (Thakkar et al. 2023, section 4.2; the other schedules are ours).
+
+    Attributes:
+      schedule: "two_stage" (temperature_1 before `switch_step`, temperature_2 from it on; the first
+        `switch_step` updates use temperature_1), "constant" (temperature_1), "linear" and "cosine"
+        (from temperature_1 at step 0 to temperature_2 at `switch_step`), "piecewise" (linear
+        between `points`), "learning_rate" (temperature_1 times learning rate over its peak), or
+        "unweighted" (no score is computed: the plain step).
+      points: (step, temperature) pairs of "piecewise", in order of step.
+    """
+
+    schedule: str = "two_stage"
+    temperature_1: float = 1.0
+    temperature_2: float = -1.0
+    switch_step: int = 100_000
+    points: Sequence[tuple[int, float]] = ()
+
+    def __post_init__(self):
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_float("temperature_1", self.temperature_1)
+        check_float("temperature_2", self.temperature_2)
+        check_int("switch_step", self.switch_step, minimum=0)
+        if self.schedule in ("linear", "cosine"):
+            check_int("switch_step", self.switch_step, minimum=1)
+        if (self.schedule == "piecewise") != bool(self.points):
+            raise ValueError(
+                f"points={self.points!r} belong to schedule='piecewise' and are needed there "
+                f"(schedule={self.schedule!r})"
+            )
+        for step, temperature in self.points:
+            check_int("points: step", step, minimum=0)
+            check_float("points: temperature", temperature)
+        if list(self.points) != sorted(self.points, key=lambda point: point[0]):
+            raise ValueError(f"points={self.points!r} must be in order of step")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class T5Config:
+    """Sizes of a T5.1.1/mT5 encoder-decoder; parameters are always float32.
+
+    Attributes:
+      dtype: of activations, "float32" or "bfloat16"; logits are always float32.
+      scan_layers: layer weights stacked along axis 1 instead of `layers_0`, `layers_1`, ...
+      remat_policy: "none", "minimal" (keep matrix products) or "full" (recompute each layer).
+    """
+
+    vocab_size: int
+    emb_dim: int = 512
+    num_heads: int = 6
+    head_dim: int = 64
+    mlp_dim: int = 1024
+    num_encoder_layers: int = 8
+    num_decoder_layers: int = 8
+    mlp_activations: Sequence[str] = ("gelu", "linear")
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    dropout_rate: float = 0.0
+    logits_via_embedding: bool = False
+    float32_attention_logits: bool = False
+    scan_layers: bool = False
+    remat_policy: Literal["none", "minimal", "full"] = "none"
+
+    def __post_init__(self):
+        for name in ("vocab_size", "emb_dim", "num_heads", "head_dim", "mlp_dim"):
+            check_int(name, getattr(self, name), minimum=1)
+        check_int("num_encoder_layers", self.num_encoder_layers, minimum=1)
+        check_int("num_decoder_layers", self.num_decoder_layers, minimum=1)
+        for activation in self.mlp_activations:
+            check_choice("mlp_activations", activation, ("gelu", "relu", "silu", "linear"))
+        object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
+        check_choice("dtype", self.dtype, ("float32", "bfloat16"))
+        check_float("dropout_rate", self.dropout_rate, minimum=0.0, maximum=0.99)
+        check_choice("remat_policy", self.remat_policy, ("none", "minimal", "full"))
+        for name in ("logits_via_embedding", "float32_attention_logits", "scan_layers"):
+            check_bool(name, getattr(self, name))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Optimizer and learning-rate schedule, with T5X's names.
+
+    Attributes:
+      name: "adafactor" (as T5X runs it) or "adamw".
+      factors: learning-rate factors joined by "*": constant, linear_warmup, linear_decay,
+        rsqrt_decay, rsqrt_normalized_decay, decay_every, cosine_decay.
+      warmup_steps: of linear_warmup, and the plateau of rsqrt_decay.
+      decay_rate: exponent of Adafactor's second-moment schedule.
+      step_offset: Adafactor's second-moment schedule counts from here (fine-tuning).
+    """
+
+    name: Literal["adafactor", "adamw"] = "adafactor"
+    factors: str = "constant * rsqrt_decay"
+    base_learning_rate: float = 1.0
+    warmup_steps: int = 10_000
+    decay_factor: float = 0.5
+    steps_per_decay: int = 20_000
+    steps_per_cycle: int = 100_000
+    decay_rate: float = 0.8
+    step_offset: int = 0
+    multiply_by_parameter_scale: bool = True
+    clipping_threshold: float | None = 1.0
+    min_dim_size_to_factor: int = 128
+    b1: float = 0.9
+    b2: float = 0.999
+    weight_decay: float = 0.0
+
+    def __post_init__(self):
+        check_choice("name", self.name, ("adafactor", "adamw"))
+        check_text("factors", self.factors)
+        check_float("base_learning_rate", self.base_learning_rate, minimum=0.0)
+        for name in ("warmup_steps", "step_offset"):
+            check_int(name, getattr(self, name), minimum=0)
+        for name in ("steps_per_decay", "steps_per_cycle", "min_dim_size_to_factor"):
+            check_int(name, getattr(self, name), minimum=1)
+        check_float("decay_factor", self.decay_factor, minimum=0.0)
+        check_float("decay_rate", self.decay_rate, minimum=0.0)
+        check_bool("multiply_by_parameter_scale", self.multiply_by_parameter_scale)
+        if self.clipping_threshold is not None:
+            check_float(
+                "clipping_threshold", self.clipping_threshold, minimum=0.0, exclusive_minimum=True
+            )
+        check_float("b1", self.b1, minimum=0.0, maximum=1.0)
+        check_float("b2", self.b2, minimum=0.0, maximum=1.0)
+        check_float("weight_decay", self.weight_decay, minimum=0.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the rows come from and how they are cut.
+
+    Attributes:
+      mixture_or_task_name: a registered seqio task or mixture, e.g. "encyclopedia" or "mc4".
+      task_feature_lengths: {"inputs": tokens, "targets": tokens} of a model row, EOS included.
+      batch_size: rows of a step, over all devices.
+      reader: "prepared" (a token store read by index) or "streaming" (seqio/tf.data).
+      prepared_dir: where token stores live; None is MODEL_DIR/data.
+      pack: concatenate documents, so that no row is padded (mC4); False keeps one document a row.
+      local_text_files: glob of the task "local_text"; None otherwise.
+      vocabulary_file: a SentencePiece model or "bytes" for "local_text"; None keeps the task's own.
+      seed: of order, masks and noise.
+    """
+
+    mixture_or_task_name: str
+    task_feature_lengths: Mapping[str, int]
+    batch_size: int = 128
+    reader: Literal["prepared", "streaming"] = "prepared"
+    prepared_dir: str | None = None
+    pack: bool = False
+    local_text_files: str | None = None
+    vocabulary_file: str | None = None
+    seed: int = 0
+    noise_density: float = 0.15
+    mean_noise_span_length: float = 3.0
+
+    def __post_init__(self):
+        check_text("mixture_or_task_name", self.mixture_or_task_name)
+        if not isinstance(self.task_feature_lengths, Mapping) or set(self.task_feature_lengths) != {
+            "inputs",
+            "targets",
+        }:
+            raise ValueError(
+                f"task_feature_lengths={self.task_feature_lengths!r} must be a dict with the keys "
+                "'inputs' and 'targets', e.g. {'inputs': 1024, 'targets': 229}"
+            )
+        for feature, length in self.task_feature_lengths.items():
+            check_int(f"task_feature_lengths[{feature!r}]", length, minimum=2)
+        check_int("batch_size", self.batch_size, minimum=1)
+        check_choice("reader", self.reader, ("prepared", "streaming"))
+        check_bool("pack", self.pack)
+        check_int("seed", self.seed, minimum=0)
+        check_float(
+            "noise_density", self.noise_density, minimum=0.0, maximum=0.99, exclusive_minimum=True
+        )
+        check_float("mean_noise_span_length", self.mean_noise_span_length, minimum=1.0)
+        for name in ("prepared_dir", "local_text_files", "vocabulary_file"):
+            if getattr(self, name) is not None:
+                check_text(name, getattr(self, name))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A whole pre-training run, as `python -m presence_t5x.train` takes it.
+
+    Attributes:
+      model_dir: everything the run writes.
+      random_seed: of parameters, dropout, data order and masks.
+      z_loss: factor of log(Z)^2 in the token loss.
+      keep_checkpoints: how many are kept; None keeps all.
+      probe_period: steps between score/loss probes on labelled held-out rows; 0 is never.
+    """
+
+    model: T5Config
+    data: DataConfig
+    optimizer: OptimizerConfig
+    presence: PresenceConfig
+    temperature: TemperatureConfig
+    model_dir: str
+    train_steps: int
+    random_seed: int = 0
+    z_loss: float = 1e-4
+    checkpoint_period: int = 1000
+    keep_checkpoints: int | None = None
+    log_period: int = 10
+    eval_period: int = 1000
+    eval_rows: int = 256
+    probe_period: int = 0
+    probe_rows: int = 64
+
+    def __post_init__(self):
+        check_text("model_dir", self.model_dir)
+        for name in ("train_steps", "checkpoint_period", "log_period", "eval_period"):
+            check_int(name, getattr(self, name), minimum=1)
+        for name in ("random_seed", "probe_period"):
+            check_int(name, getattr(self, name), minimum=0)
+        for name in ("eval_rows", "probe_rows"):
+            check_int(name, getattr(self, name), minimum=1)
+        check_float("z_loss", self.z_loss, minimum=0.0)
+        if self.keep_checkpoints is not None:
+            check_int("keep_checkpoints", self.keep_checkpoints, minimum=1)
+        if self.data.batch_size % self.presence.num_microbatches:
+            divisors = [
+                n
+                for n in range(1, 1 + min(64, self.data.batch_size))
+                if self.data.batch_size % n == 0
+            ]
+            raise ValueError(
+                f"num_microbatches={self.presence.num_microbatches} must divide "
+                f"batch_size={self.data.batch_size}; use one of {divisors}"
+            )

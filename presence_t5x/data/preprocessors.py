@@ -1,0 +1,164 @@
+"""seqio preprocessors: labels, documents to raw segments, span corruption.
+
+They make seqio tasks of the same parts that the prepared reader uses: the corruption is
+`span_corruption.corrupt_spans` through `tf.numpy_function`, seeded for each example by seqio.
+Examples carry their labels (`LABELS`, scalar strings) up to the batch.
+"""
+
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from presence_t5x.data.sentinels import sentinels_of
+from presence_t5x.data.span_corruption import check_span_corruption, corrupt_spans
+
+LABELS = ("id", "language", "source", "noise")
+MAX_DOCUMENT_TOKENS = 65_536
+DOCUMENTS_PER_GROUP = 128
+NOISE_DENSITY = 0.15
+MEAN_NOISE_SPAN_LENGTH = 3.0
+
+
+def add_labels(dataset: tf.data.Dataset, **labels: str) -> tf.data.Dataset:
+    """Gives every example the labels it lacks: those passed here, and empty strings for the rest."""
+    defaults = {name: labels.get(name, "") for name in LABELS}
+    return dataset.map(
+        lambda example: {name: tf.constant(value) for name, value in defaults.items()} | example,
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+
+
+def text_to_targets(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Renames `text` to `targets`, adds empty `inputs`, and keeps labels; everything else goes."""
+
+    def convert(example):
+        labels = {name: example[name] for name in LABELS if name in example}
+        return {"inputs": "", "targets": example["text"], **labels}
+
+    return dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _raw_length(sequence_length, output_features, noise_density, mean_span) -> int:
+    vocabulary = output_features["targets"].vocabulary
+    return check_span_corruption(
+        sequence_length["inputs"],
+        sequence_length["targets"],
+        sentinels_of(vocabulary).num_sentinels,
+        noise_density,
+        mean_span,
+    )
+
+
+def _cut(example: Mapping[str, tf.Tensor], raw_length: int) -> tf.data.Dataset:
+    """Segments of one stream of tokens; the last one may be shorter."""
+    tokens = example["targets"]
+    num_segments = (tf.size(tokens) + raw_length - 1) // raw_length
+    labels = {name: example[name] for name in LABELS}
+
+    def segment(number):
+        start = number * raw_length
+        suffix = tf.cond(number > 0, lambda: tf.strings.format("#{}", number), lambda: "")
+        return labels | {
+            "targets": tokens[start : start + raw_length],
+            "id": labels["id"] + suffix,
+        }
+
+    return tf.data.Dataset.range(tf.cast(num_segments, tf.int64), output_type=tf.int32).map(segment)
+
+
+@seqio.map_over_dataset(num_seeds=1)
+def _random_chunk(example: dict[str, tf.Tensor], seed: Any) -> dict[str, tf.Tensor]:
+    """A random aligned chunk of a very long document."""
+    tokens = example["targets"]
+    num_chunks = tf.maximum(1, (tf.size(tokens) + MAX_DOCUMENT_TOKENS - 1) // MAX_DOCUMENT_TOKENS)
+    chunk = tf.random.stateless_uniform((), seed, 0, num_chunks, tf.int32)
+    start = chunk * MAX_DOCUMENT_TOKENS
+    return example | {"targets": tokens[start : start + MAX_DOCUMENT_TOKENS]}
+
+
+def _join_group(group: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    """One stream of a group's tokens, labelled as its first document."""
+    labels = {name: group[name][0] for name in LABELS}
+    return labels | {"targets": group["targets"].flat_values}
+
+
+def _ragged(example):
+    tokens = tf.RaggedTensor.from_tensor(example["targets"][tf.newaxis])[0]
+    return {name: example[name] for name in LABELS} | {"targets": tokens}
+
+
+def segments(
+    dataset: tf.data.Dataset,
+    sequence_length: Mapping[str, int],
+    output_features: Mapping[str, seqio.Feature],
+    *,
+    concatenate: bool,
+    noise_density: float = NOISE_DENSITY,
+    mean_span: float = MEAN_NOISE_SPAN_LENGTH,
+) -> tf.data.Dataset:
+    """Cuts tokenised documents into raw segments for `span_corruption`.
+
+    Args:
+      dataset: `targets` tokens without EOS, and labels.
+      sequence_length: lengths of a model row; they fix the raw length.
+      output_features: give the vocabulary.
+      concatenate: mT5's way: empty documents dropped, a random chunk of at most 65 536 tokens of each,
+        groups of 128 documents joined with nothing between them (a row is labelled as the first
+        document of its group). False cuts each document on its own. A last segment of a single
+        token is dropped.
+      noise_density: as in `span_corruption`.
+      mean_span: as in `span_corruption`.
+
+    Raises:
+      ValueError: the lengths do not fit the density.
+    """
+    raw_length = _raw_length(sequence_length, output_features, noise_density, mean_span)
+    dataset = dataset.filter(lambda example: tf.size(example["targets"]) > 0)
+    if concatenate:
+        dataset = _random_chunk(dataset)
+        dataset = dataset.map(lambda e: {name: e[name] for name in (*LABELS, "targets")})
+        dataset = dataset.ragged_batch(DOCUMENTS_PER_GROUP).map(_join_group)
+    dataset = dataset.flat_map(functools.partial(_cut, raw_length=raw_length))
+    return dataset.filter(lambda example: tf.size(example["targets"]) >= 2)
+
+
+def span_corruption(
+    dataset: tf.data.Dataset,
+    output_features: Mapping[str, seqio.Feature],
+    *,
+    noise_density: float = NOISE_DENSITY,
+    mean_span: float = MEAN_NOISE_SPAN_LENGTH,
+) -> tf.data.Dataset:
+    """Turns raw segments into `inputs` and `targets` without EOS (`append_eos_after_trim` adds it)."""
+    vocabulary = output_features["targets"].vocabulary
+    sentinels = sentinels_of(vocabulary)
+
+    def corrupt(tokens, seed):
+        inputs, targets = corrupt_spans(
+            tokens,
+            np.random.default_rng(seed.astype(np.uint32)),
+            sentinels.first_id,
+            vocabulary.eos_id,
+            num_sentinels=sentinels.num_sentinels,
+            noise_density=noise_density,
+            mean_span=mean_span,
+        )
+        return inputs[:-1], targets[:-1]
+
+    @seqio.map_over_dataset(num_seeds=1)
+    def corrupt_example(example, seed):
+        inputs, targets = tf.numpy_function(
+            corrupt, [example["targets"], seed], (tf.int32, tf.int32), stateful=False
+        )
+        inputs.set_shape([None])
+        targets.set_shape([None])
+        return example | {"inputs": inputs, "targets": targets}
+
+    return corrupt_example(dataset)

@@ -1,0 +1,197 @@
+"""The other way in: a seqio task or mixture read through tf.data, as T5X reads it.
+
+`seqio.EncDecFeatureConverter` makes the features; `pack` packs whole examples with segment ids (a
+packed row has no labels: seqio drops them). A process reads its own shard of the source, so unlike
+with prepared data another host count gives another order.
+
+Position: where every source is TFDS or files the tf.data iterator itself is checkpointed (its shuffle
+buffers included). A source that is a Python function cannot be: there the state is the number of
+batches read, and resuming reads them again without using them, which is exact because the pipeline
+is seeded and deterministic, and costs time in proportion to the position.
+"""
+
+import base64
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from presence_t5x.config_types import DataConfig
+from presence_t5x.data.batches import Batch
+from presence_t5x.data.preprocessors import LABELS
+
+_LABEL_FEATURES = {name: seqio.FeatureConverter.FeatureSpec(tf.string, rank=0) for name in LABELS}
+
+
+class LabelledConverter(seqio.EncDecFeatureConverter):
+    """seqio's converter that lets scalar labels through beside the features."""
+
+    def _pack_or_pad(
+        self, ds: tf.data.Dataset, packed_lengths: Mapping[str, int]
+    ) -> tf.data.Dataset:
+        lengths = {name: packed_lengths[name] for name in self.TASK_FEATURES}
+        return super()._pack_or_pad(ds, lengths)
+
+
+def keep_off_accelerators() -> None:
+    """Hides GPUs and TPUs from TensorFlow, which would otherwise take their memory from JAX."""
+    for kind in ("GPU", "TPU"):
+        try:
+            tf.config.set_visible_devices([], kind)
+        except (RuntimeError, ValueError):  # TensorFlow already runs; then it has what it has
+            pass
+
+
+class StreamingBatches:
+    """Batches of a seqio task or mixture, in order; the state resumes it identically."""
+
+    def __init__(
+        self,
+        data_config: DataConfig,
+        split: str = "train",
+        *,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        """Builds the pipeline; reads nothing yet.
+
+        Args:
+          data_config: names a registered task or mixture; batch size over all processes.
+          split: of the task.
+          process_index: which shard of the source this process reads.
+          process_count: how many there are; must divide the batch size.
+
+        Raises:
+          ValueError: unknown task or split, or `process_count` does not divide the batch size.
+        """
+        if process_index >= process_count or data_config.batch_size % process_count:
+            raise ValueError(
+                f"process_count={process_count} must divide batch_size={data_config.batch_size} "
+                f"and exceed process_index={process_index}"
+            )
+        keep_off_accelerators()
+        self._config = data_config
+        self._provider = seqio.get_mixture_or_task(data_config.mixture_or_task_name)
+        if split not in self._provider.splits:
+            raise ValueError(
+                f"{data_config.mixture_or_task_name!r} has no split {split!r}; it has "
+                f"{sorted(self._provider.splits)}"
+            )
+        self._split = split
+        shards = seqio.ShardInfo(index=process_index, num_shards=process_count)
+        self._dataset = self._build(shards if process_count > 1 else None).batch(
+            data_config.batch_size // process_count, drop_remainder=True
+        )
+        options = tf.data.Options()
+        options.deterministic = True
+        # The only stateful op is our own pure numpy_function; tf.data would refuse to save it.
+        options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
+        self._dataset = self._dataset.with_options(options)
+        self._iterator, self._num_batches = iter(self._dataset), 0
+
+    def _build(self, shard_info):
+        """The endless dataset of single rows with model features (and labels unless packed)."""
+        config = self._config
+        lengths: dict[str, Any] = dict(config.task_feature_lengths)
+        keywords: dict[str, Any] = {"passthrough_features": LABELS}
+        if not isinstance(self._provider, seqio.Mixture):
+            keywords = {}
+        dataset = self._provider.get_dataset(
+            lengths,
+            split=self._split,
+            use_cached=False,
+            shuffle=True,
+            seed=config.seed,
+            shard_info=shard_info,
+            num_epochs=None,
+            **keywords,
+        )
+        has_labels = set(LABELS) <= set(dataset.element_spec)
+        if config.pack or not has_labels:
+            return seqio.EncDecFeatureConverter(pack=config.pack)(dataset, lengths)
+        converter = LabelledConverter(pack=False, passthrough_features=_LABEL_FEATURES)
+        return converter(dataset, lengths | dict.fromkeys(LABELS, 0))
+
+    @property
+    def checkpoints_iterator(self) -> bool:
+        """True where the tf.data iterator is saved, False where resuming counts and skips."""
+        is_mixture = isinstance(self._provider, seqio.Mixture)
+        tasks = self._provider.tasks if is_mixture else [self._provider]
+        return not any(isinstance(task.source, seqio.FunctionDataSource) for task in tasks)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        values = {name: np.asarray(value) for name, value in next(self._iterator).items()}
+        self._num_batches += 1
+        num_rows = len(values["encoder_input_tokens"])
+        labels = []
+        for name in LABELS:
+            column = values.pop(name, np.full(num_rows, b"", object))
+            labels.append([label.decode("utf-8", "replace") for label in column.tolist()])
+        values["decoder_loss_weights"] = values["decoder_loss_weights"].astype(np.float32)
+        return Batch(values, *labels)
+
+    def iterate(self, start_step: int | None = None) -> Iterator[Batch]:
+        """Yields the next batches; a `start_step` may only be the position it is at.
+
+        Raises:
+          ValueError: another step; `set_state` is the way there.
+        """
+        if start_step not in (None, self._num_batches):
+            raise ValueError(
+                f"start_step={start_step} but {self._num_batches} batches are read; a stream has no "
+                "random access, restore its position with set_state"
+            )
+        return self
+
+    def get_state(self) -> bytes:
+        """Returns the position of this process, to be stored with the checkpoint."""
+        state: dict[str, Any] = {"num_batches": self._num_batches}
+        if self.checkpoints_iterator:
+            with tempfile.TemporaryDirectory() as directory:
+                tf.train.Checkpoint(iterator=self._iterator).write(os.path.join(directory, "state"))
+                state["files"] = {
+                    path.name: base64.b64encode(path.read_bytes()).decode()
+                    for path in sorted(Path(directory).iterdir())
+                }
+        return json.dumps(state).encode()
+
+    def set_state(self, state: bytes) -> None:
+        """Continues exactly where `get_state` was called, in this process or another one.
+
+        Raises:
+          ValueError: the state is damaged or belongs to the other kind of source.
+        """
+        try:
+            content = json.loads(state)
+            num_batches, files = int(content["num_batches"]), content.get("files")
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"damaged data position: {error!r}; resume from another checkpoint") from (
+                error
+            )
+        if (files is not None) != self.checkpoints_iterator:
+            raise ValueError(
+                f"the data position was saved by another kind of source than that of "
+                f"{self._config.mixture_or_task_name!r}; resume with the task it was saved with"
+            )
+        self._iterator = iter(self._dataset)
+        if files is None:
+            for _ in range(num_batches):
+                next(self._iterator)
+        else:
+            with tempfile.TemporaryDirectory() as directory:
+                for name, content in files.items():
+                    Path(directory, os.path.basename(name)).write_bytes(base64.b64decode(content))
+                checkpoint = tf.train.Checkpoint(iterator=self._iterator)
+                checkpoint.read(os.path.join(directory, "state")).assert_consumed()
+        self._num_batches = num_batches

@@ -1,0 +1,132 @@
+"""Vocabularies by name: a SentencePiece model file, or "bytes".
+
+Sentinels are always the top ids, counting down from vocabulary size - 1. A model file either holds
+`<extra_id_0>` ... at its top (mT5's does) or none, in which case 100 are appended as seqio does.
+Anything in between would silently give text pieces as sentinels and is refused.
+"""
+
+import functools
+import hashlib
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import seqio
+from sentencepiece import sentencepiece_model_pb2
+
+from presence_t5x._validate import check_text
+from presence_t5x.data.sentinels import sentinel_number
+
+NUM_EXTRA_IDS = 100
+BYTES = "bytes"
+MT5_VOCABULARY_FILE = "gs://t5-data/vocabs/mc4.250000.100extra/sentencepiece.model"
+
+
+def load_vocabulary(spec: str) -> seqio.Vocabulary:
+    """Returns the seqio vocabulary of a specification, with its sentinels at the top.
+
+    Args:
+      spec: a path to a SentencePiece model, or "bytes": 3 special ids, 256 bytes, 100 sentinels.
+
+    Raises:
+      ValueError: the file is missing or damaged, its padding id is not 0, it has no EOS, or its
+        sentinels are somewhere else than at the top.
+
+    >>> load_vocabulary("bytes").vocab_size
+    359
+    """
+    check_text("vocabulary", spec)
+    if spec == BYTES:
+        return seqio.ByteVocabulary(extra_ids=NUM_EXTRA_IDS)
+    model = _parse_model(spec, _read_model(spec))
+    _check_special_ids(spec, model)
+    extra_ids = 0 if _num_sentinels_at_top(spec, model) else NUM_EXTRA_IDS
+    return seqio.SentencePieceVocabulary(spec, extra_ids=extra_ids)
+
+
+def vocabulary_sha256(spec: str) -> str:
+    """Returns the SHA-256 of the model file, or of the name and size of the byte vocabulary."""
+    check_text("vocabulary", spec)
+    if spec == BYTES:
+        return hashlib.sha256(f"bytes+{NUM_EXTRA_IDS}".encode()).hexdigest()
+    return hashlib.sha256(_read_model(spec)).hexdigest()
+
+
+def specification_of(vocabulary: seqio.Vocabulary) -> str:
+    """Returns the specification that loads an existing vocabulary again.
+
+    Raises:
+      ValueError: it is neither a SentencePiece nor a byte vocabulary.
+    """
+    if isinstance(vocabulary, seqio.ByteVocabulary):
+        return BYTES
+    if isinstance(vocabulary, seqio.SentencePieceVocabulary):
+        return str(vocabulary.sentencepiece_model_file)
+    raise ValueError(
+        f"{type(vocabulary).__name__} is not supported; use a SentencePiece or byte vocabulary"
+    )
+
+
+def _read_model(path: str) -> bytes:
+    """The bytes of a model file, on disk or in a bucket."""
+    import tensorflow as tf
+
+    local = "://" not in path
+    try:
+        if local:
+            with open(path, "rb") as file:
+                return file.read()
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read()
+    except (OSError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"vocabulary file {path!r} cannot be read ({error}); give the path of a SentencePiece "
+            "model, or 'bytes'"
+        ) from error
+
+
+def _parse_model(path: str, content: bytes) -> sentencepiece_model_pb2.ModelProto:
+    try:
+        model = sentencepiece_model_pb2.ModelProto.FromString(content)
+    except Exception as error:  # protobuf's DecodeError has no stable public home
+        raise ValueError(
+            f"vocabulary file {path!r} is damaged or no SentencePiece model ({error}); copy it again"
+        ) from error
+    if not model.pieces:
+        raise ValueError(
+            f"vocabulary file {path!r} is damaged or no SentencePiece model (it has no pieces); "
+            "copy it again"
+        )
+    return model
+
+
+def _check_special_ids(path, model):
+    """Padding must be 0, because 0 means padding in every feature and loss weight."""
+    trainer = model.trainer_spec
+    if trainer.pad_id != 0 or trainer.eos_id < 1:
+        raise ValueError(
+            f"vocabulary file {path!r} has pad_id={trainer.pad_id} and eos_id={trainer.eos_id}; "
+            "train it with pad_id=0, eos_id=1, unk_id=2, bos_id=-1"
+        )
+
+
+def _num_sentinels_at_top(path, model) -> int:
+    """Counts `<extra_id_k>` pieces; refuses any that is not one of the top ids in order."""
+    numbers = [sentinel_number(piece.piece) for piece in model.pieces]
+    num_sentinels = sum(number is not None for number in numbers)
+    top = numbers[len(numbers) - num_sentinels :]
+    if top != list(reversed(range(num_sentinels))):
+        lowest = next(index for index, number in enumerate(numbers) if number is not None)
+        raise ValueError(
+            f"vocabulary file {path!r} has {num_sentinels} sentinels <extra_id_k> (the lowest is id "
+            f"{lowest} of {len(numbers)}) that are not at the top in descending order, with "
+            f"<extra_id_0> as id {len(numbers) - 1}; remove them from the model (100 are then "
+            "appended) or move them to the top"
+        )
+    return num_sentinels
+
+
+@functools.cache
+def mt5_vocabulary() -> seqio.SentencePieceVocabulary:
+    """Returns mT5's vocabulary (250 100 ids, sentinels in the file); the file is read on first use."""
+    return seqio.SentencePieceVocabulary(MT5_VOCABULARY_FILE, extra_ids=0)

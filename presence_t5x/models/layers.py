@@ -1,0 +1,282 @@
+"""Layers that the T5-style models share: norm, dense, attention, MLP, position biases, embedding.
+
+Parameters are float32 and named, shaped and initialised as T5X's `examples/t5/layers.py` does, so
+that a T5X checkpoint fits and one PRNG key gives the same weights; arithmetic runs in each layer's
+`dtype`. Whole models are in `t5.py`; nothing here knows about losses, devices or decoding caches.
+"""
+
+import functools
+import math
+import operator
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+NUM_BUCKETS = 32
+MAX_DISTANCE = 128
+MASKED_LOGIT = -1e10  # added to the logit of a key that may not be seen
+
+Initializer = Callable[..., Array]
+
+_ATTENTION_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+_MLP_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
+_POSITION_INIT = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": nn.gelu,  # the tanh approximation, as T5.1.1 was trained
+    "relu": nn.relu,
+    "silu": nn.silu,
+    "linear": lambda x: x,
+}
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm over the last axis with a scale and no bias.
+
+    The mean square and the division are computed in float32, the scaling in `dtype`; an all-zero
+    vector stays zero. Source: Zhang and Sennrich 2019, T5X's `LayerNorm` behaviour.
+    """
+
+    dtype: jnp.dtype
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:
+        x = inputs.astype(jnp.float32)
+        mean_square = jnp.mean(jax.lax.square(x), axis=-1, keepdims=True)
+        x = (x * jax.lax.rsqrt(mean_square + self.epsilon)).astype(self.dtype)
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+        return x * jnp.broadcast_to(scale.astype(self.dtype), x.shape)
+
+
+class Dense(nn.Module):
+    """A matrix product over the last axis, without bias; the kernel is (inputs, features)."""
+
+    features: int
+    dtype: jnp.dtype
+    kernel_init: Initializer = _MLP_INIT
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "*batch inputs"]) -> Float[Array, "*batch features"]:
+        shape = (inputs.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        contraction = (((inputs.ndim - 1,), (0,)), ((), ()))
+        return jax.lax.dot_general(
+            inputs.astype(self.dtype), kernel.astype(self.dtype), contraction
+        )
+
+
+class MultiHeadAttention(nn.Module):
+    """Multi-head attention whose logits are not divided by sqrt(head_dim).
+
+    T5 folds that factor into the initial query kernel instead (Raffel et al. 2020; T5X's
+    `MultiHeadDotProductAttention` behaviour). Dropout on the attention weights drops a key for all
+    queries of a head at once. A query that may see no key at all averages over every key.
+
+    Attributes:
+      float32_logits: logits and softmax in float32 whatever `dtype` is.
+      deterministic: no dropout, and no "dropout" key needed.
+    """
+
+    num_heads: int
+    head_dim: int
+    dtype: jnp.dtype
+    dropout_rate: float
+    deterministic: bool
+    float32_logits: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        queries: Float[Array, "batch queries embed"],
+        keys: Float[Array, "batch keys embed"],
+        biases: Sequence[Float[Array, "#batch #heads queries keys"]],
+    ) -> Float[Array, "batch queries embed"]:
+        """Attends from `queries` to `keys`; `biases` are added to each other, then to the logits.
+
+        They are kept apart (masks without heads, positions without batch) because their broadcast
+        sum fuses into the softmax, while the sum itself would be as large as the logits.
+        """
+        query = self._project("query", queries, self._query_init)
+        key = self._project("key", keys, _ATTENTION_INIT)
+        value = self._project("value", keys, _ATTENTION_INIT)
+        if self.float32_logits:
+            query, key = query.astype(jnp.float32), key.astype(jnp.float32)
+        logits = jnp.einsum("bqhd,bkhd->bhqk", query, key)
+        if biases:
+            bias = functools.reduce(operator.add, biases)
+            logits = logits + bias.astype(logits.dtype)
+        weights = self._drop_keys(jax.nn.softmax(logits).astype(self.dtype))
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value)
+        mixed = mixed.reshape(*mixed.shape[:2], self.num_heads * self.head_dim)
+        return Dense(queries.shape[-1], self.dtype, _ATTENTION_INIT, name="out")(mixed)
+
+    def _project(self, name: str, inputs: Array, kernel_init: Initializer) -> Array:
+        """Returns (batch, length, heads, head_dim)."""
+        projected = Dense(self.num_heads * self.head_dim, self.dtype, kernel_init, name=name)(inputs)
+        return projected.reshape(*inputs.shape[:2], self.num_heads, self.head_dim)
+
+    def _query_init(self, *args) -> Array:
+        """Draws the kernel and divides it by sqrt(head_dim) as rounded to `dtype`, like T5X."""
+        kernel = _ATTENTION_INIT(*args)
+        return kernel / jnp.sqrt(self.head_dim).astype(self.dtype).astype(kernel.dtype)
+
+    def _drop_keys(self, weights: Array) -> Array:
+        """Applies dropout to (batch, heads, queries, keys), the same keys for every query."""
+        if self.deterministic or self.dropout_rate == 0.0:
+            return weights
+        keep_prob = 1.0 - self.dropout_rate
+        batch, heads, _, num_keys = weights.shape
+        keep = jax.random.bernoulli(
+            self.make_rng("dropout"), keep_prob, (batch, heads, 1, num_keys)
+        )
+        return weights * (keep.astype(self.dtype) / jnp.asarray(keep_prob, self.dtype))
+
+
+class MlpBlock(nn.Module):
+    """The feed-forward block: a product of activated projections, dropout, a projection back.
+
+    ("gelu", "linear") is the gated GELU of T5.1.1 (Shazeer 2020). Input kernels are `wi_0`,
+    `wi_1`... and plain `wi` when there is a single activation. Dropout is shared along length.
+    """
+
+    mlp_dim: int
+    activations: Sequence[str]
+    dtype: jnp.dtype
+    dropout_rate: float
+    deterministic: bool
+
+    @nn.compact
+    def __call__(
+        self, inputs: Float[Array, "batch length embed"]
+    ) -> Float[Array, "batch length embed"]:
+        hidden = []
+        for index, activation in enumerate(self.activations):
+            name = "wi" if len(self.activations) == 1 else f"wi_{index}"
+            projected = Dense(self.mlp_dim, self.dtype, name=name)(inputs)
+            hidden.append(_ACTIVATIONS[activation](projected))
+        x = functools.reduce(operator.mul, hidden)
+        x = nn.Dropout(self.dropout_rate, broadcast_dims=(-2,), deterministic=self.deterministic)(x)
+        return Dense(inputs.shape[-1], self.dtype, name="wo")(x)
+
+
+class RelativePositionBiases(nn.Module):
+    """A learned attention bias per head and bucket of (key position - query position).
+
+    The table is `rel_embedding`, (heads, 32). Only the query_length + key_length distances that
+    occur are looked up, by a product with a constant one-hot matrix, and then spread over (queries,
+    keys) by reshaping, so that neither direction needs a gather or a scatter.
+    """
+
+    num_heads: int
+    bidirectional: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, query_length: int, key_length: int
+    ) -> Float[Array, "1 heads query_length key_length"]:
+        table = self.param(
+            "rel_embedding", _POSITION_INIT, (self.num_heads, NUM_BUCKETS), jnp.float32
+        )
+        distances = np.arange(1 - query_length, key_length + 1)  # one more than can occur
+        buckets = relative_position_buckets(distances, self.bidirectional)
+        one_hot = np.equal(np.arange(NUM_BUCKETS)[:, None], buckets[None, :]).astype(np.float32)
+        by_distance = jnp.dot(table, one_hot, precision=jax.lax.Precision.HIGHEST)
+        return _spread(by_distance, query_length, key_length).astype(self.dtype)[None]
+
+
+def _spread(by_distance: Array, query_length: int, key_length: int) -> Array:
+    """Returns bias[h, q, k] = by_distance[h, k - q + query_length - 1].
+
+    Row q of the result starts one element before row q - 1: exactly what rows one element shorter
+    give when they are laid over repeated copies of the whole vector.
+    """
+    heads, num_distances = by_distance.shape
+    copies = jnp.broadcast_to(by_distance[:, None], (heads, query_length, num_distances))
+    start = query_length - 1
+    stop = start + query_length * (num_distances - 1)
+    rows = copies.reshape(heads, -1)[:, start:stop].reshape(heads, query_length, -1)
+    return rows[:, :, :key_length]
+
+
+def relative_position_buckets(
+    distances: Int[np.ndarray, " distances"], bidirectional: bool
+) -> Int[np.ndarray, " distances"]:
+    """Returns the bucket in [0, 32) of each (key position - query position).
+
+    Half of a direction's buckets hold one distance each; the others widen logarithmically up to 128,
+    and the last takes everything farther. Bidirectional: later keys use the upper 16 buckets.
+    Otherwise later keys fall into bucket 0. Source: Raffel et al. 2020, T5X's behaviour.
+
+    >>> relative_position_buckets(np.array([-200, -20, -3, 0, 3]), bidirectional=True).tolist()
+    [15, 10, 3, 0, 19]
+    >>> relative_position_buckets(np.array([-200, -20, -3, 0, 3]), bidirectional=False).tolist()
+    [31, 17, 3, 0, 0]
+    """
+    num_buckets = NUM_BUCKETS // 2 if bidirectional else NUM_BUCKETS
+    first_bucket = num_buckets * (distances > 0) if bidirectional else 0
+    behind = np.abs(distances) if bidirectional else np.maximum(-distances, 0)
+    num_exact = num_buckets // 2
+    # The epsilon keeps log(0) finite and, at powers of two, the float32 quotient from rounding down.
+    ratio = behind.astype(np.float32) / num_exact + np.finfo(np.float32).eps
+    widening = np.log(ratio) / math.log(MAX_DISTANCE / num_exact) * (num_buckets - num_exact)
+    far = np.minimum(num_exact + widening.astype(np.int32), num_buckets - 1)
+    return first_bucket + np.where(behind < num_exact, behind, far)
+
+
+class Embedding(nn.Module):
+    """A table of token vectors, looked up by gather; its gradient is a float32 scatter-add.
+
+    T5X multiplies by a one-hot matrix, which gives the same vectors. Ids outside the vocabulary
+    (T5X: zero vectors) give NaN, so that a wrong vocabulary is seen in the first loss.
+    """
+
+    vocab_size: int
+    emb_dim: int
+    dtype: jnp.dtype
+
+    def setup(self):
+        self.embedding = self.param(
+            "embedding", nn.initializers.normal(1.0), (self.vocab_size, self.emb_dim), jnp.float32
+        )
+
+    def __call__(self, tokens: Int[Array, "batch length"]) -> Float[Array, "batch length embed"]:
+        """Returns the vectors of `tokens` in `dtype`."""
+        return jnp.take(self.embedding, tokens, axis=0, mode="fill").astype(self.dtype)
+
+    def attend(self, inputs: Float[Array, "batch length embed"]) -> Float[Array, "batch length vocab"]:
+        """Returns the float32 product of each vector with every token's vector."""
+        return jnp.einsum("ble,ve->blv", inputs.astype(jnp.float32), self.embedding)
+
+
+def visible_keys(
+    query_tokens: Int[Array, "batch queries"],
+    key_tokens: Int[Array, "batch keys"],
+    query_segment_ids: Int[Array, "batch queries"] | None = None,
+    key_segment_ids: Int[Array, "batch keys"] | None = None,
+    *,
+    causal: bool = False,
+) -> Bool[Array, "batch 1 queries keys"]:
+    """Returns which keys each query may see.
+
+    Padding (id 0) neither sees nor is seen. With segment ids, only the own example of a packed row
+    is seen; with `causal`, only keys at or before the query's position.
+    """
+    mask = (query_tokens > 0)[:, :, None] & (key_tokens > 0)[:, None, :]
+    if query_segment_ids is not None and key_segment_ids is not None:
+        mask &= query_segment_ids[:, :, None] == key_segment_ids[:, None, :]
+    if causal:
+        positions = np.arange(query_tokens.shape[1])
+        mask &= jnp.asarray(positions[:, None] >= positions[None, :])[None]
+    return mask[:, None]
+
+
+def mask_bias(
+    mask: Bool[Array, "batch 1 queries keys"], dtype: jnp.dtype
+) -> Float[Array, "batch 1 queries keys"]:
+    """Returns 0 where a key is visible and -1e10 where it is not."""
+    return jnp.where(mask, jnp.zeros((), dtype), jnp.full((), MASKED_LOGIT, dtype))

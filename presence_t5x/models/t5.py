@@ -1,0 +1,319 @@
+"""T5.1.1/mT5: the encoder-decoder that PRESENCE pre-trains, with T5X's parameter tree.
+
+Teacher forcing only: cached decoding is not here. `T5` gives T5X's `examples/t5/network.py` numbers
+for the same parameters (Raffel et al. 2020; Xue et al. 2021, section 3), and with the same PRNG
+key the same initial parameters. `scan_layers=True` is the same function with stacked parameters.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
+
+from presence_t5x.config_types import T5Config
+from presence_t5x.models.layers import (
+    Dense,
+    Embedding,
+    MlpBlock,
+    MultiHeadAttention,
+    RelativePositionBiases,
+    RMSNorm,
+    mask_bias,
+    visible_keys,
+)
+
+Tokens = Int[Array, "batch length"]
+SegmentIds = Int[Array, "batch length"] | None
+
+_STACK_AXIS = 1  # of a scanned parameter, as T5X's `param_scan_axis`
+
+
+class _Layer(nn.Module):
+    """What encoder and decoder layers share: pre-norm residual blocks of one configuration."""
+
+    config: T5Config
+    deterministic: bool
+
+    def attend(self, name: str, norm_name: str, inputs: Array, keys: Array | None, biases) -> Array:
+        """Adds attention to `inputs`; `keys` None is self-attention."""
+        cfg = self.config
+        dtype = jnp.dtype(cfg.dtype)
+        x = RMSNorm(dtype, name=norm_name)(inputs)
+        x = MultiHeadAttention(
+            num_heads=cfg.num_heads,
+            head_dim=cfg.head_dim,
+            dtype=dtype,
+            dropout_rate=cfg.dropout_rate,
+            deterministic=self.deterministic,
+            float32_logits=cfg.float32_attention_logits,
+            name=name,
+        )(x, x if keys is None else keys, biases)
+        return inputs + self.drop(x)
+
+    def feed_forward(self, inputs: Array) -> Array:
+        """Adds the MLP block to `inputs`."""
+        cfg = self.config
+        dtype = jnp.dtype(cfg.dtype)
+        x = RMSNorm(dtype, name="pre_mlp_layer_norm")(inputs)
+        x = MlpBlock(
+            mlp_dim=cfg.mlp_dim,
+            activations=cfg.mlp_activations,
+            dtype=dtype,
+            dropout_rate=cfg.dropout_rate,
+            deterministic=self.deterministic,
+            name="mlp",
+        )(x)
+        return inputs + self.drop(x)
+
+    def drop(self, inputs: Array) -> Array:
+        """Applies dropout, the same features along the whole length."""
+        return _dropout(self.config, self.deterministic)(inputs)
+
+
+class EncoderLayer(_Layer):
+    """Self-attention and MLP. Returns (outputs, None), the form that nn.scan takes."""
+
+    @nn.compact
+    def __call__(self, inputs: Array, biases: tuple[Array, ...]) -> tuple[Array, None]:
+        x = self.attend("attention", "pre_attention_layer_norm", inputs, None, biases)
+        return self.feed_forward(x), None
+
+
+class DecoderLayer(_Layer):
+    """Causal self-attention, attention to the encoder, and MLP. Returns (outputs, None)."""
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Array,
+        encoded: Array,
+        biases: tuple[Array, ...],
+        encoder_biases: tuple[Array, ...],
+    ) -> tuple[Array, None]:
+        x = self.attend("self_attention", "pre_self_attention_layer_norm", inputs, None, biases)
+        x = self.attend(
+            "encoder_decoder_attention",
+            "pre_cross_attention_layer_norm",
+            x,
+            encoded,
+            encoder_biases,
+        )
+        return self.feed_forward(x), None
+
+
+class Encoder(nn.Module):
+    """Embedding, a stack of encoder layers, and the final norm."""
+
+    config: T5Config
+    token_embedder: Embedding
+
+    @nn.compact
+    def __call__(self, tokens: Array, mask: Array, deterministic: bool) -> Array:
+        cfg = self.config
+        dtype = jnp.dtype(cfg.dtype)
+        positions = RelativePositionBiases(cfg.num_heads, True, dtype, name="relpos_bias")
+        biases = (mask_bias(mask, dtype), positions(tokens.shape[1], tokens.shape[1]))
+        x = _dropout(cfg, deterministic)(self.token_embedder(tokens))
+        x = _run_stack(EncoderLayer, "encoder", cfg, cfg.num_encoder_layers, deterministic)(
+            x, biases
+        )
+        x = RMSNorm(dtype, name="encoder_norm")(x)
+        return nn.Dropout(cfg.dropout_rate, deterministic=deterministic)(x)  # T5X: not broadcast
+
+
+class Decoder(nn.Module):
+    """Embedding, a stack of decoder layers, the final norm, and float32 logits."""
+
+    config: T5Config
+    token_embedder: Embedding
+
+    @nn.compact
+    def __call__(
+        self, encoded: Array, tokens: Array, mask: Array, encoder_mask: Array, deterministic: bool
+    ) -> Array:
+        cfg = self.config
+        dtype = jnp.dtype(cfg.dtype)
+        positions = RelativePositionBiases(cfg.num_heads, False, dtype, name="relpos_bias")
+        biases = (mask_bias(mask, dtype), positions(tokens.shape[1], tokens.shape[1]))
+        x = _dropout(cfg, deterministic)(self.token_embedder(tokens))
+        x = _run_stack(DecoderLayer, "decoder", cfg, cfg.num_decoder_layers, deterministic)(
+            x, encoded, biases, (mask_bias(encoder_mask, dtype),)
+        )
+        x = RMSNorm(dtype, name="decoder_norm")(x)
+        x = _dropout(cfg, deterministic)(x)
+        if cfg.logits_via_embedding:
+            return self.token_embedder.attend(x) / math.sqrt(cfg.emb_dim)
+        return Dense(cfg.vocab_size, jnp.dtype(jnp.float32), name="logits_dense")(x)
+
+
+class T5(nn.Module):
+    """A T5.1.1/mT5 encoder-decoder.
+
+    Guarantees: float32 logits; a position's logits depend on no later decoder input, no padding and
+    no other example of a packed row; logits at padded targets are finite and mean nothing.
+    Tokens must lie in [0, vocab_size): id 0 is padding, ids outside the vocabulary give NaN.
+
+    >>> config = T5Config(vocab_size=10, emb_dim=8, num_heads=2, head_dim=4, mlp_dim=16,
+    ...     num_encoder_layers=1, num_decoder_layers=1, dtype="float32")
+    >>> params = init_params(config, jax.random.key(0))
+    >>> tokens = jnp.array([[3, 4, 1, 0]])
+    >>> T5(config).apply({"params": params}, tokens, tokens, tokens, enable_dropout=False).shape
+    (1, 4, 10)
+    """
+
+    config: T5Config
+
+    def setup(self):
+        cfg = self.config
+        self.token_embedder = Embedding(cfg.vocab_size, cfg.emb_dim, jnp.dtype(cfg.dtype))
+        self.encoder = Encoder(cfg, self.token_embedder)
+        self.decoder = Decoder(cfg, self.token_embedder)
+
+    def __call__(
+        self,
+        encoder_input_tokens: Int[Array, "batch inputs"],
+        decoder_input_tokens: Int[Array, "batch targets"],
+        decoder_target_tokens: Int[Array, "batch targets"],
+        encoder_segment_ids: Int[Array, "batch inputs"] | None = None,
+        decoder_segment_ids: Int[Array, "batch targets"] | None = None,
+        encoder_positions: Int[Array, "batch inputs"] | None = None,
+        decoder_positions: Int[Array, "batch targets"] | None = None,
+        *,
+        enable_dropout: bool = True,
+    ) -> Float[Array, "batch targets vocab"]:
+        """Returns logits of every target position, teacher forced.
+
+        Args:
+          decoder_input_tokens: targets shifted right by one, 0 at the start of each example.
+          decoder_target_tokens: only their padding is used.
+          encoder_segment_ids, decoder_segment_ids: which example of a packed row each token belongs
+            to, 0 for padding; both or neither.
+          encoder_positions, decoder_positions: taken for T5X's signature and unused, since relative
+            positions inside an example do not depend on where it was packed.
+          enable_dropout: needs `rngs={"dropout": key}` unless the rate is 0.
+
+        Raises:
+          ValueError: one of the segment ids is missing.
+        """
+        del encoder_positions
+        encoded = self.encode(
+            encoder_input_tokens, encoder_segment_ids, enable_dropout=enable_dropout
+        )
+        return self.decode(
+            encoded,
+            encoder_input_tokens,
+            decoder_input_tokens,
+            decoder_target_tokens,
+            encoder_segment_ids,
+            decoder_segment_ids,
+            decoder_positions,
+            enable_dropout=enable_dropout,
+        )
+
+    def encode(
+        self,
+        encoder_input_tokens: Int[Array, "batch inputs"],
+        encoder_segment_ids: Int[Array, "batch inputs"] | None = None,
+        *,
+        enable_dropout: bool = True,
+    ) -> Float[Array, "batch inputs embed"]:
+        """Returns the encoder's outputs, in the configured dtype."""
+        mask = visible_keys(
+            encoder_input_tokens, encoder_input_tokens, encoder_segment_ids, encoder_segment_ids
+        )
+        return self.encoder(encoder_input_tokens, mask, not enable_dropout)
+
+    def decode(
+        self,
+        encoded: Float[Array, "batch inputs embed"],
+        encoder_input_tokens: Int[Array, "batch inputs"],
+        decoder_input_tokens: Int[Array, "batch targets"],
+        decoder_target_tokens: Int[Array, "batch targets"],
+        encoder_segment_ids: Int[Array, "batch inputs"] | None = None,
+        decoder_segment_ids: Int[Array, "batch targets"] | None = None,
+        decoder_positions: Int[Array, "batch targets"] | None = None,
+        *,
+        enable_dropout: bool = True,
+    ) -> Float[Array, "batch targets vocab"]:
+        """Returns logits given `encode`'s outputs; `encoder_input_tokens` only gives its padding."""
+        del decoder_positions
+        if (encoder_segment_ids is None) != (decoder_segment_ids is None):
+            missing = "encoder" if encoder_segment_ids is None else "decoder"
+            raise ValueError(
+                f"{missing}_segment_ids=None: a packed batch needs encoder_segment_ids and "
+                "decoder_segment_ids; pass both or neither"
+            )
+        targets = decoder_target_tokens
+        mask = visible_keys(
+            targets, targets, decoder_segment_ids, decoder_segment_ids, causal=True
+        )
+        encoder_mask = visible_keys(
+            targets, encoder_input_tokens, decoder_segment_ids, encoder_segment_ids
+        )
+        return self.decoder(
+            encoded, decoder_input_tokens, mask, encoder_mask, not enable_dropout
+        )
+
+
+def init_params(config: T5Config, rng: PRNGKeyArray | UInt32[Array, "2"]) -> PyTree[Float[Array, "..."]]:
+    """Returns float32 parameters as nested dicts, T5X's for the same key when layers are unrolled.
+
+    With `scan_layers` each layer still has its own draw, but from other keys than when unrolled.
+    Call it under `jax.jit` with out_shardings to create the parameters sharded.
+    """
+    return jax.jit(lambda key: _init(config, key))(rng)
+
+
+def num_parameters(config: T5Config) -> int:
+    """Returns the number of parameters without allocating any.
+
+    >>> num_parameters(T5Config(vocab_size=250112))  # mT5-small
+    300176768
+    """
+    shapes = jax.eval_shape(lambda: _init(config, jax.random.key(0)))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
+def _init(config: T5Config, rng: Array) -> PyTree:
+    """Initialises on one-token dummies: no shape depends on batch or length."""
+    tokens = jnp.ones((1, 1), jnp.int32)
+    return T5(config).init(rng, tokens, tokens, tokens, enable_dropout=False)["params"]
+
+
+def _dropout(config: T5Config, deterministic: bool) -> nn.Dropout:
+    """Returns dropout that treats every position of a sequence alike."""
+    return nn.Dropout(config.dropout_rate, broadcast_dims=(-2,), deterministic=deterministic)
+
+
+def _run_stack(layer_type, name: str, config: T5Config, num_layers: int, deterministic: bool):
+    """Returns function(x, *others) -> x through `layers_i`, or through one scanned stack `name`."""
+    if config.remat_policy != "none":
+        minimal = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+        layer_type = nn.remat(
+            layer_type,
+            prevent_cse=not config.scan_layers,
+            policy=minimal if config.remat_policy == "minimal" else None,
+        )
+    if not config.scan_layers:
+        layers = [
+            layer_type(config, deterministic, name=f"layers_{index}") for index in range(num_layers)
+        ]
+
+        def run(x: Array, *others) -> Array:
+            for layer in layers:
+                x, _ = layer(x, *others)
+            return x
+
+        return run
+
+    stack_type = nn.scan(
+        layer_type,
+        variable_axes={"params": _STACK_AXIS},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=nn.broadcast,
+        length=num_layers,
+    )
+    stack = stack_type(config, deterministic, name=name)
+    return lambda x, *others: stack(x, *others)[0]
