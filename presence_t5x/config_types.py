@@ -202,12 +202,14 @@ class T5Config:
     """Sizes of a T5.1.1/mT5 encoder-decoder; parameters are always float32.
 
     Attributes:
+      vocab_size: rows of the embedding table; None is filled in by the run: the vocabulary's size,
+        rounded up to a multiple of 128.
       dtype: of activations, "float32" or "bfloat16"; logits are always float32.
       scan_layers: layer weights stacked along axis 1 instead of `layers_0`, `layers_1`, ...
       remat_policy: "none", "minimal" (keep matrix products) or "full" (recompute each layer).
     """
 
-    vocab_size: int
+    vocab_size: int | None = None
     emb_dim: int = 512
     num_heads: int = 6
     head_dim: int = 64
@@ -223,7 +225,9 @@ class T5Config:
     remat_policy: Literal["none", "minimal", "full"] = "none"
 
     def __post_init__(self):
-        for name in ("vocab_size", "emb_dim", "num_heads", "head_dim", "mlp_dim"):
+        if self.vocab_size is not None:
+            check_int("vocab_size", self.vocab_size, minimum=1)
+        for name in ("emb_dim", "num_heads", "head_dim", "mlp_dim"):
             check_int(name, getattr(self, name), minimum=1)
         check_int("num_encoder_layers", self.num_encoder_layers, minimum=1)
         check_int("num_decoder_layers", self.num_decoder_layers, minimum=1)
@@ -298,7 +302,8 @@ class DataConfig:
       prepared_dir: where token stores live; None is MODEL_DIR/data.
       pack: concatenate documents, so that no row is padded (mC4); False keeps one document a row.
       local_text_files: glob of the task "local_text"; None otherwise.
-      vocabulary_file: a SentencePiece model or "bytes" for "local_text"; None keeps the task's own.
+      vocabulary_file: a SentencePiece model or "bytes" for "local_text", or a local copy of mT5's
+        model for "mc4"; None keeps the task's own.
       seed: of order, masks and noise.
     """
 

@@ -118,9 +118,14 @@ def presence_gradients(
     Raises:
       ValueError: an argument that is wrong or cannot be exact, with the remedy; while tracing.
     """
-    problem = _check_arguments(
-        loss_fun, params, batch, temperature, config, state, mesh, axis_name, has_aux
-    )
+    if isinstance(temperature, (str, bool, int, float)):
+        check_float("temperature", temperature)
+    if config.normalizer == "ema" and state is None:
+        raise ValueError(
+            "normalizer='ema' needs the previous steps' moments: pass "
+            "state=init_presence_state(config), then each step's aux.state"
+        )
+    problem = _check_problem(loss_fun, params, batch, config, mesh, axis_name, has_aux)
     state = init_presence_state(config) if state is None else state
     temperature = jnp.asarray(temperature, jnp.float32)
     if mesh is None:
@@ -155,7 +160,7 @@ def unweighted_gradients(
     The loss normaliser, row order and dropout keys are those of `presence_gradients`. A non-finite
     gradient makes the whole step one dead unit. Arguments are `presence_gradients`' own.
     """
-    problem = _check_arguments(loss_fun, params, batch, 0.0, config, None, mesh, axis_name, has_aux)
+    problem = _check_problem(loss_fun, params, batch, config, mesh, axis_name, has_aux)
     if mesh is None:
         return _unweighted(problem, params, batch, rng)
     if config.row_order == "contiguous":
@@ -164,6 +169,28 @@ def unweighted_gradients(
         problem, axis_name=DATA_AXIS, config=dataclasses.replace(config, row_order="strided")
     )
     return map_over_data_axis(functools.partial(_unweighted, local), mesh)(params, batch, rng)
+
+
+def example_scores(
+    loss_fun: Callable[..., Any],
+    params: PyTree,
+    batch: PyTree,
+    *,
+    config: PresenceConfig,
+    has_aux: bool = False,
+) -> tuple[Float[Array, " rows"], Float[Array, " rows"], Float[Array, " rows"]]:
+    """Returns every row's score, loss sum and token count, without dropout and without an update.
+
+    Rows are scored `rows / config.num_microbatches` at a time (vmap over the scored layers).
+    """
+    config = dataclasses.replace(config, granularity="example")
+    problem = _check_problem(loss_fun, params, batch, config, None, None, has_aux)
+    units = scoring_sweep(problem, params, accumulation.split_rows(batch, config), None)
+    score, loss_sum, num_tokens = (
+        accumulation.join_rows(values, config)
+        for values in (units.score, units.loss_sum, units.num_tokens)
+    )
+    return score, loss_sum, num_tokens
 
 
 def _weighted(problem: Problem, params, batch, rng, temperature, state):
@@ -301,17 +328,8 @@ def _aux(units: UnitResults, weights, temperature, state: PresenceState) -> Pres
     )
 
 
-def _check_arguments(
-    loss_fun, params, batch, temperature, config, state, mesh, axis_name, has_aux
-) -> Problem:
+def _check_problem(loss_fun, params, batch, config, mesh, axis_name, has_aux) -> Problem:
     """Checks what can be checked before anything compiles, and returns the step's problem."""
-    if isinstance(temperature, (str, bool, int, float)):
-        check_float("temperature", temperature)
-    if config.normalizer == "ema" and state is None:
-        raise ValueError(
-            "normalizer='ema' needs the previous steps' moments: pass "
-            "state=init_presence_state(config), then each step's aux.state"
-        )
     if mesh is not None and axis_name is not None:
         raise ValueError("pass either mesh or axis_name (inside a mapped function), not both")
     if axis_name is not None and config.row_order == "contiguous":

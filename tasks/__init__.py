@@ -4,14 +4,17 @@ Importing this package registers nothing. `register_all` registers what needs no
 encyclopedia) once; `register_local_text` takes the files. Import it as `presence_t5x.tasks`.
 """
 
-from presence_t5x.tasks.local_text import register_local_text
+import seqio
 
-__all__ = ["register_all", "register_local_text"]
+from presence_t5x.tasks.encyclopedia import register_encyclopedia
+from presence_t5x.tasks.local_text import register_local_text
+from presence_t5x.tasks.mc4 import register_mc4
+
+__all__ = ["register_all", "register_encyclopedia", "register_local_text", "register_mc4"]
 
 
 def register_all() -> None:
-    """Registers `mc4`, `mc4.<lang>`, `encyclopedia` and `encyclopedia.<lang>`; reads no file."""
-    from presence_t5x.tasks import encyclopedia, mc4
-
-    mc4.register_mc4()
-    encyclopedia.register_encyclopedia()
+    """Registers `mc4`, `mc4.<lang>`, `encyclopedia` and `encyclopedia.<lang>` where absent."""
+    if "mc4" not in seqio.MixtureRegistry.names():
+        register_mc4()
+    register_encyclopedia()

@@ -5,7 +5,6 @@ preprocessors of the registered task (everything before `tokenize`), the streami
 it. `check_data` finds every mistake that can be found before anything is written or compiled.
 """
 
-import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from presence_t5x.config_types import DataConfig
 from presence_t5x.data import text_files
 from presence_t5x.data.batches import PreparedBatches
 from presence_t5x.data.documents import Document, DocumentGroup
+from presence_t5x.data.preprocessors import MEAN_NOISE_SPAN_LENGTH, NOISE_DENSITY
 from presence_t5x.data.sentinels import sentinels_of
 from presence_t5x.data.span_corruption import check_span_corruption
 from presence_t5x.data.store_writer import write_store
@@ -51,16 +51,17 @@ def find_provider(data_config: DataConfig) -> seqio.Task | seqio.Mixture:
                 "mixture_or_task_name='local_text' needs local_text_files (a glob) and "
                 "vocabulary_file (a SentencePiece model or 'bytes')"
             )
-        return tasks.register_local_text(
-            data_config.local_text_files, data_config.vocabulary_file
-        )
+        return tasks.register_local_text(data_config.local_text_files, data_config.vocabulary_file)
+    tasks.register_all()
+    if name.split(".")[0] == "mc4" and data_config.vocabulary_file is not None:
+        tasks.register_mc4(vocabulary_file=data_config.vocabulary_file)
+        return seqio.get_mixture_or_task(name)
     for setting in ("local_text_files", "vocabulary_file"):
         if getattr(data_config, setting) is not None:
             raise ValueError(
                 f"{setting}={getattr(data_config, setting)!r} belongs to the task 'local_text', but "
                 f"mixture_or_task_name={name!r}; remove one of them"
             )
-    tasks.register_all()
     names = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
     if name not in names:
         raise ValueError(
@@ -87,7 +88,9 @@ def check_data(data_config: DataConfig, vocab_size_of_model: int) -> seqio.Vocab
       ValueError: unknown task, vocabulary larger than the table or without sentinels, targets too
         short, local files missing, empty or broken, TFDS data that is not there.
     """
-    provider = find_provider(data_config)
+    for task in _tasks_of(find_provider(data_config)):
+        _check_tfds_directory(task)
+    _check_streaming_noise(data_config)
     vocabulary = resolve_vocabulary(data_config)
     sentinels = sentinels_of(vocabulary)
     if vocabulary.vocab_size > vocab_size_of_model:
@@ -105,9 +108,18 @@ def check_data(data_config: DataConfig, vocab_size_of_model: int) -> seqio.Vocab
     )
     if data_config.local_text_files is not None:
         text_files.find_text_files(data_config.local_text_files)
-    for task in _tasks_of(provider):
-        _check_tfds_directory(task)
     return vocabulary
+
+
+def _check_streaming_noise(data_config: DataConfig) -> None:
+    """A streamed task corrupts by its own preprocessor, so these settings would be ignored."""
+    found = (data_config.noise_density, data_config.mean_noise_span_length)
+    if data_config.reader == "streaming" and found != (NOISE_DENSITY, MEAN_NOISE_SPAN_LENGTH):
+        raise ValueError(
+            f"noise_density={found[0]} and mean_noise_span_length={found[1]} are fixed by the task's "
+            f"preprocessors with reader='streaming'; leave them at {NOISE_DENSITY} and "
+            f"{MEAN_NOISE_SPAN_LENGTH}, or use reader='prepared'"
+        )
 
 
 def _tasks_of(provider: seqio.Task | seqio.Mixture) -> list[seqio.Task]:
@@ -272,6 +284,7 @@ def open_batches(
     processes = {"process_index": process_index, "process_count": process_count}
     if data_config.reader == "streaming":
         find_provider(data_config)
+        _check_streaming_noise(data_config)
         return StreamingBatches(data_config, split, **processes)
     root = data_config.prepared_dir or prepared_root
     store = open_store_for(data_config, split, prepared_root=root, progress=progress)

@@ -11,6 +11,7 @@ is seeded and deterministic, and costs time in proportion to the position.
 """
 
 import base64
+import contextlib
 import json
 import os
 import tempfile
@@ -44,10 +45,9 @@ class LabelledConverter(seqio.EncDecFeatureConverter):
 def keep_off_accelerators() -> None:
     """Hides GPUs and TPUs from TensorFlow, which would otherwise take their memory from JAX."""
     for kind in ("GPU", "TPU"):
-        try:
+        # It may be initialised already; then it has what it has.
+        with contextlib.suppress(RuntimeError, ValueError):
             tf.config.set_visible_devices([], kind)
-        except (RuntimeError, ValueError):  # TensorFlow already runs; then it has what it has
-            pass
 
 
 class StreamingBatches:
@@ -86,18 +86,23 @@ class StreamingBatches:
                 f"{sorted(self._provider.splits)}"
             )
         self._split = split
-        shards = seqio.ShardInfo(index=process_index, num_shards=process_count)
-        self._dataset = self._build(shards if process_count > 1 else None).batch(
-            data_config.batch_size // process_count, drop_remainder=True
+        self._shards = seqio.ShardInfo(index=process_index, num_shards=process_count)
+        self._iterator, self._num_batches = self._start(), 0
+
+    def _start(self):
+        """An iterator from the first batch on, over a new dataset: one that is iterated twice
+        shuffles differently the second time."""
+        shard_info = self._shards if self._shards.num_shards > 1 else None
+        dataset = self._rows(shard_info).batch(
+            self._config.batch_size // self._shards.num_shards, drop_remainder=True
         )
         options = tf.data.Options()
         options.deterministic = True
         # The only stateful op is our own pure numpy_function; tf.data would refuse to save it.
         options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
-        self._dataset = self._dataset.with_options(options)
-        self._iterator, self._num_batches = iter(self._dataset), 0
+        return iter(dataset.with_options(options))
 
-    def _build(self, shard_info):
+    def _rows(self, shard_info):
         """The endless dataset of single rows with model features (and labels unless packed)."""
         config = self._config
         lengths: dict[str, Any] = dict(config.task_feature_lengths)
@@ -176,15 +181,15 @@ class StreamingBatches:
             content = json.loads(state)
             num_batches, files = int(content["num_batches"]), content.get("files")
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"damaged data position: {error!r}; resume from another checkpoint") from (
-                error
-            )
+            raise ValueError(
+                f"damaged data position: {error!r}; resume from another checkpoint"
+            ) from (error)
         if (files is not None) != self.checkpoints_iterator:
             raise ValueError(
                 f"the data position was saved by another kind of source than that of "
                 f"{self._config.mixture_or_task_name!r}; resume with the task it was saved with"
             )
-        self._iterator = iter(self._dataset)
+        self._iterator = self._start()
         if files is None:
             for _ in range(num_batches):
                 next(self._iterator)

@@ -8,6 +8,7 @@ Anything in between would silently give text pieces as sentinels and is refused.
 import functools
 import hashlib
 import os
+import socket
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -76,6 +77,8 @@ def _read_model(path: str) -> bytes:
         if local:
             with open(path, "rb") as file:
                 return file.read()
+        # TensorFlow retries an unreachable bucket for many minutes; no name means no network.
+        socket.getaddrinfo("storage.googleapis.com", 443)
         with tf.io.gfile.GFile(path, "rb") as file:
             return file.read()
     except (OSError, tf.errors.OpError) as error:
@@ -127,6 +130,6 @@ def _num_sentinels_at_top(path, model) -> int:
 
 
 @functools.cache
-def mt5_vocabulary() -> seqio.SentencePieceVocabulary:
-    """Returns mT5's vocabulary (250 100 ids, sentinels in the file); the file is read on first use."""
-    return seqio.SentencePieceVocabulary(MT5_VOCABULARY_FILE, extra_ids=0)
+def mt5_vocabulary(path: str = MT5_VOCABULARY_FILE) -> seqio.SentencePieceVocabulary:
+    """Returns mT5's vocabulary (250 100 ids, sentinels included); its file is read on first use."""
+    return seqio.SentencePieceVocabulary(path, extra_ids=0)

@@ -5,6 +5,7 @@ for the same parameters (Raffel et al. 2020; Xue et al. 2021, section 3), and wi
 key the same initial parameters. `scan_layers=True` is the same function with stacked parameters.
 """
 
+import dataclasses
 import math
 
 import jax
@@ -272,7 +273,9 @@ def num_parameters(config: T5Config) -> int:
     >>> num_parameters(T5Config(vocab_size=250112))  # mT5-small
     300176768
     """
-    shapes = jax.eval_shape(lambda: _init(config, jax.random.key(0)))
+    # Stacked layers are as large as separate ones and are traced once, not 48 times.
+    stacked = dataclasses.replace(config, scan_layers=True, remat_policy="none")
+    shapes = jax.eval_shape(lambda: _init(stacked, jax.random.key(0)))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 

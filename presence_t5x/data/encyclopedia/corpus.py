@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from presence_t5x._validate import check_choice, check_float, check_int
 from presence_t5x.data.encyclopedia.documents import (
     NOISE_STREAM,
     SPLITS,
@@ -64,11 +65,11 @@ class EncyclopediaConfig:
       world: sizes of the knowledge base.
 
     Raises:
-      ValueError: unknown or repeated language or kind, a rate outside [0, 1], no documents.
+      ValueError: unknown or repeated language or kind, a rate outside [0, 1], or no documents.
 
     >>> EncyclopediaConfig(noise_rate=1.5)
     Traceback (most recent call last):
-    ValueError: noise_rate=1.5 must lie in [0, 1]; it is the share of documents with noise
+    ValueError: noise_rate=1.5 must lie in [0.0, 1.0]
     """
 
     seed: int = 0
@@ -78,21 +79,15 @@ class EncyclopediaConfig:
     noise_rate: float = 0.3
     validation_noise_rate: float = 0.0
     noise_kinds: tuple[str, ...] = NOISE_KINDS
-    world: WorldConfig = WorldConfig()
+    world: WorldConfig = dataclasses.field(default_factory=WorldConfig)
 
     def __post_init__(self):
         """Validates; runs once at construction."""
         check_seed("seed", self.seed)
         for name in ("num_train_documents", "num_validation_documents"):
-            value = getattr(self, name)
-            if not 1 <= value < 2**32:
-                raise ValueError(f"{name}={value} must lie in [1, 2**32); choose a positive number")
+            check_int(name, getattr(self, name), minimum=1)
         for name in ("noise_rate", "validation_noise_rate"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise ValueError(
-                    f"{name}={value} must lie in [0, 1]; it is the share of documents with noise"
-                )
+            check_float(name, getattr(self, name), minimum=0.0, maximum=1.0)
         for name, check in (("languages", check_language), ("noise_kinds", check_noise_kind)):
             values = getattr(self, name)
             if isinstance(values, str) or not values or len(set(values)) < len(values):
@@ -109,8 +104,7 @@ def num_documents(config: EncyclopediaConfig, split: str) -> int:
     Raises:
       ValueError: unknown split.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r} is unknown; use one of {', '.join(SPLITS)}")
+    check_choice("split", split, SPLITS)
     return config.num_train_documents if split == "train" else config.num_validation_documents
 
 

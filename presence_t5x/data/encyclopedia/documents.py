@@ -1,18 +1,18 @@
 """Clean documents: entries of the encyclopedia, rendered from the knowledge base.
 
-A document tells about one entity: what it is, several of its facts and sometimes facts of a related
-entity, each in one of the paraphrases of its language. Which entity, facts and paraphrases is a pure
-function of (seed, split, index, stream). `corpus` adds languages, splits and noise.
+A document tells about one entity: what it is, several of its facts and sometimes facts of a
+related entity, each in one of the paraphrases of its language. Which entity, facts and paraphrases
+is a pure function of (seed, split, index, stream). `corpus` adds languages, splits and noise.
 """
 
 import dataclasses
 import functools
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from presence_t5x._validate import check_choice, check_int
 from presence_t5x.data.encyclopedia.knowledge import (
     ATTRIBUTES,
     NUMBERS,
@@ -23,6 +23,7 @@ from presence_t5x.data.encyclopedia.knowledge import (
 )
 from presence_t5x.data.encyclopedia.lexicons import Template, get_lexicon
 from presence_t5x.data.encyclopedia.names import spell
+from presence_t5x.data.encyclopedia.punctuation import split_punctuation
 
 SPLITS = {"train": 1, "validation": 2}
 CLEAN = "clean"
@@ -31,11 +32,10 @@ MINIMUM_WORDS = 30
 # Streams: the fourth word of a seed; 0 belongs to the world.
 DOCUMENT_STREAM = 1
 NOISE_STREAM = 2
+FOREIGN_STREAM = 3
 
 _NUM_DRAWS = 64
 _NAME_JOINERS = {"han": "·"}
-_WORD_SIGNS = "\u093c\u093e-\u094d\u0901-\u0903\u064b"  # vowel signs that \w leaves out
-_EDGES = re.compile(rf"^([^\w{_WORD_SIGNS}]*)(.*?)([^\w{_WORD_SIGNS}]*)$", re.DOTALL)
 
 
 class Fact(NamedTuple):
@@ -84,31 +84,15 @@ class Surface(NamedTuple):
     num_characters: int
 
 
-def split_punctuation(word: str) -> tuple[str, str, str]:
-    """Cuts a word into leading punctuation, core and trailing punctuation.
-
-    Args:
-      word: any string.
-
-    Returns:
-      Three strings that concatenate to `word`; a word of punctuation alone has an empty core.
-
-    >>> split_punctuation("(Karo),")
-    ('(', 'Karo', '),')
-    """
-    match = _EDGES.match(word)
-    assert match is not None  # every part may be empty
-    return match.group(1), match.group(2), match.group(3)
-
-
 def check_seed(name: str, value: int) -> None:
     """Refuses a seed or index that would not be one word of a `SeedSequence`.
 
     Raises:
-      ValueError: the value is negative or needs more than 32 bits.
+      ValueError: the value is no integer, negative or needs more than 32 bits.
     """
-    if not 0 <= value < 2**32:
-        raise ValueError(f"{name}={value} must lie in [0, 2**32); choose one in that range")
+    check_int(name, value, minimum=0)
+    if value >= 2**32:
+        raise ValueError(f"{name}={value} must be below 2**32={2**32}; choose a smaller one")
 
 
 def make_rng(seed: int, split: str, index: int, stream: int) -> np.random.Generator:
@@ -126,8 +110,7 @@ def make_rng(seed: int, split: str, index: int, stream: int) -> np.random.Genera
     Raises:
       ValueError: unknown split, or seed or index out of range.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r} is unknown; use one of {', '.join(SPLITS)}")
+    check_choice("split", split, SPLITS)
     check_seed("seed", seed)
     check_seed("index", index)
     # Always four words: SeedSequence pads shorter entropy with zeros.
@@ -261,8 +244,9 @@ def generate_document(
     """Generates one clean document, a pure function of the arguments.
 
     Guarantees: 4 to 9 sentences (more only where 9 have fewer than 30 words), at least 30 words;
-    the same arguments with another language give the same facts in that language. Every span in
-    `facts` covers exactly the surface of the entity or the value.
+    the same arguments with another language give the same facts in the same order, of which a
+    language of short sentences may need more to reach 30 words. Every span in `facts` covers
+    exactly the surface of the entity or the value.
 
     Args:
       world: the knowledge base.

@@ -12,7 +12,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from presence_t5x.data.encyclopedia.lexicons import get_lexicon
+from presence_t5x._validate import check_int
+from presence_t5x.data.encyclopedia.lexicons import LANGUAGES, closed_words, get_lexicon
 from presence_t5x.data.encyclopedia.names import Name, generate_names
 
 SOURCES = ("place", "person", "animal", "thing")
@@ -69,6 +70,7 @@ NUMBERS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     }
 )
 _MINIMUM_AGE = 20  # years between the births of teacher and student, and of inventor and thing
+_SIZE_BOUNDS = (8, 250)  # there are about 1,000 different names of two syllables in all
 _WORLD_STREAM = 0  # third word of the seed; documents use other streams
 
 
@@ -82,7 +84,7 @@ class WorldConfig:
 
     >>> WorldConfig(num_places=1)
     Traceback (most recent call last):
-    ValueError: num_places=1 must lie in [8, 1000]; choose a value in that range
+    ValueError: num_places=1 must be >= 8
     """
 
     seed: int = 0
@@ -98,14 +100,12 @@ class WorldConfig:
 
     def __post_init__(self):
         """Validates; runs once at construction."""
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed={self.seed} must lie in [0, 2**32); choose a smaller one")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name != "seed" and not 8 <= value <= 1000:
-                raise ValueError(
-                    f"{field.name}={value} must lie in [8, 1000]; choose a value in that range"
-                )
+            low, high = (0, 2**32 - 1) if field.name == "seed" else _SIZE_BOUNDS
+            check_int(field.name, value, minimum=low)
+            if value > high:
+                raise ValueError(f"{field.name}={value} must be <= {high}; choose a smaller one")
         num_full_names = self.num_given_names * self.num_family_names
         if self.num_people * 2 > num_full_names:
             raise ValueError(
@@ -165,7 +165,7 @@ def _name_entities(
     config: WorldConfig, rng: np.random.Generator
 ) -> dict[str, dict[str, tuple[Name, ...]]]:
     """Names of every entity by kind; only people have two words."""
-    taken: set[str] = set()
+    taken = {word.lower() for language in LANGUAGES for word in closed_words(language)}
     sizes = (
         ("country", config.num_countries, (2, 2)),
         ("river", config.num_rivers, (2, 2)),

@@ -21,7 +21,7 @@ _AVOIDED = frozenset({"puto", "pene", "kulo", "pito", "foki", "kunu", "nazi", "s
 
 _CYRILLIC = dict(zip(_CONSONANTS + "aiou", "бдфгклмнпрствзаиоу", strict=True))
 _DEVANAGARI = dict(zip(_CONSONANTS, "बदफगकलमनपरसतवज", strict=True))
-_DEVANAGARI_SIGNS = dict(zip(_VOWELS, "ा े ी ो ू".split(), strict=True))
+_DEVANAGARI_SIGNS = dict(zip(_VOWELS, ["ा", "े", "ी", "ो", "ू"], strict=True))
 _DEVANAGARI_VOWELS = dict(zip(_VOWELS, "आएईओऊ", strict=True))
 _VIRAMA = "्"
 _HAN = {
@@ -140,14 +140,13 @@ def _draw_name(rng: np.random.Generator, num_syllables: int) -> Name:
 def generate_names(
     rng: np.random.Generator, num_names: int, num_syllables: tuple[int, int], taken: set[str]
 ) -> list[Name]:
-    """Draws names that differ from each other and from earlier ones in every script.
+    """Draws names that differ from each other and from all that is taken, in every script.
 
     Args:
       rng: source of randomness.
       num_names: how many names.
       num_syllables: smallest and largest number of syllables.
-      taken: spellings in use, added to; Arabic spellings, because that script tells fewest sounds
-        apart.
+      taken: spellings and words in use, in lower case and any script; the new ones are added.
 
     Returns:
       The names.
@@ -156,9 +155,9 @@ def generate_names(
     while len(names) < num_names:
         low, high = num_syllables
         name = _draw_name(rng, int(rng.integers(low, high + 1)))
-        key = _arabic(name)
+        spellings = {spell(name, script).lower() for script in SCRIPTS}
         avoided = any(word in "".join(name) for word in _AVOIDED)
-        if key not in taken and not avoided:
-            taken.add(key)
+        if not avoided and taken.isdisjoint(spellings):
+            taken |= spellings
             names.append(name)
     return names

@@ -6,21 +6,23 @@ language and source stay those of the clean document, so that kinds can be compa
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from presence_t5x._validate import check_choice
 from presence_t5x.data.encyclopedia.documents import (
     CLEAN,
-    NOISE_STREAM,
+    FOREIGN_STREAM,
     Document,
     generate_document,
-    split_punctuation,
     word_forms,
 )
 from presence_t5x.data.encyclopedia.knowledge import World, build_world
 from presence_t5x.data.encyclopedia.lexicons import LANGUAGES
 from presence_t5x.data.encyclopedia.out_of_domain import generate_lines
+from presence_t5x.data.encyclopedia.punctuation import split_punctuation
 
 CHARACTER_NOISE_SHARE = 0.25
 WRONG_LANGUAGE_SHARE = 0.5
@@ -65,6 +67,7 @@ def _draw_random_words(document: Document, rng: np.random.Generator, world: Worl
     return _replace(document, words)
 
 
+@functools.lru_cache(maxsize=64)
 def _alphabet(world: World, language: str) -> tuple[str, ...]:
     """The characters of a language's words without digits, each once."""
     characters = set("".join(word_forms(world, language))) - set(_DIGITS)
@@ -82,8 +85,8 @@ def _substitute(character: str, draw: float, alphabet: Sequence[str]) -> str:
 
 def _corrupt(core: str, draws: list[list[float]], alphabet: Sequence[str]) -> str:
     """Substitutes, deletes or swaps characters of one word, which keeps at least one."""
-    # A swap changes two characters, so an operation changes 4/3 of them on average.
-    rate = CHARACTER_NOISE_SHARE * 3 / 4
+    # A swap uses up two characters, so it is made at the rate q with 2q / (1 + q) = the share.
+    swap_rate = CHARACTER_NOISE_SHARE / (2 - CHARACTER_NOISE_SHARE)
     corrupted: list[str] = []
     position = 0
     while position < len(core):
@@ -91,16 +94,17 @@ def _corrupt(core: str, draws: list[list[float]], alphabet: Sequence[str]) -> st
         hit, operation, draw = draws[position]
         following = core[position + 1 : position + 2]
         position += 1
-        if hit >= rate:
+        swap = operation < 1 / 3 and following not in ("", character)
+        if hit >= (swap_rate if swap else CHARACTER_NOISE_SHARE):
             corrupted.append(character)
-        elif operation < 1 / 3 and following and following != character:
+        elif swap:
             corrupted += [following, character]
             position += 1
-        elif operation < 2 / 3 and len(core) > 1 and (corrupted or following):
+        elif operation < 2 / 3 and (corrupted or following):
             continue
         else:
             corrupted.append(_substitute(character, draw, alphabet))
-    return "".join(corrupted) or core[0]
+    return "".join(corrupted)
 
 
 def _corrupt_characters(document: Document, rng: np.random.Generator, world: World) -> Document:
@@ -110,8 +114,11 @@ def _corrupt_characters(document: Document, rng: np.random.Generator, world: Wor
     words, used = [], 0
     for word in document.words:
         prefix, core, suffix = split_punctuation(word)
-        words.append(prefix + _corrupt(core, draws[used : used + len(core)], alphabet) + suffix
-                     if core else word)
+        words.append(
+            prefix + _corrupt(core, draws[used : used + len(core)], alphabet) + suffix
+            if core
+            else word
+        )
         used += len(core)
     return _replace(document, words)
 
@@ -134,7 +141,7 @@ def _mix_languages(document: Document, rng: np.random.Generator, world: World) -
         seed=int(seed),
         split=split,
         index=int(index),
-        stream=NOISE_STREAM,
+        stream=FOREIGN_STREAM,  # not that of `rng`, whose first number has decided the kind
         language=others[int(rng.integers(len(others)))],
     )
     num_sentences = len(document.sentences)
@@ -178,8 +185,7 @@ def check_noise_kind(kind: str) -> None:
     Raises:
       ValueError: `kind` is not one of `NOISE_KINDS`.
     """
-    if kind not in _PLANTERS:
-        raise ValueError(f"noise kind={kind!r} is unknown; use one of {', '.join(NOISE_KINDS)}")
+    check_choice("noise kind", kind, NOISE_KINDS)
 
 
 def plant_noise(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-_VARIABLES = tuple("abcdefghijkmnpqrstuvwxyz") + ("buf", "ptr", "idx", "tmp", "acc", "ctx")
+_VARIABLES = (*"abcdefghijkmnpqrstuvwxyz", "buf", "ptr", "idx", "tmp", "acc", "ctx")
 _FUNCTIONS = ("push", "pop", "hash", "fold", "scan", "emit", "bind", "swap", "seek", "flush")
 _OPERATORS = ("+", "-", "*", "/", "%", "&", "|", "^")
 _LEVELS = ("DEBUG", "INFO", "WARN", "ERROR", "FATAL")

@@ -17,12 +17,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from presence_t5x.data.encyclopedia.corpus import EncyclopediaConfig, generate_documents
+from presence_t5x.data.encyclopedia.documents import word_forms
+from presence_t5x.data.encyclopedia.knowledge import build_world
+from presence_t5x.data.encyclopedia.lexicons import LANGUAGES, get_lexicon
 
 VOCABULARY_SIZE = 4096
 NUM_SENTINELS = 100
-VOCABULARY_SHA256 = ""
+VOCABULARY_SHA256 = "ad82be4312555f8888167704da357553dba0b8ef2fe537d8d8bc1b01b7ffa6af"
 _NUM_TRAINING_DOCUMENTS = 24_000
 _FILE_NAME = "encyclopedia.model"
+_PUNCTUATION = {"zh": ("，", "。")}
+_NUM_REPEATS = {"latin": 1, "cyrillic": 2, "devanagari": 2, "arabic": 2, "han": 3}
 
 
 def vocabulary_file() -> str:
@@ -38,11 +43,24 @@ def vocabulary_file() -> str:
 
 
 def training_texts() -> Iterator[str]:
-    """The sentences it is trained on: the first clean train documents of the default config."""
+    """The sentences it is trained on: clean train documents, and every word form.
+
+    The Latin alphabet shares the pieces of names between languages; sentences in other scripts are
+    repeated, which evens out the tokens per word. Each word form appears once more before a comma
+    and a full stop, because the trainer considers only strings that occur in at least two different
+    contexts between spaces: without them a word that is never followed by punctuation could not be
+    a piece (tokens per word rise from 1.4 to 2.1).
+    """
     config = EncyclopediaConfig(num_train_documents=_NUM_TRAINING_DOCUMENTS, noise_rate=0.0)
     for document in generate_documents(config, split="train"):
+        num_repeats = _NUM_REPEATS[get_lexicon(document.language).script]
         for start, end in document.sentences:
-            yield document.separator.join(document.words[start:end])
+            yield from [document.separator.join(document.words[start:end])] * num_repeats
+    for language in LANGUAGES:
+        comma, stop = _PUNCTUATION.get(language, (", ", "."))
+        for form in word_forms(build_world(config.world), language):
+            yield form + comma + form + stop
+    yield "—, —."
 
 
 def _train_pieces() -> bytes:
@@ -86,7 +104,7 @@ def _append_sentinels(pieces: bytes) -> bytes:
 
 
 def train_vocabulary(output_file: str) -> str:
-    """Trains the vocabulary and writes it; about a minute on one core.
+    """Trains the vocabulary and writes it; about ten seconds on one core.
 
     Guarantees: the same version of SentencePiece writes the same bytes.
 

@@ -1,22 +1,25 @@
 """The hand-written lexicons, one module a language, and the parser of their format.
 
 A lexicon module has four names. `LANGUAGE` is its code, `SCRIPT` a script of `names.SCRIPTS` and
-`SEPARATOR` what stands between two words of a text. `VALUES` lists the closed words, one category a
-line: `category: id=surface | id=surface`; a category may be continued on further lines. `TEMPLATES`
-lists, for each attribute of `knowledge.ATTRIBUTES`, the line with its name, one question that begins
-with `? ` and at least three statements. `{s}` stands for the subject, `{v}` for the value; spaces
-mark the word segmentation, also in languages that are written without them.
+`SEPARATOR` what stands between two words of a text. `VALUES` lists the closed words, one category
+a line: `category: id=surface | id=surface`; a category may be continued on further lines.
+`TEMPLATES` lists, for each attribute of `knowledge.ATTRIBUTES`, the line with its name, one
+question that begins with `? ` and at least three statements. `{s}` stands for the subject, `{v}`
+for the value; spaces mark the word segmentation, also in languages that are written without them.
 
 To add a language, write such a module and name it in `_MODULES`; everything else follows.
 """
 
 import dataclasses
 import functools
+import itertools
 import re
 from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 
+from presence_t5x._validate import check_choice
 from presence_t5x.data.encyclopedia.lexicons import ar, de, en, es, hi, ru, sw, zh
+from presence_t5x.data.encyclopedia.punctuation import split_punctuation
 
 _MODULES = (en, es, de, ru, hi, zh, sw, ar)
 LANGUAGES = tuple(module.LANGUAGE for module in _MODULES)
@@ -132,19 +135,36 @@ def _build(module: ModuleType) -> Lexicon:
     return lexicon
 
 
+def closed_words(language: str) -> frozenset[str]:
+    """Every word of the templates and closed lists of a language, without slots and punctuation.
+
+    Args:
+      language: one of `LANGUAGES`.
+
+    Returns:
+      The words as they are written.
+
+    >>> "centimetres" in closed_words("en"), "long." in closed_words("en")
+    (True, False)
+    """
+    lexicon = get_lexicon(language)
+    templates = (*itertools.chain(*lexicon.statements.values()), *lexicon.questions.values())
+    words = {word for template in templates for word in template if isinstance(word, str)}
+    for values in lexicon.values.values():
+        words.update(word for surface in values.values() for word in surface.split(" "))
+    return frozenset({split_punctuation(word)[1] for word in words} - {""})
+
+
 def check_language(language: str) -> None:
     """Refuses a language that has no lexicon.
 
     Raises:
       ValueError: `language` is not one of `LANGUAGES`.
     """
-    if language not in LANGUAGES:
-        raise ValueError(
-            f"language={language!r} has no lexicon; use one of {', '.join(LANGUAGES)}"
-        )
+    check_choice("language", language, LANGUAGES)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def get_lexicon(language: str) -> Lexicon:
     """The parsed lexicon of a language; the same object at every call.
 

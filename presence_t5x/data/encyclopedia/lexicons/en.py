@@ -5,7 +5,8 @@ SCRIPT = "latin"
 SEPARATOR = " "
 
 VALUES = """
-place_kind: city=a city | town=a town | village=a village | port=a port | fortress=a fortress | resort=a resort
+place_kind: city=a city | town=a town | village=a village
+place_kind: port=a port | fortress=a fortress | resort=a resort
 climate: mild=mild | dry=dry | wet=wet | cold=cold | hot=hot | windy=windy
 product: wheat=wheat | wool=wool | wine=wine | salt=salt | copper=copper | honey=honey
 product: silk=silk | tea=tea | cheese=cheese | glass=glass | paper=paper | rice=rice
@@ -13,7 +14,8 @@ profession: doctor=a doctor | teacher=a teacher | painter=a painter | engineer=a
 profession: writer=a writer | composer=a composer | judge=a judge | farmer=a farmer
 profession: sailor=a sailor | baker=a baker | architect=an architect | pilot=a pilot
 field: astronomy=astronomy | history=history | music=music | mathematics=mathematics | botany=botany
-field: medicine=medicine | law=law | chemistry=chemistry | geography=geography | philosophy=philosophy
+field: medicine=medicine | law=law
+field: chemistry=chemistry | geography=geography | philosophy=philosophy
 animal_class: bird=a bird | fish=a fish | mammal=a mammal | reptile=a reptile | insect=an insect
 animal_class: amphibian=an amphibian
 habitat: forests=forests | mountains=mountains | deserts=deserts | rivers=rivers | lakes=lakes
@@ -27,7 +29,8 @@ material: wood=wood | iron=iron | glass=glass | clay=clay | leather=leather | si
 material: stone=stone | bronze=bronze | paper=paper | cotton=cotton
 use: cooking=cooking | writing=writing | sewing=sewing | fishing=fishing | hunting=hunting
 use: building=building | washing=washing | measuring=measuring | painting=painting | weaving=weaving
-thing_class: tool=a tool | vessel=a vessel | machine=a machine | vehicle=a vehicle | toy=a toy | lamp=a lamp
+thing_class: tool=a tool | vessel=a vessel | machine=a machine
+thing_class: vehicle=a vehicle | toy=a toy | lamp=a lamp
 """
 
 TEMPLATES = """

@@ -18,7 +18,8 @@ profession: sailor=नाविक | baker=नानबाई | architect=वा
 field: astronomy=खगोलशास्त्र | history=इतिहास | music=संगीत | mathematics=गणित
 field: botany=वनस्पतिशास्त्र | medicine=चिकित्सा | law=क़ानून | chemistry=रसायन
 field: geography=भूगोल | philosophy=दर्शन
-animal_class: bird=पक्षी | fish=मछली | mammal=स्तनधारी | reptile=सरीसृप | insect=कीट | amphibian=उभयचर
+animal_class: bird=पक्षी | fish=मछली | mammal=स्तनधारी
+animal_class: reptile=सरीसृप | insect=कीट | amphibian=उभयचर
 habitat: forests=जंगल | mountains=पहाड़ | deserts=रेगिस्तान | rivers=नदी | lakes=झील
 habitat: swamps=दलदल | grasslands=मैदान | caves=गुफा | coasts=समुद्रतट | islands=द्वीप
 diet: seeds=बीज | leaves=पत्ते | insects=कीड़े | fish=मछली | fruit=फल | roots=जड़ें

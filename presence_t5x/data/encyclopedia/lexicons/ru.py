@@ -9,7 +9,8 @@ SCRIPT = "cyrillic"
 SEPARATOR = " "
 
 VALUES = """
-place_kind: city=город | town=городок | village=деревня | port=порт | fortress=крепость | resort=курорт
+place_kind: city=город | town=городок | village=деревня
+place_kind: port=порт | fortress=крепость | resort=курорт
 climate: mild=мягкий | dry=сухой | wet=влажный | cold=холодный | hot=жаркий | windy=ветреный
 product: wheat=пшеница | wool=шерсть | wine=вино | salt=соль | copper=медь | honey=мёд
 product: silk=шёлк | tea=чай | cheese=сыр | glass=стекло | paper=бумага | rice=рис

@@ -5,8 +5,10 @@ SCRIPT = "latin"
 SEPARATOR = " "
 
 VALUES = """
-place_kind: city=jiji | town=mji | village=kijiji | port=bandari | fortress=ngome | resort=kituo cha mapumziko
-climate: mild=ya wastani | dry=ya ukavu | wet=ya unyevu | cold=ya baridi | hot=ya joto | windy=ya upepo
+place_kind: city=jiji | town=mji | village=kijiji
+place_kind: port=bandari | fortress=ngome | resort=kituo cha mapumziko
+climate: mild=ya wastani | dry=ya ukavu | wet=ya unyevu
+climate: cold=ya baridi | hot=ya joto | windy=ya upepo
 product: wheat=ngano | wool=sufu | wine=divai | salt=chumvi | copper=shaba | honey=asali
 product: silk=hariri | tea=chai | cheese=jibini | glass=kioo | paper=karatasi | rice=mchele
 profession: doctor=daktari | teacher=mwalimu | painter=mchoraji | engineer=mhandisi

@@ -1,0 +1,201 @@
+"""Gin files and command-line bindings to a validated `RunConfig`; the only module that imports gin.
+
+Gin builds configuration dataclasses and nothing else. Macros are named as T5X names them; a binding
+that nothing reads is an error with the nearest names, because gin itself would ignore it.
+"""
+
+import dataclasses
+import importlib.resources
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gin
+from gin import config as gin_config
+
+from presence_t5x._validate import did_you_mean
+from presence_t5x.config_types import (
+    DataConfig,
+    OptimizerConfig,
+    PresenceConfig,
+    RunConfig,
+    T5Config,
+    TemperatureConfig,
+)
+
+_CONFIGURABLES = (
+    DataConfig,
+    OptimizerConfig,
+    PresenceConfig,
+    RunConfig,
+    T5Config,
+    TemperatureConfig,
+)
+for _class in _CONFIGURABLES:
+    gin.external_configurable(_class, module="presence_t5x")
+# The folder that holds `configs/`, in a checkout and in an installed wheel.
+_ROOT = Path(str(importlib.resources.files("presence_t5x.configs"))).parent
+gin.add_config_file_search_path(str(_ROOT))
+
+
+def load_config(gin_files: Sequence[str], bindings: Iterable[str] = ()) -> RunConfig:
+    """Returns the run that gin files and bindings describe.
+
+    Args:
+      gin_files: at least one; found from the working directory, or packaged ("configs/runs/...").
+      bindings: "NAME=VALUE" in gin's syntax, e.g. 'TRAIN_STEPS=1000' or 'MODEL_DIR="runs/a"'.
+
+    Raises:
+      ValueError: a missing file, a syntax error, an unknown macro or setting, a required macro
+        without value, or a value out of its bounds.
+    """
+    if not gin_files:
+        raise ValueError("no gin file given; pass --gin_file=configs/runs/NAME.gin")
+    bindings = list(bindings)
+    gin.clear_config()
+    try:
+        for file in gin_files:
+            gin.parse_config_file(_existing_file(file))
+        _check_bound_names(bindings)
+        for binding in bindings:
+            _parse_binding(binding)
+        _check_macros_are_used()
+        _check_required_macros()
+        return gin.get_configurable("presence_t5x.RunConfig")()
+    except (OSError, SyntaxError, TypeError, RuntimeError, ValueError) as error:
+        raise ValueError(_without_gin_context(error)) from error
+    finally:
+        gin.clear_config()
+
+
+def parse_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Splits a command line into gin files, bindings ("NAME=VALUE") and the remaining arguments.
+
+    >>> parse_arguments(["--gin_file=a.gin", "--gin.TRAIN_STEPS=5", "--json"])
+    (['a.gin'], ['TRAIN_STEPS=5'], ['--json'])
+    """
+    files, bindings, rest = [], [], []
+    for argument in arguments:
+        if argument.startswith("--gin_file="):
+            files.append(argument.removeprefix("--gin_file="))
+        elif argument.startswith("--gin."):
+            bindings.append(argument.removeprefix("--gin."))
+        else:
+            rest.append(argument)
+    return files, bindings, rest
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """Returns a dataclass of settings as nested plain values that JSON can hold."""
+
+    def plain(value):
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, dict) or hasattr(value, "items"):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return getattr(value, "__qualname__", repr(value)) if callable(value) else value
+
+    return plain(config)
+
+
+def flatten_settings(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested settings by dotted name.
+
+    >>> flatten_settings({"data": {"seed": 1}, "z_loss": 0.0})
+    {'data.seed': 1, 'z_loss': 0.0}
+    """
+    flat = {}
+    for name, value in settings.items():
+        nested = isinstance(value, dict)
+        flat |= flatten_settings(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return flat
+
+
+def _existing_file(file: str) -> str:
+    """Returns the path of a gin file, or raises with the nearest packaged ones."""
+    for candidate in (Path(file), _ROOT / file):
+        if candidate.is_file():
+            return str(candidate)
+    known = sorted(str(path.relative_to(_ROOT)) for path in (_ROOT / "configs").rglob("*.gin"))
+    raise ValueError(f"gin_file={file!r} does not exist{did_you_mean(file, known)}")
+
+
+def _check_bound_names(bindings: Iterable[str]) -> None:
+    """Refuses macros that no gin file defines, and settings that no class has."""
+    macros = {scope for scope, selector in gin_config._CONFIG if selector == "gin.macro"}
+    for binding in bindings:
+        name, equals, _ = binding.partition("=")
+        name = name.strip()
+        if not equals:
+            raise ValueError(f"--gin.{binding} needs a value: --gin.{name}=VALUE")
+        if "." not in name and name not in macros:
+            raise ValueError(
+                f"unknown macro {name!r}: no gin file defines it{did_you_mean(name, macros)}"
+            )
+
+
+def _parse_binding(binding: str) -> None:
+    """Applies one command-line binding; says how to quote a value that is no gin literal."""
+    name, _, value = binding.partition("=")
+    try:
+        gin.parse_config(f"{name.strip()} = {value.strip()}")
+    except SyntaxError as error:
+        raise ValueError(
+            f"--gin.{binding}: {value!r} is not a gin value; text needs quotes of its own: "
+            f"--gin.{name}='\"{value}\"'"
+        ) from error
+
+
+def _check_macros_are_used() -> None:
+    """Refuses macros that nothing reads: most likely a misspelt name."""
+    macros = {scope for scope, selector in gin_config._CONFIG if selector == "gin.macro"}
+    text = gin.config_str(max_line_length=100_000)
+    used = set(re.findall(r"%([A-Za-z_][\w./]*)", text))
+    for name in sorted(macros - used):
+        raise ValueError(
+            f"macro {name!r} is set but no setting reads it{did_you_mean(name, used)}"
+        )
+
+
+def _check_required_macros() -> None:
+    """Names all macros that still need a value."""
+    missing = [
+        scope
+        for (scope, selector), values in gin_config._CONFIG.items()
+        if selector == "gin.macro" and "gin.REQUIRED" in repr(values.get("value"))
+    ]
+    if missing:
+        example = " ".join(f"--gin.{name}=..." for name in sorted(missing))
+        raise ValueError(f"required macros without a value: {sorted(missing)}; pass {example}")
+
+
+def _without_gin_context(error: Exception) -> str:
+    """Returns a message without the configurables and lines that gin appends to it."""
+    text = re.split(r"\n\s+In (?:call to|bindings|file)", str(error).strip())[0]
+    return " ".join(text.split())
+
+
+def config_to_gin(config: RunConfig) -> str:
+    """Returns a gin file that builds the same run again, with every default written out."""
+    lines = ["# The resolved settings of this run; --gin_file=THIS_FILE runs it again."]
+    nested = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            name = type(value).__name__
+            lines.append(f"RunConfig.{field.name} = @{name}()")
+            nested += [
+                f"{name}.{inner.name} = {_gin_literal(getattr(value, inner.name))}"
+                for inner in dataclasses.fields(value)
+            ]
+        else:
+            lines.append(f"RunConfig.{field.name} = {_gin_literal(value)}")
+    return "\n".join([*lines, "", *nested]) + "\n"
+
+
+def _gin_literal(value: Any) -> str:
+    """Returns a value as gin reads it."""
+    return repr(dict(value)) if hasattr(value, "items") else repr(value)

@@ -1,0 +1,130 @@
+"""The one shape of our pre-training tasks: text -> tokens -> raw segments -> span corruption.
+
+`tasks/` registers with these; nothing is registered on import.
+"""
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import seqio
+import tensorflow as tf
+
+from presence_t5x.data import preprocessors
+from presence_t5x.data.documents import Document
+from presence_t5x.data.text_files import check_text_files, read_documents
+
+HELD_OUT_ONE_IN = 20
+
+
+def add_text_task(
+    name: str,
+    source: seqio.DataSource,
+    vocabulary: seqio.Vocabulary,
+    *,
+    to_text: Sequence[Callable[..., Any]],
+    concatenate: bool,
+) -> seqio.Task:
+    """Registers a span-corruption task, in place of one of the same name.
+
+    Args:
+      name: of the task.
+      source: of raw examples.
+      vocabulary: of inputs and targets; seqio's own read their file on first use.
+      to_text: preprocessors up to text: string `targets`, empty `inputs`, string labels.
+      concatenate: join documents to full rows (mC4), or keep one document a row.
+    """
+    if name in seqio.TaskRegistry.names():
+        seqio.TaskRegistry.remove(name)
+    return seqio.TaskRegistry.add(
+        name,
+        source=source,
+        preprocessors=[
+            *to_text,
+            seqio.preprocessors.tokenize,
+            seqio.CacheDatasetPlaceholder(),
+            functools.partial(preprocessors.segments, concatenate=concatenate),
+            preprocessors.span_corruption,
+            seqio.preprocessors.append_eos_after_trim,
+        ],
+        output_features={
+            "inputs": seqio.Feature(vocabulary, add_eos=True, required=False),
+            "targets": seqio.Feature(vocabulary, add_eos=True),
+        },
+    )
+
+
+def documents_dataset(documents: Callable[[], Iterable[Document]]) -> tf.data.Dataset:
+    """Returns a dataset of {text, id, language, source, noise}; `documents` is called each epoch."""
+
+    def generate():
+        for document in documents():
+            yield document._asdict()
+
+    signature = {name: tf.TensorSpec((), tf.string) for name in Document._fields}
+    return tf.data.Dataset.from_generator(generate, output_signature=signature)
+
+
+class LocalTextSplits:
+    """Local files split by a hash of the document's id, so that adding files moves no document.
+
+    One document in 20 is held out: those whose BLAKE2 hash of the id is divisible by 20. If there is
+    none, the one with the smallest hash is, so that there always is a validation document.
+    """
+
+    SPLITS = ("train", "validation")
+
+    def __init__(self, pattern: str):
+        """Remembers the pattern; files are read when a split is."""
+        self.pattern = pattern
+
+    @functools.cached_property
+    def _lone_held_out_hash(self) -> int | None:
+        """The smallest hash if no document is held out otherwise; reads (and checks) everything."""
+        hashes = []
+        num_held_out = 0
+
+        def visit(document):
+            nonlocal num_held_out
+            hashes.append(id_hash(document.id))
+            num_held_out += hashes[-1] % HELD_OUT_ONE_IN == 0
+            if len(hashes) > HELD_OUT_ONE_IN and num_held_out:
+                hashes[:] = [min(hashes)]
+
+        num_documents = check_text_files(self.pattern, visit)
+        if num_documents < 2 or num_held_out == num_documents:
+            raise ValueError(
+                f"local_text_files={self.pattern!r}: {num_documents} documents, {num_held_out} of "
+                "them held out; a train and a validation split need more (in .txt files blank lines "
+                "separate documents)"
+            )
+        return None if num_held_out else min(hashes)
+
+    def documents(self, split: str) -> Iterable[Document]:
+        """Yields the documents of "train" or "validation", in file order."""
+        lone_hash = self._lone_held_out_hash
+        for document in read_documents(self.pattern):
+            number = id_hash(document.id)
+            held_out = number % HELD_OUT_ONE_IN == 0 if lone_hash is None else number == lone_hash
+            if held_out == (split == "validation"):
+                yield document
+
+    def dataset(
+        self, split: str, shuffle_files: bool = False, seed: int | None = None
+    ) -> tf.data.Dataset:
+        """A seqio source function; files keep their order, the task's buffer shuffles."""
+        del shuffle_files, seed
+        return documents_dataset(lambda: self.documents(split))
+
+
+def id_hash(identity: str) -> int:
+    """Returns a 64-bit hash of an id, equal on every machine (Python's own is not).
+
+    >>> id_hash("a.txt:1") % HELD_OUT_ONE_IN
+    6
+    """
+    return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest(), "little")

@@ -1,0 +1,61 @@
+"""What a step reports: pure functions of its results; names are paths such as `train/loss`.
+
+Where the numbers go (files, TensorBoard, the terminal) is `run_log`.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from presence_t5x.gradients import PresenceAux
+
+# More units than this are summarised only, so that a metrics line stays readable.
+_MOST_LISTED_UNITS = 32
+
+
+def step_metrics(aux: PresenceAux, *, weighted: bool) -> dict[str, Float[Array, "..."]]:
+    """Returns a step's metrics; those of the weighting only when `weighted`.
+
+    `train/loss` is the mean token loss of the live units (z-loss included), in nats;
+    `train/accuracy` the share of their target tokens ranked first.
+    """
+    num_tokens = jnp.maximum(aux.num_tokens, 1.0)
+    metrics = {
+        "train/loss": aux.loss_sum / num_tokens,
+        "train/num_tokens": aux.num_tokens,
+    }
+    for name, total in (("accuracy", "num_correct"), ("z_loss", "z_loss_sum")):
+        if total in aux.metrics:
+            metrics[f"train/{name}"] = aux.metrics[total] / num_tokens
+    return metrics | (weighting_metrics(aux) if weighted else {})
+
+
+def weighting_metrics(aux: PresenceAux) -> dict[str, Float[Array, "..."]]:
+    """Returns statistics of the live units' scores and weights, and how many units were dropped."""
+    live = aux.weights > 0
+    score_mean, score_std = _mean_and_std(aux.scores, live)
+    _, weight_std = _mean_and_std(aux.weights, live)
+    metrics = {
+        "score_mean": score_mean,
+        "score_std": score_std,
+        "score_min": jnp.min(jnp.where(live, aux.scores, jnp.inf)),
+        "score_max": jnp.max(jnp.where(live, aux.scores, -jnp.inf)),
+        "weight_max": jnp.max(aux.weights),
+        "weight_std": weight_std,
+        "effective_sample_size": aux.effective_sample_size,
+        "temperature": aux.temperature,
+        "num_live_units": aux.num_live_units,
+        "num_nonfinite_units": aux.num_nonfinite_units,
+    }
+    if aux.scores.size <= _MOST_LISTED_UNITS:
+        metrics |= {"scores": aux.scores, "weights": aux.weights}
+    return {f"presence/{name}": value for name, value in metrics.items()}
+
+
+def _mean_and_std(
+    values: Float[Array, " units"], live: Bool[Array, " units"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Returns mean and population standard deviation over the live units."""
+    count = jnp.maximum(jnp.sum(live), 1)
+    mean = jnp.sum(jnp.where(live, values, 0.0)) / count
+    variance = jnp.sum(jnp.where(live, (values - mean) ** 2, 0.0)) / count
+    return mean, jnp.sqrt(variance)

@@ -1,0 +1,299 @@
+"""The pre-training run: `python -m presence_t5x.train --gin_file=... --gin.MODEL_DIR='"DIR"'`.
+
+The loop and nothing else; the one place where all modules meet. Running the same command again
+continues from the newest checkpoint, bit for bit.
+"""
+
+import dataclasses
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from presence_t5x import evaluate, run_log
+from presence_t5x.checkpoint import Checkpointer
+from presence_t5x.config import (
+    config_to_dict,
+    config_to_gin,
+    flatten_settings,
+    load_config,
+    parse_arguments,
+)
+from presence_t5x.config_types import RunConfig
+from presence_t5x.influence import select_layers
+from presence_t5x.losses import encoder_decoder_loss
+from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.optimizer import build_optimizer, learning_rate_schedule
+from presence_t5x.partitioning import batch_sharding, data_mesh, replicated
+from presence_t5x.train_step import Objective, TrainState, init_train_state, train_step
+from presence_t5x.weighting import temperature_schedule
+
+# Settings that may change when a run continues: they alter how long and how it is watched.
+_FREE_SETTINGS = {
+    "model_dir",
+    "train_steps",
+    "checkpoint_period",
+    "keep_checkpoints",
+    "log_period",
+    "eval_period",
+    "eval_rows",
+    "probe_period",
+    "probe_rows",
+    "data.prepared_dir",
+}
+_VOCABULARY_MULTIPLE = 128
+
+
+class Run(NamedTuple):
+    """A run that passed every check that needs no compilation."""
+
+    config: RunConfig
+    settings: dict[str, Any]
+    objective: Objective
+    batches: Any
+    evaluation: list[Any]
+    vocabulary_size: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; a wrong setting ends it with one line and status 2."""
+    files, bindings, rest = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if rest:
+            raise ValueError(
+                f"unknown arguments {rest}; this command takes --gin_file=FILE and --gin.NAME=VALUE"
+            )
+        run = prepare(load_config(files, bindings))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    train(run)
+    return 0
+
+
+def prepare(config: RunConfig) -> Run:
+    """Checks a run and opens its data; compiles nothing.
+
+    Raises:
+      ValueError: anything that could be known to be wrong before the first step.
+    """
+    from presence_t5x.data import evaluation, sources  # these import TensorFlow and seqio
+
+    model_dir = Path(config.model_dir)
+    config, vocabulary = _with_vocabulary(config, sources)
+    _check_layers(config)
+    _check_same_run(config, model_dir)
+    objective = _objective(config)
+    root = model_dir / "data"
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    say(f"opening {config.data.mixture_or_task_name!r} ({config.data.reader})")
+    batches = sources.open_batches(
+        config.data,
+        prepared_root=root,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    held_out = evaluation.evaluation_batches(
+        config.data, rows_per_group=config.eval_rows, prepared_root=root
+    )
+    model_dir.mkdir(parents=True, exist_ok=True)
+    settings = config_to_dict(config)
+    (model_dir / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    (model_dir / "config.gin").write_text(config_to_gin(config))
+    return Run(config, settings, objective, batches, held_out, vocabulary.vocab_size)
+
+
+def train(run: Run) -> TrainState:
+    """Trains until `train_steps`, from the newest checkpoint if there is one; returns the state."""
+    config, objective = run.config, run.objective
+    checkpointer = Checkpointer(config.model_dir, keep=config.keep_checkpoints)
+    state = _restore(run, checkpointer, _initial_state(run))
+    step = int(state.step)
+    log = run_log.RunLog(
+        Path(config.model_dir),
+        resume_step=step,
+        total_steps=config.train_steps,
+        enabled=jax.process_index() == 0,
+    )
+    judge = _Judge(run, log)
+    compiled = jax.jit(functools.partial(train_step, objective), donate_argnums=0)
+    batches = run.batches.iterate(None if step else 0) if step < config.train_steps else iter(())
+    timer = _Timer(step)
+    for batch in batches:
+        state, metrics = compiled(state, _to_devices(batch.features, objective.mesh))
+        step += 1
+        last = step == config.train_steps
+        if step % config.log_period == 0 or last:
+            metrics = jax.device_get(metrics)
+            log.step(step, metrics, timer.lap(step, float(metrics["train/num_tokens"])))
+        if step % config.eval_period == 0 or last:
+            judge.evaluate(step, state.params)
+        if config.probe_period and (step % config.probe_period == 0 or last):
+            judge.probe(step, state.params, final=last)
+        if step % config.checkpoint_period == 0 or last:
+            log.sync()
+            checkpointer.save(state, run.batches.get_state(), run.settings)
+        if last:
+            break
+        if step % config.eval_period == 0 or step % config.checkpoint_period == 0:
+            timer = _Timer(step)
+    checkpointer.close()
+    log.say(f"done: step {step}, results in {config.model_dir}")
+    log.close()
+    return state
+
+
+class _Judge:
+    """Evaluates and probes the run's held-out rows."""
+
+    def __init__(self, run: Run, log: run_log.RunLog):
+        self._run, self._log = run, log
+        self._losses = evaluate.loss_rows(run.objective.loss_fun)
+        self._scores = evaluate.score_rows(run.objective.loss_fun, run.config.presence)
+
+    def evaluate(self, step: int, params: PyTree) -> None:
+        """Logs the mean token loss of every language and noise label."""
+        if not self._run.evaluation:
+            return
+        rows = evaluate.run_rows(self._losses, params, self._run.evaluation)
+        self._log.rows(run_log.EVALUATION, step, evaluate.mean_losses(rows), "eval/loss", "loss")
+
+    def probe(self, step: int, params: PyTree, *, final: bool) -> None:
+        """Logs how well scores and losses rank noise above clean text."""
+        if not self._run.evaluation:
+            return
+        rows = evaluate.run_rows(self._scores, params, self._run.evaluation)
+        separations = evaluate.separations(rows)
+        self._log.rows(run_log.PROBE, step, separations, "probe/auroc_score", "auroc_score")
+        if final and jax.process_index() == 0:
+            path = Path(self._run.config.model_dir) / run_log.PROBE_SCORES
+            lines = [json.dumps(row) for row in evaluate.score_table(rows, step)]
+            path.write_text("\n".join(lines) + "\n")
+
+
+class _Timer:
+    """Seconds per step since the last lap; the device has finished when a lap is taken."""
+
+    def __init__(self, step: int):
+        self._step, self._start = step, time.perf_counter()
+
+    def lap(self, step: int, num_tokens: float) -> dict[str, float]:
+        """Returns the time a step took since the last lap, and target tokens per second."""
+        now = time.perf_counter()
+        seconds = (now - self._start) / max(step - self._step, 1)
+        self._step, self._start = step, now
+        return {"seconds_per_step": seconds, "tokens_per_second": num_tokens / seconds}
+
+
+def _with_vocabulary(config: RunConfig, sources) -> tuple[RunConfig, Any]:
+    """Returns the run with the model's table sized, and the vocabulary, both checked."""
+    table = config.model.vocab_size
+    vocabulary = sources.check_data(config.data, sys.maxsize if table is None else table)
+    needed = -(-vocabulary.vocab_size // _VOCABULARY_MULTIPLE) * _VOCABULARY_MULTIPLE
+    if table is None:
+        model = dataclasses.replace(config.model, vocab_size=needed)
+        return dataclasses.replace(config, model=model), vocabulary
+    if table >= needed + _VOCABULARY_MULTIPLE:
+        raise ValueError(
+            f"the vocabulary of {config.data.mixture_or_task_name!r} has {vocabulary.vocab_size} ids, "
+            f"but the model's table has vocab_size={table} rows, most of which would never be "
+            f"trained; set T5Config.vocab_size={needed}, or use the model's own vocabulary"
+        )
+    return config, vocabulary
+
+
+def _check_layers(config: RunConfig) -> None:
+    """Refuses patterns that match no parameter of the model."""
+    shapes = jax.eval_shape(lambda key: init_params(config.model, key), jax.random.key(0))
+    select_layers(shapes, config.presence.layers)
+
+
+def _check_same_run(config: RunConfig, model_dir: Path) -> None:
+    """Refuses a MODEL_DIR that was written with other settings, and names them."""
+    file = model_dir / "config.json"
+    if not file.exists():
+        return
+    try:
+        found = flatten_settings(json.loads(file.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged ({error}); choose another MODEL_DIR") from error
+    wanted = flatten_settings(config_to_dict(config))
+    differing = [
+        f"{name}={found.get(name)!r} there, {wanted.get(name)!r} here"
+        for name in sorted(found.keys() | wanted.keys())
+        if name not in _FREE_SETTINGS and found.get(name) != wanted.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"{model_dir} holds a run with other settings: {'; '.join(differing)}. Choose another "
+            "MODEL_DIR, or the settings of that run"
+        )
+
+
+def _objective(config: RunConfig) -> Objective:
+    """Returns what is optimised; everything in it is checked here."""
+    learning_rate_fn = learning_rate_schedule(config.optimizer)
+    weighted = config.temperature.schedule != "unweighted"
+    dropout = config.model.dropout_rate > 0
+    devices = jax.device_count()
+    rows = config.data.batch_size
+    if rows % devices or (rows // devices) % config.presence.num_microbatches:
+        raise ValueError(
+            f"batch_size={rows} must be a multiple of {devices} devices x num_microbatches="
+            f"{config.presence.num_microbatches} = {devices * config.presence.num_microbatches}"
+        )
+    return Objective(
+        loss_fun=encoder_decoder_loss(T5(config.model), config.z_loss),
+        optimizer=build_optimizer(config.optimizer, config.model.scan_layers),
+        learning_rate_fn=learning_rate_fn,
+        temperature_fn=temperature_schedule(
+            config.temperature, learning_rate_fn, config.optimizer.warmup_steps
+        )
+        if weighted
+        else None,
+        config=config.presence,
+        dropout_rng=jax.random.fold_in(jax.random.key(config.random_seed), 1) if dropout else None,
+        mesh=data_mesh() if devices > 1 else None,
+    )
+
+
+def _initial_state(run: Run) -> TrainState:
+    """Returns the state before step 0, whole on every device."""
+
+    def init(key) -> TrainState:
+        return init_train_state(run.objective, init_params(run.config.model, key))
+
+    mesh = run.objective.mesh
+    shardings: Callable | Any = None if mesh is None else replicated(mesh)
+    return jax.jit(init, out_shardings=shardings)(jax.random.key(run.config.random_seed))
+
+
+def _restore(run: Run, checkpointer: Checkpointer, state: TrainState) -> TrainState:
+    """Returns the newest checkpoint's state, with the batches set behind it, or the state given."""
+    if checkpointer.latest_step() is None:
+        return state
+    restored = checkpointer.restore(state)
+    run.batches.set_state(restored.data_state)
+    return restored.state
+
+
+def _to_devices(features: dict[str, np.ndarray], mesh) -> dict[str, Any]:
+    """Returns this process's rows as (part of) global arrays sharded over the data axis."""
+    if mesh is None:
+        return features
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, value)
+        for name, value in features.items()
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

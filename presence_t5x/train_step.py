@@ -1,0 +1,126 @@
+"""One update: split, gradient, score, weigh, sum, update, metrics.
+
+The step is a pure function of (state, batch). What a weighted gradient is stands in `gradients`, the
+loop around the step in `train`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from presence_t5x.config_types import PresenceConfig
+from presence_t5x.gradients import PresenceAux, presence_gradients, unweighted_gradients
+from presence_t5x.metrics import step_metrics
+from presence_t5x.units import all_finite
+from presence_t5x.weighting import PresenceState, Schedule, init_presence_state
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes.
+
+    Attributes:
+      step: steps done, skipped updates included.
+      params: float32.
+      optimizer_state: of `optimizer.init(params)`.
+      presence: the score moments of normalizer "ema".
+      num_skipped_updates: steps so far that had no live unit or no finite gradient.
+      num_nonfinite_units: units dropped so far for a non-finite loss, score or gradient.
+    """
+
+    step: Int[Array, ""]
+    params: PyTree
+    optimizer_state: PyTree
+    presence: PresenceState
+    num_skipped_updates: Int[Array, ""]
+    num_nonfinite_units: Int[Array, ""]
+
+
+class Objective(NamedTuple):
+    """What a step optimises and how.
+
+    Attributes:
+      loss_fun: (params, batch, rng) -> (loss_sums, num_tokens, metrics).
+      optimizer: with its learning rate inside.
+      learning_rate_fn: step -> learning rate, for the metrics alone.
+      temperature_fn: step -> temperature; None is the unweighted step.
+      config: units, scores, accumulator.
+      dropout_rng: folded with the step; None turns dropout off.
+      mesh: whose data axis holds the rows; None is a single device.
+    """
+
+    loss_fun: Callable[..., Any]
+    optimizer: optax.GradientTransformation
+    learning_rate_fn: Schedule
+    temperature_fn: Schedule | None
+    config: PresenceConfig
+    dropout_rng: Any = None
+    mesh: jax.sharding.Mesh | None = None
+
+
+def init_train_state(objective: Objective, params: PyTree) -> TrainState:
+    """Returns the state before step 0."""
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(
+        step=zero,
+        params=params,
+        optimizer_state=objective.optimizer.init(params),
+        presence=init_presence_state(objective.config),
+        num_skipped_updates=zero,
+        num_nonfinite_units=zero,
+    )
+
+
+def step_gradients(
+    objective: Objective, state: TrainState, batch: Mapping[str, Array]
+) -> tuple[PyTree, PresenceAux]:
+    """Returns this step's weighted (or plain) gradient and what it was made of."""
+    rng = objective.dropout_rng
+    arguments = (
+        objective.loss_fun,
+        state.params,
+        batch,
+        None if rng is None else jax.random.fold_in(rng, state.step),
+    )
+    options = {"config": objective.config, "mesh": objective.mesh, "has_aux": True}
+    if objective.temperature_fn is None:
+        return unweighted_gradients(*arguments, **options)
+    temperature = objective.temperature_fn(state.step)
+    return presence_gradients(*arguments, temperature=temperature, state=state.presence, **options)
+
+
+def train_step(
+    objective: Objective, state: TrainState, batch: Mapping[str, Array]
+) -> tuple[TrainState, dict[str, Float[Array, "..."]]]:
+    """Returns the state after one update, and the step's metrics.
+
+    With no live unit or a gradient that is not finite, parameters, optimizer and weighting state
+    stay as they are and the step is counted as skipped.
+    """
+    gradients, aux = step_gradients(objective, state, batch)
+    updates, optimizer_state = objective.optimizer.update(
+        gradients, state.optimizer_state, state.params
+    )
+    params = optax.apply_updates(state.params, updates)
+    usable = (aux.num_live_units > 0) & all_finite(gradients)
+    params, optimizer_state, presence = jax.tree.map(
+        lambda new, old: jnp.where(usable, new, old),
+        (params, optimizer_state, aux.state),
+        (state.params, state.optimizer_state, state.presence),
+    )
+    new_state = TrainState(
+        step=state.step + 1,
+        params=params,
+        optimizer_state=optimizer_state,
+        presence=presence,
+        num_skipped_updates=state.num_skipped_updates + ~usable,
+        num_nonfinite_units=state.num_nonfinite_units + aux.num_nonfinite_units,
+    )
+    metrics = step_metrics(aux, weighted=objective.temperature_fn is not None)
+    metrics["train/learning_rate"] = objective.learning_rate_fn(state.step)
+    metrics["train/num_skipped_updates"] = new_state.num_skipped_updates
+    metrics["train/num_nonfinite_units_so_far"] = new_state.num_nonfinite_units
+    return new_state, metrics

@@ -1,0 +1,65 @@
+"""All metadata of the package; pyproject.toml holds the build system and tool settings alone."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+TEST_REQUIREMENTS = [
+    "beartype",
+    "hypothesis",
+    "pytest",
+    "pytest-xdist",
+]
+
+setup(
+    name="presence-t5x",
+    version="0.1.0",
+    description="Pre-train mT5-style encoder-decoders with self-influence weighted gradients in JAX",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=[
+        *find_packages(include=["presence_t5x", "presence_t5x.*"]),
+        "presence_t5x.configs",
+        "presence_t5x.configs.models",
+        "presence_t5x.configs.runs",
+        "presence_t5x.tasks",
+    ],
+    package_dir={
+        "presence_t5x": "presence_t5x",
+        "presence_t5x.configs": "configs",
+        "presence_t5x.tasks": "tasks",
+    },
+    package_data={
+        "presence_t5x.configs.models": ["*.gin"],
+        "presence_t5x.configs.runs": ["*.gin"],
+        "presence_t5x.data.encyclopedia": ["*.model"],
+        "presence_t5x": ["report_template.html", "py.typed"],
+    },
+    install_requires=[
+        "array_record",
+        "clu",
+        "flax",
+        "gin-config",
+        "grain",
+        "jax>=0.10.2",
+        "jaxtyping",
+        "msgpack",
+        "numpy",
+        "optax>=0.2.8",
+        "orbax-checkpoint",
+        "rich",
+        "sentencepiece",
+        "seqio",
+        "tensorboard",
+        "tensorflow",
+        "tensorflow-datasets",
+    ],
+    extras_require={
+        "test": TEST_REQUIREMENTS,
+        "dev": [*TEST_REQUIREMENTS, "pre-commit", "pyright", "ruff"],
+    },
+)
