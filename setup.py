@@ -60,6 +60,6 @@ setup(
     ],
     extras_require={
         "test": TEST_REQUIREMENTS,
-        "dev": [*TEST_REQUIREMENTS, "pre-commit", "pyright", "ruff"],
+        "dev": [*TEST_REQUIREMENTS, "pre-commit", "pyright[nodejs]", "ruff"],
     },
 )

@@ -155,9 +155,7 @@ def _check_macros_are_used() -> None:
     text = gin.config_str(max_line_length=100_000)
     used = set(re.findall(r"%([A-Za-z_][\w./]*)", text))
     for name in sorted(macros - used):
-        raise ValueError(
-            f"macro {name!r} is set but no setting reads it{did_you_mean(name, used)}"
-        )
+        raise ValueError(f"macro {name!r} is set but no setting reads it{did_you_mean(name, used)}")
 
 
 def _check_required_macros() -> None:

@@ -41,7 +41,11 @@ def score_rows(loss_fun: Callable[..., Any], config: PresenceConfig) -> Callable
 
     def run(params, features):
         rows = next(iter(features.values())).shape[0]
-        chunks = max(n for n in range(1, rows + 1) if rows % n == 0 and rows // n >= min(_ROWS_AT_A_TIME, rows))
+        chunks = max(
+            n
+            for n in range(1, rows + 1)
+            if rows % n == 0 and rows // n >= min(_ROWS_AT_A_TIME, rows)
+        )
         chunked = PresenceConfig(
             num_microbatches=chunks,
             layers=config.layers,

@@ -33,7 +33,7 @@ _PACKING_FEATURES = (
 
 
 class EncoderDecoder(Protocol):
-    """What `encoder_decoder_loss` needs of a model: `presence_t5x.models.t5.T5` or T5X's network."""
+    """What `encoder_decoder_loss` needs of a model: `models.t5.T5` or T5X's network."""
 
     def apply(self, variables: Any, /, *args: Any, **kwargs: Any) -> Any: ...
 
@@ -47,10 +47,10 @@ def cross_entropy_with_z_loss(
     """Returns each row's weighted token losses summed, its token count, and metrics of the batch.
 
     A token's loss is log Z - logit[target] + z_loss * (log Z)^2, where Z is the softmax normaliser;
-    all in float32 and stable for logits up to 1e18 (beyond, the square overflows). A row whose weights are all 0 gives
-    exactly 0 for both sums, and zero gradients. Targets outside the vocabulary are not checked;
-    they lose log Z. Source: T5X's `compute_weighted_cross_entropy` behaviour without smoothing; the
-    z-loss is that of Mesh TensorFlow.
+    all in float32 and stable for logits up to 1e18 (beyond, the square overflows). A row whose
+    weights are all 0 gives exactly 0 for both sums, and zero gradients. Targets outside the
+    vocabulary are not checked; they lose log Z. Source: T5X's `compute_weighted_cross_entropy`
+    behaviour without smoothing; the z-loss is that of Mesh TensorFlow.
 
     Args:
       weights: 1 for a token that counts and 0 for one that does not (other weights are allowed).
@@ -95,7 +95,7 @@ def encoder_decoder_loss(model: EncoderDecoder, z_loss: float) -> LossFun:
 
     `batch` has T5X's features: encoder_input_tokens, decoder_input_tokens, decoder_target_tokens,
     decoder_loss_weights, and for packed rows *_segment_ids and *_positions; others are ignored.
-    `rng` is the dropout key, None for no dropout. Sums and metrics as in `cross_entropy_with_z_loss`.
+    `rng` is the dropout key, None for no dropout. Results as in `cross_entropy_with_z_loss`.
 
     Raises:
       ValueError: (from loss_fun, while tracing) a required feature is missing.

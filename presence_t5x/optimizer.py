@@ -1,10 +1,11 @@
 """Adafactor as T5X runs it, AdamW, and T5X's learning-rate schedules.
 
-Gives optax transformations; applying them, weighting gradients and sharding are done elsewhere. The
-steps that optax does as T5X does are optax's; what is added here is treating each layer of a scanned
-stack as a parameter of its own.
+Gives optax transformations; applying them, weighting gradients and sharding are done elsewhere.
+The steps that optax does as T5X does are optax's; what is added here is treating each layer of a
+scanned stack as a parameter of its own.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -46,7 +47,7 @@ def learning_rate_schedule(config: OptimizerConfig) -> Schedule:
     """Returns a function of the step (updates already done) to the float32 learning rate.
 
     The product of the named factors, at least 1e-8. With the defaults, "constant * rsqrt_decay" at
-    base 1 and 10,000 warm-up steps, it stays at 0.01 for 10,000 steps and then falls with 1/sqrt(step).
+    base 1 and 10,000 warm-up steps, it stays at 0.01 for 10,000 steps and falls with 1/sqrt(step).
     "linear_decay" contains base rate and warm-up itself and belongs alone. Source: T5X's
     `create_learning_rate_scheduler` behaviour; Raffel et al. 2020, section 3.1.2.
 
@@ -81,10 +82,10 @@ def learning_rate_schedule(config: OptimizerConfig) -> Schedule:
 
 
 def build_optimizer(config: OptimizerConfig, scan_layers: bool) -> optax.GradientTransformation:
-    """Returns the optimizer, learning-rate schedule included: updates are to be added to parameters.
+    """Returns the optimizer, learning rate included: updates are to be added to parameters.
 
     "adafactor" is Shazeer and Stern 2018 as T5X's `adafactor.py` runs it: no momentum, no clipping
-    by global norm, update RMS at most `clipping_threshold` for each parameter, step size relative to
+    by global norm, update RMS at most `clipping_threshold` for each parameter, steps relative to
     max(RMS(parameter), 1e-3), second moments factored over two dimensions if both are at least
     `min_dim_size_to_factor`, decaying by 1 - (count - step_offset + 1)^-decay_rate. Gradients are
     cast to float32. `weight_decay` is subtracted as it is, not multiplied by the learning rate;
@@ -101,11 +102,9 @@ def build_optimizer(config: OptimizerConfig, scan_layers: bool) -> optax.Gradien
     Raises:
       ValueError: the learning-rate factors are wrong.
     """
-    schedule = learning_rate_schedule(config)
+    schedule: Any = learning_rate_schedule(config)
     if config.name == "adamw":
-        return optax.adamw(
-            schedule, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay
-        )
+        return optax.adamw(schedule, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay)
     steps = [_scale_by_adafactor(config, scan_layers), optax.scale_by_learning_rate(schedule)]
     if config.weight_decay:
         steps.append(optax.add_decayed_weights(-config.weight_decay))
@@ -114,6 +113,43 @@ def build_optimizer(config: OptimizerConfig, scan_layers: bool) -> optax.Gradien
 
 def _scale_by_adafactor(config: OptimizerConfig, scan_layers: bool) -> optax.GradientTransformation:
     """Returns Adafactor's update of learning rate 1, before its sign is turned."""
+    init_leaf, update_leaf = _leaf_functions(config)
+
+    def init_any(path, param):
+        if not (scan_layers and _is_stacked(path)):
+            return init_leaf(param)
+        return jax.vmap(init_leaf, _STACK_AXIS, _moment_axes(init_leaf, param))(param)
+
+    def init(params: PyTree) -> AdafactorState:
+        moments = jax.tree_util.tree_map_with_path(init_any, params)
+        return AdafactorState(jnp.zeros((), jnp.int32), *_transpose(params, moments, 3))
+
+    def update_any(path, count, gradient, param, *moments):
+        if not (scan_layers and _is_stacked(path)):
+            return update_leaf(count, gradient, param, *moments)
+        axes = _moment_axes(init_leaf, param)
+        in_axes = (None, _STACK_AXIS, _STACK_AXIS, *axes)
+        return jax.vmap(update_leaf, in_axes, (_STACK_AXIS, *axes))(
+            count, gradient, param, *moments
+        )
+
+    def update(gradients: PyTree, state: AdafactorState, params: PyTree | None = None):
+        if params is None:
+            raise ValueError("params=None: Adafactor scales updates by parameters; pass params")
+        results = jax.tree_util.tree_map_with_path(
+            lambda path, *leaves: update_any(path, state.count, *leaves),
+            gradients,
+            params,
+            *state[1:],
+        )
+        updates, *moments = _transpose(gradients, results, 4)
+        return updates, AdafactorState(state.count + 1, *moments)
+
+    return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def _leaf_functions(config: OptimizerConfig) -> tuple[Callable, Callable]:
+    """Returns init(param) -> (v_row, v_col, v) and update(count, gradient, param, *moments)."""
     second_moment = optax.scale_by_factored_rms(
         decay_rate=config.decay_rate,
         step_offset=config.step_offset,
@@ -126,46 +162,20 @@ def _scale_by_adafactor(config: OptimizerConfig, scan_layers: bool) -> optax.Gra
         rescale.append(optax.clip_by_block_rms(config.clipping_threshold))
     if config.multiply_by_parameter_scale:
         rescale.append(optax.scale_by_param_block_rms(_MIN_PARAMETER_SCALE))
-    leaf_steps = optax.chain(second_moment, *rescale)
-    leaf_rest = leaf_steps.init(jnp.zeros(()))[1:]  # the other steps keep no numbers
 
     def init_leaf(param: Array) -> tuple[Array, ...]:
-        return tuple(second_moment.init(param.astype(jnp.float32))[1:])
+        state: Any = second_moment.init(param.astype(jnp.float32))
+        return state.v_row, state.v_col, state.v
 
     def update_leaf(count: Array, gradient: Array, param: Array, *moments: Array):
-        state = (optax.FactoredState(count, *moments), *leaf_rest)
-        update, (moments_state, *_) = leaf_steps.update(
-            gradient.astype(jnp.float32), state, param.astype(jnp.float32)
-        )
-        return update, *moments_state[1:]
+        param = param.astype(jnp.float32)
+        state: Any = optax.FactoredState(count, *moments)
+        update, state = second_moment.update(gradient.astype(jnp.float32), state, param)
+        for step in rescale:  # these keep no state
+            update, _ = step.update(update, optax.EmptyState(), param)
+        return update, state.v_row, state.v_col, state.v
 
-    def init(params: PyTree) -> AdafactorState:
-        def init_any(path, param):
-            if not (scan_layers and _is_stacked(path)):
-                return init_leaf(param)
-            return jax.vmap(init_leaf, _STACK_AXIS, _moment_axes(init_leaf, param))(param)
-
-        moments = jax.tree_util.tree_map_with_path(init_any, params)
-        return AdafactorState(jnp.zeros((), jnp.int32), *_transpose(params, moments, 3))
-
-    def update(gradients: PyTree, state: AdafactorState, params: PyTree | None = None):
-        if params is None:
-            raise ValueError("params=None: Adafactor scales updates by parameters; pass params")
-
-        def update_any(path, gradient, param, *moments):
-            update_one = update_leaf
-            if scan_layers and _is_stacked(path):
-                axes = _moment_axes(init_leaf, param)
-                update_one = jax.vmap(
-                    update_leaf, (None, _STACK_AXIS, _STACK_AXIS, *axes), (_STACK_AXIS, *axes)
-                )
-            return update_one(state.count, gradient, param, *moments)
-
-        results = jax.tree_util.tree_map_with_path(update_any, gradients, params, *state[1:])
-        updates, *moments = _transpose(gradients, results, 4)
-        return updates, AdafactorState(optax.safe_increment(state.count), *moments)
-
-    return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
+    return init_leaf, update_leaf
 
 
 def _second_moment_decay(step: Any, exponent: Any) -> Array:
@@ -176,7 +186,7 @@ def _second_moment_decay(step: Any, exponent: Any) -> Array:
 def _is_stacked(path: tuple[Any, ...]) -> bool:
     """Tells whether a parameter's path passes through a scanned stack."""
     names = [getattr(entry, "key", None) for entry in path]
-    return any(pair in _STACKS for pair in zip(names, names[1:]))
+    return any(pair in _STACKS for pair in itertools.pairwise(names))
 
 
 def _moment_axes(init_leaf: Callable, stacked: Array) -> tuple[int | None, ...]:

@@ -51,7 +51,9 @@ class JsonLines:
 class RunLog:
     """All sinks of one run; on any process but the first it writes nothing."""
 
-    def __init__(self, model_dir: Path, *, resume_step: int, total_steps: int, enabled: bool = True):
+    def __init__(
+        self, model_dir: Path, *, resume_step: int, total_steps: int, enabled: bool = True
+    ):
         """Opens the files of `model_dir` at `resume_step`, TensorBoard, and the progress display."""
         self._enabled = enabled
         if not enabled:
@@ -120,7 +122,9 @@ class Display:
             transient=False,
             expand=True,
         )
-        self._task = self._bar.add_task("train", total=total_steps, completed=first_step, numbers="")
+        self._task = self._bar.add_task(
+            "train", total=total_steps, completed=first_step, numbers=""
+        )
         if self._live:
             self._bar.start()
 
@@ -139,7 +143,9 @@ class Display:
             return
         left = (self._total - step) * timing["seconds_per_step"]
         self._console.print(
-            f"step {step}/{self._total}  {numbers}  {left:,.0f} s left", highlight=False, soft_wrap=True
+            f"step {step}/{self._total}  {numbers}  {left:,.0f} s left",
+            highlight=False,
+            soft_wrap=True,
         )
 
     def say(self, text: str) -> None:

@@ -90,7 +90,7 @@ def prepare(config: RunConfig) -> Run:
     config, vocabulary = _with_vocabulary(config, sources)
     _check_layers(config)
     _check_same_run(config, model_dir)
-    objective = _objective(config)
+    objective = make_objective(config)
     root = model_dir / "data"
     say = functools.partial(print, file=sys.stderr, flush=True)
     say(f"opening {config.data.mixture_or_task_name!r} ({config.data.reader})")
@@ -237,7 +237,7 @@ def _check_same_run(config: RunConfig, model_dir: Path) -> None:
         )
 
 
-def _objective(config: RunConfig) -> Objective:
+def make_objective(config: RunConfig) -> Objective:
     """Returns what is optimised; everything in it is checked here."""
     learning_rate_fn = learning_rate_schedule(config.optimizer)
     weighted = config.temperature.schedule != "unweighted"

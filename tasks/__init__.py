@@ -1,11 +1,10 @@
 """seqio registrations; the functions they use live in `presence_t5x.data`.
 
-Importing this package registers nothing. `register_all` registers what needs no argument (mC4 and the
-encyclopedia) once; `register_local_text` takes the files. Import it as `presence_t5x.tasks`.
+Importing this package registers nothing. `register_all` registers what needs no argument (mC4 and
+the encyclopedia) once; `register_local_text` takes the files. Import it as `presence_t5x.tasks`.
 """
 
 import seqio
-
 from presence_t5x.tasks.encyclopedia import register_encyclopedia
 from presence_t5x.tasks.local_text import register_local_text
 from presence_t5x.tasks.mc4 import register_mc4

@@ -1,4 +1,5 @@
-"""Tasks `encyclopedia` (all languages in turn) and `encyclopedia.<lang>`: generated text, no download.
+"""Tasks `encyclopedia` (all languages in turn) and `encyclopedia.<lang>`: generated text, no
+download.
 
 Splits: train (30 % of the documents with planted, labelled noise), validation (clean) and
 noisy_validation (the same held-out documents, half of them with noise, to judge scores by). Every

@@ -3,8 +3,8 @@
 The 107 languages and scripts of mC4 through TFDS `c4/multilingual`, which must be prepared already
 (26.8 TiB in version 3.0.1; Beam is needed to build it). Hyphens become underscores: `mc4.zh_Latn`.
 Documents of a language are concatenated to full rows. The mixture draws a language in proportion to
-(number of pages) ** 0.3; pages are counted in version 3.0.1, for every version, so that rates do not
-change with the data at hand. The vocabulary is mT5's, read from its bucket on first use.
+(number of pages) ** 0.3; pages are counted in version 3.0.1, for every version, so that rates do
+not change with the data at hand. The vocabulary is mT5's, read from its bucket on first use.
 """
 
 import functools

@@ -120,7 +120,7 @@ class Bilinear:
         self.seen = None
 
     def apply(self, variables, inputs, decoder_inputs, targets, *, enable_dropout, rngs, **packing):
-        self.seen = dict(enable_dropout=enable_dropout, rngs=rngs, packing=packing)
+        self.seen = {"enable_dropout": enable_dropout, "rngs": rngs, "packing": packing}
         table = variables["params"]["table"]
         logits = table[inputs].sum(1)[:, None] + table[decoder_inputs] @ table.T
         if rngs is not None:
@@ -150,7 +150,7 @@ def test_loss_fun_is_the_loss_of_the_model_s_logits():
     np.testing.assert_allclose(sums, expected, rtol=1e-5)
     np.testing.assert_array_equal(num_tokens, [5, 2, 0])
     np.testing.assert_allclose(metrics["loss_sum"], expected.sum(), rtol=1e-5)
-    assert model.seen == dict(enable_dropout=False, rngs=None, packing={})
+    assert model.seen == {"enable_dropout": False, "rngs": None, "packing": {}}
 
 
 def test_loss_fun_passes_dropout_key_and_packing():

@@ -91,10 +91,10 @@ def assert_close(actual, expected, tolerance=UPDATE_TOLERANCE):
 
 SETTINGS = {
     "T5X's": {},
-    "no parameter scale": dict(multiply_by_parameter_scale=False, base_learning_rate=0.1),
-    "no clipping": dict(clipping_threshold=None, base_learning_rate=0.01),
-    "others": dict(clipping_threshold=0.3, decay_rate=0.5, min_dim_size_to_factor=200),
-    "weight decay": dict(weight_decay=0.01),
+    "no parameter scale": {"multiply_by_parameter_scale": False, "base_learning_rate": 0.1},
+    "no clipping": {"clipping_threshold": None, "base_learning_rate": 0.01},
+    "others": {"clipping_threshold": 0.3, "decay_rate": 0.5, "min_dim_size_to_factor": 200},
+    "weight decay": {"weight_decay": 0.01},
 }
 
 

@@ -79,7 +79,9 @@ def test_no_spread_is_uniform(scores):
 def test_relative_epsilon():
     scores = jnp.array([10.0, 12.0])
     np.testing.assert_allclose(
-        weighting.normalize_scores(scores, epsilon=0.25), [-1 / np.sqrt(31.25), 1 / np.sqrt(31.25)], rtol=1e-6
+        weighting.normalize_scores(scores, epsilon=0.25),
+        [-1 / np.sqrt(31.25), 1 / np.sqrt(31.25)],
+        rtol=1e-6,
     )
 
 

@@ -1,8 +1,8 @@
 """Fixed-shape batches from a token store: batch t is a pure function of (seed, t).
 
 The data position of a run is therefore its step. Process p of P reads rows p*B/P ... of the same
-global batch, so another host count changes nothing. Order and layout are decided in `rows`, noise in
-`span_corruption`; here tokens are read, corrupted, padded and labelled, ahead of time in Grain's
+global batch, so another host count changes nothing. Order and layout are decided in `rows`, noise
+in `span_corruption`; here tokens are read, corrupted, padded and labelled, ahead of time in Grain's
 threads.
 """
 
@@ -33,8 +33,8 @@ class Batch(NamedTuple):
 
     Attributes:
       features: T5X's names: int32 encoder_input_tokens[rows, inputs], decoder_target_tokens and
-        decoder_input_tokens[rows, targets], float32 decoder_loss_weights[rows, targets]; segment ids
-        and positions only where several examples share a row.
+        decoder_input_tokens[rows, targets], float32 decoder_loss_weights[rows, targets]; segment
+        ids and positions only where several examples share a row.
       example_ids: the document's id; "#k" is added for its k-th later segment; ids of a packed row
         are joined by "|".
       languages, sources, noise: one label a row, "mixed" where a packed row has several.
@@ -106,12 +106,20 @@ def _common(labels: Sequence[str]) -> str:
     return labels[0] if len(set(labels)) == 1 else MIXED_LABEL
 
 
-def read_row(store: TokenStore, pieces: Sequence[tuple[int, int, int]], raw_length: int) -> RawRow:
-    """Reads and concatenates (document, start, stop) pieces."""
+def read_row(
+    store: TokenStore, pieces: Sequence[tuple[int, int, int]], segment_length: int | None = None
+) -> RawRow:
+    """Reads and concatenates (document, start, stop) pieces.
+
+    Args:
+      store: the tokens.
+      pieces: at least one.
+      segment_length: of the segments that rows are numbered by; None where rows are packed.
+    """
     documents = [store[document] for document, _, _ in pieces]
     ids = [document.id for document in documents]
-    if len(pieces) == 1 and pieces[0][1] % raw_length == 0 and pieces[0][1]:
-        ids = [f"{ids[0]}#{pieces[0][1] // raw_length}"]
+    if segment_length and pieces[0][1]:
+        ids = [f"{ids[0]}#{pieces[0][1] // segment_length}"]
     tokens = [document.tokens[start:stop] for document, (_, start, stop) in zip(documents, pieces)]
     labels = (_common([getattr(d, name) for d in documents]) for name in RawRow._fields[2:])
     return RawRow(np.concatenate(tokens), "|".join(ids), *labels)
@@ -145,8 +153,8 @@ class PreparedBatches:
         check_int("process_index", process_index, minimum=0)
         if process_index >= process_count or data_config.batch_size % process_count:
             raise ValueError(
-                f"process_count={process_count} must divide batch_size={data_config.batch_size} and "
-                f"exceed process_index={process_index}"
+                f"process_count={process_count} must divide batch_size={data_config.batch_size} "
+                f"and exceed process_index={process_index}"
             )
         self._store = store
         self._seed = data_config.seed
@@ -157,6 +165,7 @@ class PreparedBatches:
         self._order = RowOrder(
             store, self._corruption.raw_length, pack=data_config.pack, seed=data_config.seed
         )
+        self._segment_length = None if data_config.pack else self._corruption.raw_length
         self._next_step = 0
 
     @property
@@ -174,7 +183,7 @@ class PreparedBatches:
     def _read(self, index: int) -> tuple[RawRow, np.random.Generator]:
         row = self._order.row(index)
         rng = make_generator(self._seed, MASKS, row.task, row.epoch, row.number)
-        return read_row(self._store, row.pieces, self._corruption.raw_length), rng
+        return read_row(self._store, row.pieces, self._segment_length), rng
 
     def iterate(self, start_step: int | None = None) -> Iterator[Batch]:
         """Yields batch_at(start_step), batch_at(start_step + 1), ..., read ahead by threads.
@@ -228,7 +237,8 @@ def evaluation_rows(
       batches of `batch_size` rows; missing rows of the last one are all zeros.
 
     Raises:
-      ValueError: no document has these labels and at least 2 tokens; the labels there are are named.
+      ValueError: no document has these labels and at least 2 tokens; the labels there are are
+      named.
     """
     check_int("max_rows", max_rows, minimum=1)
     corruption = Corruption(data_config, vocabulary)
@@ -243,7 +253,7 @@ def evaluation_rows(
     rows = []
     for document in np.sort(candidates[order[:max_rows]]):
         length = min(int(store.token_counts[document]), corruption.raw_length)
-        row = read_row(store, [(int(document), 0, length)], corruption.raw_length)
+        row = read_row(store, [(int(document), 0, length)])
         digest = hashlib.blake2b(row.example_id.encode(), digest_size=8).digest()
         rows.append((row, make_generator(seed, EVALUATION, 1, int.from_bytes(digest, "little"))))
     size = data_config.batch_size

@@ -7,7 +7,12 @@ from pathlib import Path
 
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.batches import Batch, evaluation_rows
-from presence_t5x.data.sources import find_provider, open_batches, open_store_for, resolve_vocabulary
+from presence_t5x.data.sources import (
+    find_provider,
+    open_batches,
+    open_store_for,
+    resolve_vocabulary,
+)
 
 # Tasks that plant labelled noise offer it held out under this name.
 _NOISY_SPLIT = "noisy_validation"

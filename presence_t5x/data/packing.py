@@ -73,8 +73,8 @@ def _fill(features, row, prefix, position, segment_id, tokens):
 def pack_examples(examples: Sequence[Example], lengths: Mapping[str, int]) -> dict[str, np.ndarray]:
     """Packs examples into as few rows as their order allows; returns T5X's packed features.
 
-    Segments are numbered from 1 in a row (0 is padding), positions restart at 0 in each segment, and
-    decoder inputs are shifted within a segment, so no example sees its neighbour's last token.
+    Segments are numbered from 1 in a row (0 is padding), positions restart at 0 in each segment,
+    and decoder inputs are shifted within a segment, so no example sees its neighbour's last token.
 
     Args:
       examples: {"inputs": tokens, "targets": tokens}, EOS included, none empty.

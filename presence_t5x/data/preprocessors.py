@@ -27,7 +27,7 @@ MEAN_NOISE_SPAN_LENGTH = 3.0
 
 
 def add_labels(dataset: tf.data.Dataset, **labels: str) -> tf.data.Dataset:
-    """Gives every example the labels it lacks: those passed here, and empty strings for the rest."""
+    """Gives every example the labels it lacks: those passed here, empty strings for the rest."""
     defaults = {name: labels.get(name, "") for name in LABELS}
     return dataset.map(
         lambda example: {name: tf.constant(value) for name, value in defaults.items()} | example,
@@ -109,10 +109,10 @@ def segments(
       dataset: `targets` tokens without EOS, and labels.
       sequence_length: lengths of a model row; they fix the raw length.
       output_features: give the vocabulary.
-      concatenate: mT5's way: empty documents dropped, a random chunk of at most 65 536 tokens of each,
-        groups of 128 documents joined with nothing between them (a row is labelled as the first
-        document of its group). False cuts each document on its own. A last segment of a single
-        token is dropped.
+      concatenate: mT5's way: empty documents dropped, a random chunk of at most 65 536 tokens of
+        each, groups of 128 documents joined with nothing between them (a row is labelled as the
+        first document of its group). False cuts each document on its own. A last segment of a
+        single token is dropped.
       noise_density: as in `span_corruption`.
       mean_span: as in `span_corruption`.
 
@@ -136,7 +136,7 @@ def span_corruption(
     noise_density: float = NOISE_DENSITY,
     mean_span: float = MEAN_NOISE_SPAN_LENGTH,
 ) -> tf.data.Dataset:
-    """Turns raw segments into `inputs` and `targets` without EOS (`append_eos_after_trim` adds it)."""
+    """Turns raw segments into `inputs` and `targets`; `append_eos_after_trim` adds their EOS."""
     vocabulary = output_features["targets"].vocabulary
     sentinels = sentinels_of(vocabulary)
 

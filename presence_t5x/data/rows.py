@@ -1,18 +1,18 @@
 """Which tokens make up row r: global order, epochs, mixing of tasks, and the two row layouts.
 
-Row r of the global order is a pure function of (seed, r); hosts, batch size and what was read before
-play no part. Everything here is index arithmetic on the token counts: no token is read.
+Row r of the global order is a pure function of (seed, r); hosts, batch size and what was read
+before play no part. Everything here is index arithmetic on the token counts: no token is read.
 
-Mixing: rows are dealt to the tasks of a store in blocks. In each block a task gets its share by rate,
-exact to one row and without drift over blocks, in random order (a fixed alternation would line up
-with microbatches). Each task counts its own epochs.
+Mixing: rows are dealt to the tasks of a store in blocks. In each block a task gets its share by
+rate, exact to one row and without drift over blocks, in random order (a fixed alternation would
+line up with microbatches). Each task counts its own epochs.
 
 Layouts: "one document a row" cuts a document into segments of the raw length; the last, shorter one
-becomes a padded row, or is dropped if it is a single token. "packed" concatenates a task's documents
-in the epoch's order, with nothing between them (as mT5 does), and cuts the stream into exact raw
-lengths; the rest shorter than a row is dropped and differs from epoch to epoch. As tasks are
-concatenated one by one, a packed row of a per-language task has one language. In both layouts rows
-are then shuffled over the whole epoch.
+becomes a padded row, or is dropped if it is a single token. "packed" concatenates a task's
+documents in the epoch's order, with nothing between them (as mT5 does), and cuts the stream into
+exact raw lengths; the rest shorter than a row is dropped and differs from epoch to epoch. As tasks
+are concatenated one by one, a packed row of a per-language task has one language. In both layouts
+rows are then shuffled over the whole epoch.
 """
 
 import functools

@@ -1,8 +1,8 @@
 """One entry point: a DataConfig in, checked batches out.
 
 seqio tasks are the single definition of data: the prepared writer reads the source and the text
-preprocessors of the registered task (everything before `tokenize`), the streaming reader runs all of
-it. `check_data` finds every mistake that can be found before anything is written or compiled.
+preprocessors of the registered task (everything before `tokenize`), the streaming reader runs all
+of it. `check_data` finds every mistake that can be found before anything is written or compiled.
 """
 
 import os
@@ -39,8 +39,8 @@ def find_provider(data_config: DataConfig) -> seqio.Task | seqio.Mixture:
     """Returns the task or mixture, after registering ours.
 
     Raises:
-      ValueError: it is unknown (the nearest names are given), or settings of "local_text" are missing
-        or given for another task.
+      ValueError: it is unknown (the nearest names are given), or settings of "local_text" are
+        missing or given for another task.
     """
     from presence_t5x import tasks
 
@@ -59,8 +59,8 @@ def find_provider(data_config: DataConfig) -> seqio.Task | seqio.Mixture:
     for setting in ("local_text_files", "vocabulary_file"):
         if getattr(data_config, setting) is not None:
             raise ValueError(
-                f"{setting}={getattr(data_config, setting)!r} belongs to the task 'local_text', but "
-                f"mixture_or_task_name={name!r}; remove one of them"
+                f"{setting}={getattr(data_config, setting)!r} belongs to the task 'local_text', "
+                f"but mixture_or_task_name={name!r}; remove one of them"
             )
     names = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
     if name not in names:
@@ -96,8 +96,8 @@ def check_data(data_config: DataConfig, vocab_size_of_model: int) -> seqio.Vocab
     if vocabulary.vocab_size > vocab_size_of_model:
         raise ValueError(
             f"vocab_size={vocab_size_of_model} of the model is smaller than the vocabulary of "
-            f"{data_config.mixture_or_task_name!r} with {vocabulary.vocab_size} ids; set vocab_size "
-            f">= {vocabulary.vocab_size}, best the next multiple of 128"
+            f"{data_config.mixture_or_task_name!r} with {vocabulary.vocab_size} ids; set "
+            f"vocab_size >= {vocabulary.vocab_size}, best the next multiple of 128"
         )
     check_span_corruption(
         data_config.task_feature_lengths["inputs"],
@@ -116,8 +116,8 @@ def _check_streaming_noise(data_config: DataConfig) -> None:
     found = (data_config.noise_density, data_config.mean_noise_span_length)
     if data_config.reader == "streaming" and found != (NOISE_DENSITY, MEAN_NOISE_SPAN_LENGTH):
         raise ValueError(
-            f"noise_density={found[0]} and mean_noise_span_length={found[1]} are fixed by the task's "
-            f"preprocessors with reader='streaming'; leave them at {NOISE_DENSITY} and "
+            f"noise_density={found[0]} and mean_noise_span_length={found[1]} are fixed by the "
+            f"task's preprocessors with reader='streaming'; leave them at {NOISE_DENSITY} and "
             f"{MEAN_NOISE_SPAN_LENGTH}, or use reader='prepared'"
         )
 
@@ -153,8 +153,8 @@ def read_task_documents(task: seqio.Task, split: str) -> Iterator[Document]:
     functions = [getattr(step, "func", step) for step in task.preprocessors]
     if seqio.preprocessors.tokenize not in functions:
         raise ValueError(
-            f"task {task.name!r} has no seqio.preprocessors.tokenize, so its text cannot be prepared; "
-            "use reader='streaming'"
+            f"task {task.name!r} has no seqio.preprocessors.tokenize, so its text cannot be "
+            "prepared; use reader='streaming'"
         )
     dataset = task.source.get_dataset(split=split, shuffle=False)
     for step in task.preprocessors[: functions.index(seqio.preprocessors.tokenize)]:
@@ -215,8 +215,8 @@ def open_store_for(
       progress: called with (documents, tokens) while writing.
 
     Raises:
-      ValueError: the store there was made with other settings (named), is damaged, or the source has
-        an error.
+      ValueError: the store there was made with other settings (named), is damaged, or the source
+        has an error.
     """
     provider = find_provider(data_config)
     tasks = [task for task in _tasks_of(provider) if split in task.splits]

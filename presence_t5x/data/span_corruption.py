@@ -165,10 +165,10 @@ def corrupt_spans(
 ) -> tuple[Int[np.ndarray, " inputs"], Int[np.ndarray, " targets"]]:
     """Returns (inputs, targets) as int32, each ending in EOS.
 
-    Inputs are the tokens with every noise span replaced by one sentinel; targets are the tokens with
-    every kept run replaced by one. Sentinels count down from `first_sentinel_id`, one per span, and
-    number s stands in the targets right before the span that it replaces in the inputs: the two
-    together are the raw tokens again.
+    Inputs are the tokens with every noise span replaced by one sentinel; targets are the tokens
+    with every kept run replaced by one. Sentinels count down from `first_sentinel_id`, one per
+    span, and number s stands in the targets right before the span that it replaces in the inputs:
+    the two together are the raw tokens again.
 
     Args:
       tokens: at least 2, without EOS or padding.
@@ -185,7 +185,7 @@ def corrupt_spans(
     if num_spans > num_sentinels:
         raise ValueError(
             f"{tokens.size} tokens have {num_spans} noise spans but there are only "
-            f"num_sentinels={num_sentinels}; corrupt shorter segments or raise mean_span={mean_span}"
+            f"num_sentinels={num_sentinels}; cut shorter segments or raise mean_span={mean_span}"
         )
     mask = noise_mask(tokens.size, rng, noise_density, mean_span)
     inputs = _replace_runs(tokens, mask, first_sentinel_id, eos_id)

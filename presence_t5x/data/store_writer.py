@@ -72,8 +72,8 @@ def write_store(
             return open_store(directory)
         if directory.exists():
             raise ValueError(
-                f"{directory} exists but is no token store (no {MANIFEST_NAME}); remove it or choose "
-                "another prepared_dir"
+                f"{directory} exists but is no token store (no {MANIFEST_NAME}); remove it or "
+                "choose another prepared_dir"
             )
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()

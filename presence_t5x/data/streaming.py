@@ -4,10 +4,10 @@
 packed row has no labels: seqio drops them). A process reads its own shard of the source, so unlike
 with prepared data another host count gives another order.
 
-Position: where every source is TFDS or files the tf.data iterator itself is checkpointed (its shuffle
-buffers included). A source that is a Python function cannot be: there the state is the number of
-batches read, and resuming reads them again without using them, which is exact because the pipeline
-is seeded and deterministic, and costs time in proportion to the position.
+Position: where every source is TFDS or files the tf.data iterator itself is checkpointed (its
+shuffle buffers included). A source that is a Python function cannot be: there the state is the
+number of batches read, and resuming reads them again without using them, which is exact because the
+pipeline is seeded and deterministic, and costs time in proportion to the position.
 """
 
 import base64
@@ -154,8 +154,8 @@ class StreamingBatches:
         """
         if start_step not in (None, self._num_batches):
             raise ValueError(
-                f"start_step={start_step} but {self._num_batches} batches are read; a stream has no "
-                "random access, restore its position with set_state"
+                f"start_step={start_step} but {self._num_batches} batches are read; a stream has "
+                "no random access, restore its position with set_state"
             )
         return self
 

@@ -1,7 +1,8 @@
 r"""Local text files as documents.
 
 - `.txt`: a document is a block of lines between blank lines.
-- `.jsonl`: one JSON object a line with `text` and, if wanted, `language` (or `lang`), `source`, `id`.
+- `.jsonl`: one JSON object a line with `text` and, if wanted, `language` (or `lang`), `source`,
+`id`.
 
 Either may be gzipped (`.gz`). An id that is not given is `file:line` (the line where the document
 starts), a source that is not given is the file; file names are relative to the fixed part of the
@@ -48,8 +49,8 @@ def find_text_files(pattern: str) -> list[TextFile]:
     for path in paths:
         if not path.endswith(_SUFFIXES):
             raise ValueError(
-                f"{path}: unknown kind of file; rename it to one of {', '.join(_SUFFIXES)} or narrow "
-                f"local_text_files={pattern!r}"
+                f"{path}: unknown kind of file; rename it to one of {', '.join(_SUFFIXES)} or "
+                f"narrow local_text_files={pattern!r}"
             )
     root = pattern if is_directory else _fixed_directory(pattern)
     return [TextFile(path, os.path.relpath(path, root or ".")) for path in paths]

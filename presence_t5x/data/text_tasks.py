@@ -28,6 +28,7 @@ def add_text_task(
     *,
     to_text: Sequence[Callable[..., Any]],
     concatenate: bool,
+    shuffle_buffer_size: int = seqio.dataset_providers.SHUFFLE_BUFFER_SIZE,
 ) -> seqio.Task:
     """Registers a span-corruption task, in place of one of the same name.
 
@@ -37,12 +38,14 @@ def add_text_task(
       vocabulary: of inputs and targets; seqio's own read their file on first use.
       to_text: preprocessors up to text: string `targets`, empty `inputs`, string labels.
       concatenate: join documents to full rows (mC4), or keep one document a row.
+      shuffle_buffer_size: rows that the streaming reader shuffles among.
     """
     if name in seqio.TaskRegistry.names():
         seqio.TaskRegistry.remove(name)
     return seqio.TaskRegistry.add(
         name,
         source=source,
+        shuffle_buffer_size=shuffle_buffer_size,
         preprocessors=[
             *to_text,
             seqio.preprocessors.tokenize,
@@ -59,7 +62,7 @@ def add_text_task(
 
 
 def documents_dataset(documents: Callable[[], Iterable[Document]]) -> tf.data.Dataset:
-    """Returns a dataset of {text, id, language, source, noise}; `documents` is called each epoch."""
+    """Returns a dataset of {text, id, language, source, noise} over a fresh `documents()`."""
 
     def generate():
         for document in documents():
@@ -72,8 +75,8 @@ def documents_dataset(documents: Callable[[], Iterable[Document]]) -> tf.data.Da
 class LocalTextSplits:
     """Local files split by a hash of the document's id, so that adding files moves no document.
 
-    One document in 20 is held out: those whose BLAKE2 hash of the id is divisible by 20. If there is
-    none, the one with the smallest hash is, so that there always is a validation document.
+    One document in 20 is held out: those whose BLAKE2 hash of the id is divisible by 20. If there
+    is none, the one with the smallest hash is, so that there always is a validation document.
     """
 
     SPLITS = ("train", "validation")
@@ -99,8 +102,8 @@ class LocalTextSplits:
         if num_documents < 2 or num_held_out == num_documents:
             raise ValueError(
                 f"local_text_files={self.pattern!r}: {num_documents} documents, {num_held_out} of "
-                "them held out; a train and a validation split need more (in .txt files blank lines "
-                "separate documents)"
+                "them held out; a train and a validation split need more (in .txt files blank "
+                "lines separate documents)"
             )
         return None if num_held_out else min(hashes)
 
@@ -125,6 +128,6 @@ def id_hash(identity: str) -> int:
     """Returns a 64-bit hash of an id, equal on every machine (Python's own is not).
 
     >>> id_hash("a.txt:1") % HELD_OUT_ONE_IN
-    6
+    0
     """
     return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest(), "little")

@@ -1,9 +1,9 @@
 """Prepared data: documents tokenised once, readable by index.
 
-A store is a directory of ArrayRecord shards (one record a document), three small index arrays (token
-counts and label codes, so that rows can be located without reading) and `manifest.json`. It appears
-by one rename: a directory with this name is complete, and what a killed writer left behind is
-removed by the next one. Nothing in it depends on time or machine: the same documents, vocabulary
+A store is a directory of ArrayRecord shards (one record a document), three small index arrays
+(token counts and label codes, so that rows can be located without reading) and `manifest.json`. It
+appears by one rename: a directory with this name is complete, and what a killed writer left behind
+is removed by the next one. Nothing in it depends on time or machine: the same documents, vocabulary
 and parameters give the same bytes. No pickle anywhere.
 """
 
@@ -134,8 +134,8 @@ def _check_size(path: Path, expected: int) -> None:
     size = os.path.getsize(path)
     if size != expected:
         raise ValueError(
-            f"{path}: {size} bytes but {MANIFEST_NAME} says {expected}; the file is damaged, delete "
-            "the store directory to write it again"
+            f"{path}: {size} bytes but {MANIFEST_NAME} says {expected}; the file is damaged, "
+            "delete the store directory to write it again"
         )
 
 

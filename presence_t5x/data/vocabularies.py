@@ -93,7 +93,8 @@ def _parse_model(path: str, content: bytes) -> sentencepiece_model_pb2.ModelProt
         model = sentencepiece_model_pb2.ModelProto.FromString(content)
     except Exception as error:  # protobuf's DecodeError has no stable public home
         raise ValueError(
-            f"vocabulary file {path!r} is damaged or no SentencePiece model ({error}); copy it again"
+            f"vocabulary file {path!r} is damaged or no SentencePiece model ({error}); "
+            "copy it again"
         ) from error
     if not model.pieces:
         raise ValueError(
@@ -121,8 +122,8 @@ def _num_sentinels_at_top(path, model) -> int:
     if top != list(reversed(range(num_sentinels))):
         lowest = next(index for index, number in enumerate(numbers) if number is not None)
         raise ValueError(
-            f"vocabulary file {path!r} has {num_sentinels} sentinels <extra_id_k> (the lowest is id "
-            f"{lowest} of {len(numbers)}) that are not at the top in descending order, with "
+            f"vocabulary file {path!r} has {num_sentinels} sentinels <extra_id_k> (the lowest is "
+            f"id {lowest} of {len(numbers)}) that are not at the top in descending order, with "
             f"<extra_id_0> as id {len(numbers) - 1}; remove them from the model (100 are then "
             "appended) or move them to the top"
         )

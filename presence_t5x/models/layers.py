@@ -116,7 +116,9 @@ class MultiHeadAttention(nn.Module):
 
     def _project(self, name: str, inputs: Array, kernel_init: Initializer) -> Array:
         """Returns (batch, length, heads, head_dim)."""
-        projected = Dense(self.num_heads * self.head_dim, self.dtype, kernel_init, name=name)(inputs)
+        projected = Dense(self.num_heads * self.head_dim, self.dtype, kernel_init, name=name)(
+            inputs
+        )
         return projected.reshape(*inputs.shape[:2], self.num_heads, self.head_dim)
 
     def _query_init(self, *args) -> Array:
@@ -208,8 +210,8 @@ def relative_position_buckets(
 ) -> Int[np.ndarray, " distances"]:
     """Returns the bucket in [0, 32) of each (key position - query position).
 
-    Half of a direction's buckets hold one distance each; the others widen logarithmically up to 128,
-    and the last takes everything farther. Bidirectional: later keys use the upper 16 buckets.
+    Half of a direction's buckets hold one distance each; the others widen logarithmically up to
+    128, and the last takes everything farther. Bidirectional: later keys use the upper 16 buckets.
     Otherwise later keys fall into bucket 0. Source: Raffel et al. 2020, T5X's behaviour.
 
     >>> relative_position_buckets(np.array([-200, -20, -3, 0, 3]), bidirectional=True).tolist()
@@ -221,7 +223,7 @@ def relative_position_buckets(
     first_bucket = num_buckets * (distances > 0) if bidirectional else 0
     behind = np.abs(distances) if bidirectional else np.maximum(-distances, 0)
     num_exact = num_buckets // 2
-    # The epsilon keeps log(0) finite and, at powers of two, the float32 quotient from rounding down.
+    # The epsilon keeps log(0) finite, and powers of two from being rounded down in float32.
     ratio = behind.astype(np.float32) / num_exact + np.finfo(np.float32).eps
     widening = np.log(ratio) / math.log(MAX_DISTANCE / num_exact) * (num_buckets - num_exact)
     far = np.minimum(num_exact + widening.astype(np.int32), num_buckets - 1)
@@ -248,7 +250,9 @@ class Embedding(nn.Module):
         """Returns the vectors of `tokens` in `dtype`."""
         return jnp.take(self.embedding, tokens, axis=0, mode="fill").astype(self.dtype)
 
-    def attend(self, inputs: Float[Array, "batch length embed"]) -> Float[Array, "batch length vocab"]:
+    def attend(
+        self, inputs: Float[Array, "batch length embed"]
+    ) -> Float[Array, "batch length vocab"]:
         """Returns the float32 product of each vector with every token's vector."""
         return jnp.einsum("ble,ve->blv", inputs.astype(jnp.float32), self.embedding)
 

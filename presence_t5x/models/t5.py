@@ -25,9 +25,6 @@ from presence_t5x.models.layers import (
     visible_keys,
 )
 
-Tokens = Int[Array, "batch length"]
-SegmentIds = Int[Array, "batch length"] | None
-
 _STACK_AXIS = 1  # of a scanned parameter, as T5X's `param_scan_axis`
 
 
@@ -146,7 +143,7 @@ class Decoder(nn.Module):
         x = _dropout(cfg, deterministic)(x)
         if cfg.logits_via_embedding:
             return self.token_embedder.attend(x) / math.sqrt(cfg.emb_dim)
-        return Dense(cfg.vocab_size, jnp.dtype(jnp.float32), name="logits_dense")(x)
+        return Dense(_vocab_size(cfg), jnp.dtype(jnp.float32), name="logits_dense")(x)
 
 
 class T5(nn.Module):
@@ -168,7 +165,7 @@ class T5(nn.Module):
 
     def setup(self):
         cfg = self.config
-        self.token_embedder = Embedding(cfg.vocab_size, cfg.emb_dim, jnp.dtype(cfg.dtype))
+        self.token_embedder = Embedding(_vocab_size(cfg), cfg.emb_dim, jnp.dtype(cfg.dtype))
         self.encoder = Encoder(cfg, self.token_embedder)
         self.decoder = Decoder(cfg, self.token_embedder)
 
@@ -238,7 +235,7 @@ class T5(nn.Module):
         *,
         enable_dropout: bool = True,
     ) -> Float[Array, "batch targets vocab"]:
-        """Returns logits given `encode`'s outputs; `encoder_input_tokens` only gives its padding."""
+        """Returns logits given `encode`'s outputs; `encoder_input_tokens` tells their padding."""
         del decoder_positions
         if (encoder_segment_ids is None) != (decoder_segment_ids is None):
             missing = "encoder" if encoder_segment_ids is None else "decoder"
@@ -247,18 +244,16 @@ class T5(nn.Module):
                 "decoder_segment_ids; pass both or neither"
             )
         targets = decoder_target_tokens
-        mask = visible_keys(
-            targets, targets, decoder_segment_ids, decoder_segment_ids, causal=True
-        )
+        mask = visible_keys(targets, targets, decoder_segment_ids, decoder_segment_ids, causal=True)
         encoder_mask = visible_keys(
             targets, encoder_input_tokens, decoder_segment_ids, encoder_segment_ids
         )
-        return self.decoder(
-            encoded, decoder_input_tokens, mask, encoder_mask, not enable_dropout
-        )
+        return self.decoder(encoded, decoder_input_tokens, mask, encoder_mask, not enable_dropout)
 
 
-def init_params(config: T5Config, rng: PRNGKeyArray | UInt32[Array, "2"]) -> PyTree[Float[Array, "..."]]:
+def init_params(
+    config: T5Config, rng: PRNGKeyArray | UInt32[Array, "2"]
+) -> PyTree[Float[Array, "..."]]:
     """Returns float32 parameters as nested dicts, T5X's for the same key when layers are unrolled.
 
     With `scan_layers` each layer still has its own draw, but from other keys than when unrolled.
@@ -283,6 +278,15 @@ def _init(config: T5Config, rng: Array) -> PyTree:
     """Initialises on one-token dummies: no shape depends on batch or length."""
     tokens = jnp.ones((1, 1), jnp.int32)
     return T5(config).init(rng, tokens, tokens, tokens, enable_dropout=False)["params"]
+
+
+def _vocab_size(config: T5Config) -> int:
+    """Returns the rows of the embedding table; ValueError while a run has not filled them in."""
+    if config.vocab_size is None:
+        raise ValueError(
+            "vocab_size=None: set it to the vocabulary's size rounded up to a multiple of 128"
+        )
+    return config.vocab_size
 
 
 def _dropout(config: T5Config, deterministic: bool) -> nn.Dropout:
@@ -315,7 +319,7 @@ def _run_stack(layer_type, name: str, config: T5Config, num_layers: int, determi
         layer_type,
         variable_axes={"params": _STACK_AXIS},
         split_rngs={"params": True, "dropout": True},
-        in_axes=nn.broadcast,
+        in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]
         length=num_layers,
     )
     stack = stack_type(config, deterministic, name=name)

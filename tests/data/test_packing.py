@@ -57,6 +57,13 @@ def test_every_example_is_found_again_in_order():
     assert len(features["encoder_input_tokens"]) < 60
 
 
+def test_an_exact_fit_shares_a_row():
+    features = pack_examples(DOCUMENTED_EXAMPLES, {"inputs": 9, "targets": 5})
+    assert features["encoder_segment_ids"].tolist() == [[1, 1, 1, 1, 2, 2, 2, 2, 2]]
+    features = pack_examples(DOCUMENTED_EXAMPLES, {"inputs": 9, "targets": 4})
+    assert len(features["encoder_segment_ids"]) == 2
+
+
 @pytest.mark.parametrize("size", [0, 9])
 def test_examples_that_do_not_fit(size):
     example = {"inputs": np.ones(size, int), "targets": np.ones(2, int)}

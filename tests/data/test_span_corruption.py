@@ -31,7 +31,7 @@ PUBLISHED_LENGTHS = [
 
 
 def restore(inputs, targets):
-    """The raw tokens: every sentinel of the inputs is replaced by what follows it in the targets."""
+    """The raw tokens: what follows a sentinel in the targets replaces it in the inputs."""
     spans = {}
     for token in targets[:-1]:
         if token > FIRST_SENTINEL - 1000:

@@ -30,7 +30,10 @@ def test_paragraphs_of_text_files(tmp_path):
 
 
 def test_json_lines(tmp_path):
-    lines = [{"text": "one", "lang": "sw", "source": "s", "id": 7}, {"text": "two", "language": "ro"}]
+    lines = [
+        {"text": "one", "lang": "sw", "source": "s", "id": 7},
+        {"text": "two", "language": "ro"},
+    ]
     content = "\n\n".join(map(json.dumps, lines))
     pattern = write(tmp_path / "a.jsonl.gz", content)
     first, second = read_documents(pattern)
@@ -55,7 +58,11 @@ BROKEN = {
     "latin1": ("a.txt", b"good\nbad \xe9\n", "a.txt:2: not UTF-8 .* at byte 4 of the line"),
     "json": ("a.jsonl", '{"text": "a"}\n{"text": ', "a.jsonl:2: broken JSON .* one object a line"),
     "list": ("a.jsonl", "[1]", r"a.jsonl:1: no field 'text' \(found list\)"),
-    "missing": ("a.jsonl", '{"txt": "a"}', r"a.jsonl:1: no field 'text' \(found \['txt'\]\); add it"),
+    "missing": (
+        "a.jsonl",
+        '{"txt": "a"}',
+        r"a.jsonl:1: no field 'text' \(found \['txt'\]\); add it",
+    ),
     "number": ("a.jsonl", '{"text": 5}', "a.jsonl:1: text=5 must be a non-empty string; repair"),
     "hollow": ("a.jsonl", '{"text": " "}', "a.jsonl:1: text=' ' must be a non-empty string"),
 }

@@ -1,7 +1,7 @@
 """A T5.1.1 forward pass in NumPy, written from the papers; shares nothing with the package.
 
 Raffel et al. 2020 (relative positions, pre-norm), Shazeer 2020 (gated GELU), Xue et al. 2021. One
-row, one head and one query at a time, in float64, so that no broadcasting rule can be shared either.
+row, one head and one query at a time, in float64, so that no broadcasting rule is shared either.
 """
 
 import math

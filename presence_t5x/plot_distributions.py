@@ -1,0 +1,192 @@
+"""Charts of distributions and of rankings: pairs of densities in rows, and dots on one axis.
+
+As in `plots`: data in, SVG text out, colours as CSS variables.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Real
+
+from presence_t5x.plot_scales import Scale, data_bounds, format_number, nice_ticks
+from presence_t5x.svg import escape, marker, pixel, svg, text_at
+
+_GRID = 120  # places at which a density is evaluated
+_FLOOR = 0.004  # part of the highest density below which its outline is not drawn
+_ROW = 40.0
+_LABELS = 44.0  # width of the language names
+_NUMBERS = 46.0  # width of the notes at the right
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DensityRow:
+    """Two samples to compare: `above` is drawn filled upwards, `below` outlined downwards."""
+
+    name: str
+    above: Real[np.ndarray, " above"]
+    below: Real[np.ndarray, " below"]
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DensityChart:
+    """What `density_rows` draws.
+
+    Attributes:
+      names: of the samples above and below, for tooltips.
+      colors: CSS variables of the samples above and below.
+      bounds: of the log axis; common bounds make several charts comparable.
+    """
+
+    title: str
+    description: str
+    rows: Sequence[DensityRow]
+    names: tuple[str, str]
+    colors: tuple[str, str]
+    x_label: str
+    note_label: str = ""
+    bounds: tuple[float, float] | None = None
+    width: int = 350
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DotRow:
+    """A name and its values by series; NaN leaves a dot out."""
+
+    name: str
+    values: Sequence[float]
+
+
+def density_rows(chart: DensityChart) -> str:
+    """Returns an SVG of one density pair a row over a common log axis, medians as ticks.
+
+    Values <= 0 and values that are not finite have no place on the axis and are left out; every
+    row is scaled to its own highest density. A sample without a value draws nothing.
+    """
+    top, bottom = 22.0, 22.0 + _ROW * len(chart.rows)
+    bounds = chart.bounds or data_bounds(
+        [column for row in chart.rows for column in (row.above, row.below)], log=True
+    )
+    if bounds is None:
+        nothing = text_at(chart.width / 2, 20, "no positive finite scores", anchor="middle")
+        return svg(chart.width, 40, chart.title, chart.description, nothing)
+    x = Scale(*bounds, _LABELS, chart.width - _NUMBERS, log=True)
+    parts = [text_at(chart.width - 2, 12, chart.note_label, "label", "end")]
+    for tick in nice_ticks(x.low, x.high, most=5, log=True):
+        line = f"M{pixel(x(tick))} {pixel(top)}V{pixel(bottom)}"
+        parts.append(f'<path class="grid" d="{line}"/>')
+        parts.append(text_at(x(tick), bottom + 15, format_number(tick), "tick", "middle"))
+    for position, row in enumerate(chart.rows):
+        parts.append(_density_row(chart, row, x, top + _ROW * (position + 0.5)))
+    parts.append(text_at((x.start + x.end) / 2, bottom + 32, chart.x_label, "label", "middle"))
+    return svg(chart.width, bottom + 40, chart.title, chart.description, "".join(parts))
+
+
+def log_density(
+    values: Real[np.ndarray, " values"], places: Float[np.ndarray, " places"]
+) -> Float[np.ndarray, " places"]:
+    """Returns the Gaussian kernel density of log10(values) at log10(places).
+
+    The bandwidth is Silverman's, at least 1 % of the places' log range, so that equal values give a
+    narrow peak. Integrates to one over log10 on a wide enough grid; all zero without values.
+    """
+    logs, grid = np.log10(values), np.log10(places)
+    if not logs.size:
+        return np.zeros(grid.shape)
+    low, high = np.quantile(logs, [0.25, 0.75])
+    spread = min(logs.std(), (high - low) / 1.34) or logs.std()
+    bandwidth = max(0.9 * spread * logs.size**-0.2, 0.01 * (grid.max() - grid.min()))
+    z = (grid[:, None] - logs) / bandwidth
+    return np.exp(-(z**2) / 2).mean(axis=1) / (bandwidth * math.sqrt(2 * math.pi))
+
+
+def dot_plot(
+    rows: Sequence[DotRow],
+    *,
+    series: Sequence[tuple[str, str, str]],
+    title: str,
+    description: str,
+    x_label: str,
+    width: int = 480,
+) -> str:
+    """Returns an SVG of dots on [0, 1] with chance marked at 0.5, joined within a row.
+
+    Args:
+      rows: one a line, in the order of `series`.
+      series: (name, CSS variable, marker) of each value of a row.
+    """
+    top, step, names = 14.0, 30.0, 122.0
+    bottom = top + step * len(rows)
+    x = Scale(0.0, 1.0, names, width - 16.0)
+    parts = []
+    for tick in nice_ticks(0.0, 1.0, most=6):
+        line = f"M{pixel(x(tick))} {pixel(top)}V{pixel(bottom)}"
+        parts.append(f'<path class="grid" d="{line}"/>')
+        parts.append(text_at(x(tick), bottom + 16, format_number(tick), "tick", "middle"))
+    chance = f"M{pixel(x(0.5))} {pixel(top)}V{pixel(bottom)}"
+    parts.append(f'<path class="reference" d="{chance}"/>')
+    parts.append(text_at(x(0.5), top - 3, "chance", "note", "middle"))
+    for position, row in enumerate(rows):
+        parts.append(_dot_row(row, series, x, top + step * (position + 0.5)))
+    parts.append(text_at((x.start + x.end) / 2, bottom + 34, x_label, "label", "middle"))
+    return svg(width, bottom + 42, title, description, "".join(parts))
+
+
+def _density_row(chart: DensityChart, row: DensityRow, x: Scale, middle: float) -> str:
+    """Returns the name, the two densities and the note of one row."""
+    places = np.geomspace(x.low, x.high, _GRID)
+    samples = [_showable(row.above), _showable(row.below)]
+    densities = [log_density(sample, places) for sample in samples]
+    highest = max(density.max() for density in densities) or 1.0
+    parts = [
+        text_at(_LABELS - 8, middle + 4, row.name, "tick", "end"),
+        f'<path class="axis" d="M{pixel(x.start)} {pixel(middle)}H{pixel(x.end)}"/>',
+    ]
+    for side, (sample, density) in enumerate(zip(samples, densities)):
+        if not sample.size:
+            continue
+        direction = -1 if side == 0 else 1
+        heights = middle + direction * density / highest * (_ROW / 2 - 2)
+        edge = [(x.start, middle), *((x(a), b) for a, b in zip(places, heights)), (x.end, middle)]
+        outline = " ".join(f"{pixel(a)},{pixel(b)}" for a, b in edge)
+        median = float(np.median(sample))
+        curve = _edge(
+            [place for place, part in zip(edge[1:-1], density) if part > _FLOOR * highest]
+        )
+        tick = f"M{pixel(x(median))} {pixel(middle)}v{pixel(direction * 8)}"
+        told = f"{row.name}, {chart.names[side]}: {sample.size} rows, median "
+        parts.append(
+            f'<g class="{("above", "below")[side]}" style="--c:var(--{chart.colors[side]})">'
+            f'<polygon points="{outline}"/>{curve}<path d="{tick}"/>'
+            f"<title>{escape(told + format_number(median))}</title></g>"
+        )
+    parts.append(text_at(chart.width - 2, middle + 4, row.note, "tick", "end"))
+    return "".join(parts)
+
+
+def _edge(places: Sequence[tuple[float, float]]) -> str:
+    """Returns the outline of a density."""
+    return f'<polyline points="{" ".join(f"{pixel(a)},{pixel(b)}" for a, b in places)}"/>'
+
+
+def _showable(values: Real[np.ndarray, " values"]) -> Float[np.ndarray, " shown"]:
+    """Returns the values that a log axis can show."""
+    values = np.asarray(values, np.float64)
+    return values[np.isfinite(values) & (values > 0)]
+
+
+def _dot_row(row: DotRow, series: Sequence[tuple[str, str, str]], x: Scale, y: float) -> str:
+    """Returns the name, the joining line and the dots of one row."""
+    parts = [text_at(x.start - 10, y + 4, row.name, "tick", "end")]
+    finite = [x(value) for value in row.values if math.isfinite(value)]
+    if len(finite) > 1:
+        line = f"M{pixel(min(finite))} {pixel(y)}H{pixel(max(finite))}"
+        parts.append(f'<path class="join" d="{line}"/>')
+    for value, (name, color, kind) in zip(row.values, series):
+        if math.isfinite(value):
+            told = escape(f"{row.name}, {name}: {format_number(value)}")
+            style = f'class="line dots" style="--c:var(--{color})"'
+            parts.append(f"<g {style}>{marker(kind, x(value), y)}<title>{told}</title></g>")
+    return "".join(parts)

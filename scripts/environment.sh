@@ -1,0 +1,33 @@
+# Sourced by the other scripts: makes .venv in the project's root if needed and installs the project.
+# Usage: source scripts/environment.sh EXTRA   (an extra of setup.py, or "" for the package alone)
+
+project_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+cd "$project_root"
+
+extra="${1:-}"
+python="${PYTHON:-}"
+if [ -z "$python" ]; then
+  for candidate in python3.11 python3.12 python3.13 python3; do
+    if command -v "$candidate" >/dev/null 2>&1 &&
+       "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      python="$candidate"
+      break
+    fi
+  done
+fi
+if [ -z "$python" ]; then
+  echo "error: no Python 3.11 or newer found; install one, or set PYTHON=/path/to/python" >&2
+  exit 1
+fi
+
+# Whatever the lock names is installed already when its stamp is newer than what it was made from.
+stamp=".venv/.installed-${extra:-base}"
+if [ ! -e "$stamp" ] || [ setup.py -nt "$stamp" ] || [ constraints.txt -nt "$stamp" ]; then
+  [ -x .venv/bin/python ] || "$python" -m venv .venv
+  echo "installing into .venv (a few minutes the first time)" >&2
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    --constraint constraints.txt --editable ".${extra:+[$extra]}"
+  touch "$stamp"
+fi
+export PATH="$project_root/.venv/bin:$PATH"
+export TF_CPP_MIN_LOG_LEVEL=3 CUDA_VISIBLE_DEVICES=-1

@@ -1,0 +1,288 @@
+"""Batches as a pure function of (seed, step): order, layouts, hosts, resumption, labels."""
+
+import collections
+import dataclasses
+import itertools
+import types
+
+import numpy as np
+import pytest
+
+from presence_t5x.config_types import DataConfig
+from presence_t5x.data.batches import PreparedBatches, evaluation_rows
+from presence_t5x.data.documents import Document, DocumentGroup
+from presence_t5x.data.store_writer import write_store
+
+VOCABULARY = types.SimpleNamespace(
+    vocab_size=5000, eos_id=1, extra_ids=100, encode=lambda text: [int(w) for w in text.split()]
+)
+CONFIG = DataConfig(
+    mixture_or_task_name="t", task_feature_lengths={"inputs": 32, "targets": 8}, batch_size=8
+)
+RAW_LENGTH = 34
+PACKED = dataclasses.replace(CONFIG, pack=True)
+
+
+def make_documents(name, num_documents, first_token, rng):
+    """Every token occurs once, so that a row tells where its tokens come from."""
+    documents = []
+    for number in range(num_documents):
+        size = int(rng.integers(1, 120))
+        text = " ".join(map(str, range(first_token, first_token + size)))
+        noise = "permuted" if number % 4 == 0 else "clean"
+        documents.append(Document(text, f"{name}{number}", name, f"{name}-web", noise))
+        first_token += size
+    return documents
+
+
+def make_store(directory, groups):
+    return write_store(groups, directory, VOCABULARY, vocabulary_sha256="", parameters={})
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    documents = make_documents("sw", 40, 10, np.random.default_rng(0))
+    return make_store(tmp_path_factory.mktemp("one") / "s", [DocumentGroup("t", 1.0, documents)])
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory):
+    rng = np.random.default_rng(1)
+    groups = [
+        DocumentGroup("a", 3.0, make_documents("sw", 30, 10, rng)),
+        DocumentGroup("b", 1.0, make_documents("ro", 9, 2500, rng)),
+    ]
+    return make_store(tmp_path_factory.mktemp("two") / "s", groups)
+
+
+def raw_tokens(features, row):
+    """The tokens before corruption, from the features alone."""
+    spans, current = collections.defaultdict(list), None
+    for token in features["decoder_target_tokens"][row].tolist():
+        if token >= 4900:
+            current = token
+        elif token > 1:
+            spans[current].append(token)
+    tokens = []
+    for token in features["encoder_input_tokens"][row].tolist():
+        tokens.extend(spans[token] if token >= 4900 else [token] * (token > 1))
+    return tokens
+
+
+def assert_equal(first, second):
+    assert first[1:] == second[1:]
+    assert first.features.keys() == second.features.keys()
+    for name, array in first.features.items():
+        assert array.dtype == second.features[name].dtype
+        assert np.array_equal(array, second.features[name]), name
+
+
+def epoch_rows(batches, epoch):
+    """Raw rows of one epoch of a one-task store."""
+    (num_rows,) = batches.rows_per_epoch
+    rows = []
+    for step in range(epoch * num_rows // 8, (epoch + 1) * num_rows // 8 + 1):
+        batch = batches.batch_at(step)
+        for row in range(8):
+            if epoch * num_rows <= step * 8 + row < (epoch + 1) * num_rows:
+                rows.append((raw_tokens(batch.features, row), batch.example_ids[row]))
+    return rows
+
+
+def test_shapes_dtypes_and_shift(store):
+    features = PreparedBatches(store, CONFIG, VOCABULARY).batch_at(0).features
+    assert {name: (a.shape, str(a.dtype)) for name, a in features.items()} == {
+        "encoder_input_tokens": ((8, 32), "int32"),
+        "decoder_target_tokens": ((8, 8), "int32"),
+        "decoder_input_tokens": ((8, 8), "int32"),
+        "decoder_loss_weights": ((8, 8), "float32"),
+    }
+    targets = features["decoder_target_tokens"]
+    assert np.array_equal(features["decoder_input_tokens"][:, 1:], targets[:, :-1])
+    assert not features["decoder_input_tokens"][:, 0].any()
+    assert np.array_equal(features["decoder_loss_weights"], (targets != 0) * 1.0)
+    assert ((targets == 1).sum(axis=1) == 1).all()
+
+
+def test_one_document_a_row_covers_every_token_once_an_epoch(store):
+    batches = PreparedBatches(store, CONFIG, VOCABULARY)
+    for epoch in (0, 1):
+        rows = epoch_rows(batches, epoch)
+        expected = []
+        for document in store:
+            tokens = document.tokens.tolist()
+            segments = [tokens[i : i + RAW_LENGTH] for i in range(0, len(tokens), RAW_LENGTH)]
+            for number, segment in enumerate(segments):
+                if len(segment) >= 2:  # a last token alone is dropped
+                    name = document.id if number == 0 else f"{document.id}#{number}"
+                    expected.append((segment, name))
+        assert sorted(rows) == sorted(expected)
+    assert epoch_rows(batches, 0) != epoch_rows(batches, 1)
+
+
+def test_packed_rows_are_full_and_follow_the_documents(store):
+    batches = PreparedBatches(store, PACKED, VOCABULARY)
+    assert batches.rows_per_epoch == [store.num_tokens // RAW_LENGTH]
+    documents = {document.id: document.tokens.tolist() for document in store}
+    ends = {tokens[-1] for tokens in documents.values()}
+    starts = {tokens[0] for tokens in documents.values()}
+    missing = []
+    for epoch in (0, 1):
+        rows = epoch_rows(batches, epoch)
+        seen = [token for tokens, _ in rows for token in tokens]
+        assert len(seen) == len(set(seen)) == len(rows) * RAW_LENGTH
+        missing.append({t for tokens in documents.values() for t in tokens} - set(seen))
+        for tokens, ids in rows:
+            assert len(tokens) == RAW_LENGTH
+            for left, right in itertools.pairwise(tokens):
+                assert right == left + 1 or (left in ends and right in starts)
+            pieces = [documents[name] for name in ids.split("|")]
+            assert set(tokens) <= {token for piece in pieces for token in piece}
+            assert all(set(tokens) & set(piece) for piece in pieces)
+    assert len(missing[0]) < RAW_LENGTH and missing[0] != missing[1]
+
+
+@pytest.mark.parametrize("config", [CONFIG, PACKED], ids=["one_document", "packed"])
+def test_iterate_equals_batch_at_from_any_step(store, config):
+    batches = PreparedBatches(store, config, VOCABULARY)
+    for start in (0, 5):
+        iterator = batches.iterate(start)
+        for step in range(start, start + 12):
+            assert_equal(next(iterator), PreparedBatches(store, config, VOCABULARY).batch_at(step))
+        iterator.close()
+
+
+def test_state_resumes(store):
+    batches = PreparedBatches(store, CONFIG, VOCABULARY)
+    iterator = batches.iterate()
+    for _ in range(3):
+        next(iterator)
+    resumed = PreparedBatches(store, CONFIG, VOCABULARY)
+    resumed.set_state(batches.get_state())
+    assert_equal(next(resumed.iterate()), next(iterator))
+
+
+@pytest.mark.parametrize("process_count", [2, 4])
+@pytest.mark.parametrize("config", [CONFIG, PACKED], ids=["one_document", "packed"])
+def test_processes_share_one_global_batch(mixture, config, process_count):
+    whole = PreparedBatches(mixture, config, VOCABULARY).batch_at(3)
+    parts = [
+        PreparedBatches(
+            mixture, config, VOCABULARY, process_index=index, process_count=process_count
+        ).batch_at(3)
+        for index in range(process_count)
+    ]
+    for name, array in whole.features.items():
+        assert np.array_equal(array, np.concatenate([part.features[name] for part in parts]))
+    for field in range(1, 5):
+        assert whole[field] == [label for part in parts for label in part[field]]
+
+
+def test_seeds_change_order_and_masks_separately_from_batch_size(store):
+    def rows(config, num_rows):
+        batches = PreparedBatches(store, config, VOCABULARY)
+        features = [
+            batches.batch_at(step).features["encoder_input_tokens"]
+            for step in range(num_rows // config.batch_size)
+        ]
+        return np.concatenate(features)
+
+    base = rows(CONFIG, 32)
+    assert np.array_equal(base, rows(dataclasses.replace(CONFIG, batch_size=16), 32))
+    assert not np.array_equal(base, rows(dataclasses.replace(CONFIG, seed=1), 32))
+
+
+def test_masks_differ_between_epochs(store):
+    batches = PreparedBatches(store, CONFIG, VOCABULARY)
+    (num_rows,) = batches.rows_per_epoch
+    inputs = collections.defaultdict(set)
+    for step in range(2 * num_rows // 8):
+        batch = batches.batch_at(step)
+        for row in range(8):
+            key = tuple(raw_tokens(batch.features, row))
+            inputs[key].add(batch.features["encoder_input_tokens"][row].tobytes())
+    full = [masks for key, masks in inputs.items() if len(key) == RAW_LENGTH]
+    assert np.mean([len(masks) == 2 for masks in full]) > 0.8
+
+
+@pytest.mark.parametrize("config", [CONFIG, PACKED], ids=["one_document", "packed"])
+def test_mixture_rates_epochs_and_labels(mixture, config):
+    batches = PreparedBatches(mixture, dataclasses.replace(config, batch_size=1024), VOCABULARY)
+    ids = collections.Counter()
+    for step in range(3):
+        batch = batches.batch_at(step)
+        counts = collections.Counter(batch.languages)
+        assert counts == {"sw": 768, "ro": 256}  # 3 to 1, exact in every block
+        assert all(s == f"{lang}-web" for s, lang in zip(batch.sources, batch.languages))
+        # No alternation that would line up with microbatches.
+        sides = [sum(lang == "ro" for lang in batch.languages[i::8]) for i in range(8)]
+        assert min(sides) > 10 and max(sides) < 55
+        # 128 expected in either half, standard deviation 7.
+        assert 90 < sum(lang == "ro" for lang in batch.languages[:512]) < 166
+        ids.update(batch.example_ids)
+    # Each task counts its own epochs: its rows come round evenly.
+    if not config.pack:
+        rare = [count for name, count in ids.items() if name.startswith("ro")]
+        assert max(rare) - min(rare) <= 1
+        assert {*batch.noise} == {"clean", "permuted"}
+    else:
+        assert {*batch.noise} == {"clean", "permuted", "mixed"}
+
+
+def test_evaluation_rows_are_fixed(mixture):
+    first = evaluation_rows(mixture, CONFIG, VOCABULARY, max_rows=20, seed=3)
+    for other in (PACKED, dataclasses.replace(CONFIG, seed=9)):
+        for one, two in zip(
+            first, evaluation_rows(mixture, other, VOCABULARY, max_rows=20, seed=3)
+        ):
+            assert_equal(one, two)
+    changed = evaluation_rows(mixture, CONFIG, VOCABULARY, max_rows=20, seed=4)
+    assert first[0].example_ids != changed[0].example_ids
+    assert [len(batch.example_ids) for batch in first] == [8, 8, 8]
+    names = [name for batch in first for name in batch.example_ids]
+    assert len(set(names[:20])) == 20 and names[20:] == [""] * 4
+    assert not any(array[4:].any() for array in first[2].features.values())
+    tokens = {document.id: document.tokens.tolist() for document in mixture}
+    for batch in first:
+        for row, name in enumerate(batch.example_ids):
+            assert raw_tokens(batch.features, row) == (tokens[name][:RAW_LENGTH] if name else [])
+
+
+def test_evaluation_noise_depends_on_the_id_alone(store, tmp_path):
+    document = next(d for d in store if len(d.tokens) > RAW_LENGTH)
+    text = " ".join(map(str, document.tokens))
+    alone = make_store(
+        tmp_path / "s", [DocumentGroup("other", 1.0, [Document(text, document.id, "x")])]
+    )
+    (small,) = evaluation_rows(alone, CONFIG, VOCABULARY, max_rows=1)
+    for batch in evaluation_rows(store, CONFIG, VOCABULARY, max_rows=99):
+        for row, name in enumerate(batch.example_ids):
+            if name == document.id:
+                found = batch.features["encoder_input_tokens"][row]
+                assert np.array_equal(found, small.features["encoder_input_tokens"][0])
+                return
+    raise AssertionError("row not found")
+
+
+def test_evaluation_selection(mixture):
+    select = ("ro", "permuted")
+    (batch,) = evaluation_rows(mixture, CONFIG, VOCABULARY, max_rows=8, select=select)
+    assert {*batch.languages} <= {"ro", ""} and {*batch.noise} <= {"permuted", ""}
+    with pytest.raises(ValueError, match=r"matches no document.*languages are \['sw', 'ro'\]"):
+        evaluation_rows(mixture, CONFIG, VOCABULARY, max_rows=8, select=("xx", None))
+
+
+def test_errors(store, tmp_path):
+    with pytest.raises(ValueError, match="process_count=3 must divide batch_size=8"):
+        PreparedBatches(store, CONFIG, VOCABULARY, process_count=3)
+    long = dataclasses.replace(CONFIG, task_feature_lengths={"inputs": 32, "targets": 7})
+    with pytest.raises(ValueError, match="need targets >= 8"):
+        PreparedBatches(store, long, VOCABULARY)
+    tiny = make_store(tmp_path / "s", [DocumentGroup("t", 1.0, [Document("5 6 7", "d")])])
+    with pytest.raises(
+        ValueError, match=r"task 't' has 3 tokens in 1 documents.*or set pack=False"
+    ):
+        PreparedBatches(tiny, PACKED, VOCABULARY)
+    with pytest.raises(ValueError, match="has no sentinels"):
+        no_sentinels = types.SimpleNamespace(vocab_size=10, eos_id=1)
+        PreparedBatches(tiny, CONFIG, no_sentinels)

@@ -1,0 +1,135 @@
+"""One update: its guards, its metrics, and the same result on one device and on eight."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import oracles
+import problems
+import pytest
+
+from presence_t5x.config_types import PresenceConfig
+from presence_t5x.partitioning import batch_sharding, data_mesh, replicated
+from presence_t5x.train_step import Objective, init_train_state, train_step
+from presence_t5x.weighting import two_stage_schedule
+
+STEPS = 4
+
+
+def make_objective(**changes):
+    settings = {
+        "loss_fun": problems.loss_fun_with_metrics,
+        "optimizer": optax.adam(1e-2),
+        "learning_rate_fn": lambda step: jnp.float32(1e-2),
+        "temperature_fn": two_stage_schedule(1.0, -1.0, 2),
+        "config": PresenceConfig(num_microbatches=2, loss_normalizer="num_real_target_tokens"),
+    }
+    return Objective(**(settings | changes))
+
+
+def run(objective, batches):
+    step = jax.jit(functools.partial(train_step, objective))
+    state = init_train_state(objective, problems.init_params())
+    history = []
+    if objective.mesh is not None:
+        state = jax.device_put(state, replicated(objective.mesh))
+        batches = [jax.device_put(batch, batch_sharding(objective.mesh)) for batch in batches]
+    for batch in batches:
+        state, metrics = step(state, batch)
+        history.append(jax.device_get(metrics))
+    return state, history
+
+
+@pytest.fixture(scope="module")
+def batches():
+    return [problems.make_batch(seed, 16) for seed in range(STEPS)]
+
+
+def test_equals_optax_over_oracle_gradients(batches):
+    """Two steps direct, then inverse: the first `switch_step` updates use temperature_1."""
+    state, history = run(make_objective(), batches)
+    params = problems.init_params()
+    optimizer = optax.adam(1e-2)
+    optimizer_state = optimizer.init(params)
+    for index, batch in enumerate(batches):
+        temperature = 1.0 if index < 2 else -1.0
+        gradient, _, weights, _ = oracles.weighted_gradient(
+            oracles.unit_gradients(
+                problems.loss_fun, params, batch, oracles.unit_rows(16, 2, "strided")
+            ),
+            problems.SCORED_PATHS,
+            temperature=temperature,
+            loss_constant="num_real_target_tokens",
+        )
+        gradient = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), gradient)
+        updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
+        params = optax.apply_updates(params, updates)
+        assert history[index]["presence/temperature"] == temperature
+        np.testing.assert_allclose(history[index]["presence/weights"], weights, atol=1e-4)
+    expected = jax.tree.map(np.asarray, params)
+    assert oracles.relative_error(state.params, expected) < 1e-4
+    assert int(state.step) == STEPS
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        PresenceConfig(num_microbatches=2),
+        PresenceConfig(num_microbatches=2, normalizer="ema", accumulator="streaming"),
+        PresenceConfig(num_microbatches=2, granularity="example"),
+        PresenceConfig(num_microbatches=2, row_order="contiguous"),
+    ],
+    ids=["stored", "streaming", "example", "contiguous"],
+)
+def test_eight_devices_equal_one(config, batches):
+    one, one_history = run(make_objective(config=config), batches)
+    eight, eight_history = run(make_objective(config=config, mesh=data_mesh()), batches)
+    assert oracles.relative_error(eight.params, jax.tree.map(np.asarray, one.params)) < 1e-4
+    for a, b in zip(one_history, eight_history):
+        for name in a:
+            np.testing.assert_allclose(a[name], b[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_step_without_live_units_is_skipped_and_counted(weighted, batches):
+    dead = problems.make_batch(9, 16, nonfinite_rows=range(16))
+    changes = {} if weighted else {"temperature_fn": None}
+    with_dead, history = run(make_objective(**changes), [batches[0], dead, batches[1]])
+    without, _ = run(
+        make_objective(**changes, **({"temperature_fn": lambda _: 1.0} if weighted else {})),
+        batches[:2],
+    )
+    assert int(with_dead.num_skipped_updates) == 1 and int(with_dead.step) == 3
+    assert int(with_dead.num_nonfinite_units) == (2 if weighted else 1)
+    assert history[1]["train/num_skipped_updates"] == 1
+    if not weighted:
+        jax.tree.map(np.testing.assert_array_equal, with_dead.params, without.params)
+
+
+def test_metrics_of_live_units(batches):
+    batch = problems.make_batch(3, 16, nonfinite_rows=[1])
+    _, (metrics,) = run(make_objective(config=PresenceConfig(num_microbatches=4)), [batch])
+    live = np.array([True, False, True, True])
+    scores, weights = metrics["presence/scores"], metrics["presence/weights"]
+    assert metrics["presence/score_mean"] == pytest.approx(scores[live].mean(), rel=1e-5)
+    assert metrics["presence/score_std"] == pytest.approx(scores[live].std(), rel=1e-4)
+    assert metrics["presence/score_max"] == scores[live].max()
+    assert metrics["presence/weight_max"] == weights.max()
+    assert metrics["presence/effective_sample_size"] == pytest.approx(1 / np.sum(weights**2))
+    assert metrics["presence/num_nonfinite_units"] == 1
+
+
+def test_dropout_keys_differ_by_step(batches):
+    objective = make_objective(dropout_rng=jax.random.key(0), optimizer=optax.sgd(0.0))
+    _, history = run(objective, [batches[0], batches[0]])
+    assert history[0]["train/loss"] != history[1]["train/loss"]
+    _, again = run(objective, [batches[0], batches[0]])
+    assert [row["train/loss"] for row in again] == [row["train/loss"] for row in history]
+
+
+def test_unweighted_step_reports_no_weighting(batches):
+    _, (metrics, *_) = run(make_objective(temperature_fn=None), batches)
+    assert not [name for name in metrics if name.startswith("presence/")]
+    assert {"train/loss", "train/num_tokens", "train/learning_rate"} <= set(metrics)
