@@ -48,7 +48,7 @@ class DensityChart:
     x_label: str
     note_label: str = ""
     bounds: tuple[float, float] | None = None
-    width: int = 350
+    width: float = 350.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,10 +70,10 @@ def density_rows(chart: DensityChart) -> str:
         [column for row in chart.rows for column in (row.above, row.below)], log=True
     )
     if bounds is None:
-        nothing = text_at(chart.width / 2, 20, "no positive finite scores", anchor="middle")
-        return svg(chart.width, 40, chart.title, chart.description, nothing)
+        nothing = text_at(chart.width / 2, 20.0, "no positive finite scores", anchor="middle")
+        return svg(chart.width, 40.0, chart.title, chart.description, nothing)
     x = Scale(*bounds, _LABELS, chart.width - _NUMBERS, log=True)
-    parts = [text_at(chart.width - 2, 12, chart.note_label, "label", "end")]
+    parts = [text_at(chart.width - 2, 12.0, chart.note_label, "label", "end")]
     for tick in nice_ticks(x.low, x.high, most=5, log=True):
         line = f"M{pixel(x(tick))} {pixel(top)}V{pixel(bottom)}"
         parts.append(f'<path class="grid" d="{line}"/>')
@@ -109,7 +109,7 @@ def dot_plot(
     title: str,
     description: str,
     x_label: str,
-    width: int = 480,
+    width: float = 480.0,
 ) -> str:
     """Returns an SVG of dots on [0, 1] with chance marked at 0.5, joined within a row.
 
@@ -155,7 +155,7 @@ def _density_row(chart: DensityChart, row: DensityRow, x: Scale, middle: float) 
         curve = _edge(
             [place for place, part in zip(edge[1:-1], density) if part > _FLOOR * highest]
         )
-        tick = f"M{pixel(x(median))} {pixel(middle)}v{pixel(direction * 8)}"
+        tick = f"M{pixel(x(median))} {pixel(middle)}v{pixel(direction * 8.0)}"
         told = f"{row.name}, {chart.names[side]}: {sample.size} rows, median "
         parts.append(
             f'<g class="{("above", "below")[side]}" style="--c:var(--{chart.colors[side]})">'

@@ -42,7 +42,7 @@ class Scale:
 
 
 def data_bounds(
-    columns: Iterable[Real[np.ndarray, " points"]], *, log: bool = False
+    columns: Iterable[Real[np.ndarray, "..."]], *, log: bool = False
 ) -> tuple[float, float] | None:
     """Returns the smallest and largest value a scale can show, widened when they are equal.
 

@@ -17,6 +17,7 @@ from presence_t5x.plot_scales import Scale, data_bounds, format_number, nice_bou
 from presence_t5x.svg import escape, frame, marker, pixel, svg, text_at
 
 Values = Real[np.ndarray, " points"]
+Kept = Real[np.ndarray, " kept"]
 
 _MOST_POINTS = 400  # a series longer than this is thinned; a chart is about 400 pixels wide
 _MOST_TOOLTIPS = 80
@@ -88,8 +89,8 @@ class LineChart:
     bands: Sequence[Band] = ()
     references: Sequence[Reference] = ()
     legend: bool = True
-    width: int = 480
-    height: int = 270
+    width: float = 480.0
+    height: float = 270.0
 
 
 def line_chart(chart: LineChart) -> str:
@@ -99,13 +100,13 @@ def line_chart(chart: LineChart) -> str:
     any value says so.
     """
     named = [*chart.series, *chart.bands] if chart.legend else []
-    legend, top = _legend([item for item in named if item.name], chart.width, first_line=32)
+    legend, top = _legend([item for item in named if item.name], chart.width, first_line=32.0)
     x, y = _scales(chart, top + 20)
     if x is None or y is None:
         nothing = text_at(chart.width / 2, chart.height / 2, "no finite values", anchor="middle")
         return svg(chart.width, chart.height, chart.title, chart.description, nothing)
     parts = [
-        text_at(0, 13, chart.y_axis.label, "label"),
+        text_at(0.0, 13.0, chart.y_axis.label, "label"),
         legend,
         frame(x, y, chart.x_axis.label, chart.height),
         *(_band(band, x, y) for band in chart.bands),
@@ -116,9 +117,9 @@ def line_chart(chart: LineChart) -> str:
     return svg(chart.width, chart.height, chart.title, chart.description, "".join(parts))
 
 
-def legend_line(series: Sequence[Series | Band], width: int = 340) -> str:
+def legend_line(series: Sequence[Series | Band], width: float = 340.0) -> str:
     """Returns a legend as an SVG of its own, for small multiples that share it."""
-    drawn, bottom = _legend(series, width, first_line=14)
+    drawn, bottom = _legend(series, width, first_line=14.0)
     names = ", ".join(item.name for item in series)
     return svg(width, bottom + 8, "Legend", names, drawn, css_class="legend")
 
@@ -179,7 +180,7 @@ def _line(series: Series, x: Scale, y: Scale) -> str:
     return f'<g class="{css_class}" style="--c:var(--{series.color}){dash}">{"".join(parts)}</g>'
 
 
-def thin_out(x: Values, y: Values) -> tuple[Values, Values]:
+def thin_out(x: Values, y: Values) -> tuple[Kept, Kept]:
     """Returns at most 400 points; each bucket keeps its lowest and highest, so spikes stay."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if x.size <= _MOST_POINTS:

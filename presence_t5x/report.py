@@ -4,7 +4,7 @@
 
 Reads run directories and writes DIR/index.html, a file that needs nothing else: no script, no font,
 no request. The figures come from `summary`, the words from `report_text`, the charts from
-`report_figures`; here they are put in order.
+`report_figures` and `report_weights`; here they are put in order.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from presence_t5x import report_figures, report_text
+from presence_t5x import report_figures, report_text, report_weights
 from presence_t5x.report_figures import Figure
 from presence_t5x.run_files import Run, read_run
 from presence_t5x.summary import summarize, write_text_atomically
@@ -119,7 +119,7 @@ def _scores(presence: Run) -> str:
         return _missing("The weighted run has no probe scores (probe_scores.jsonl).")
     return (
         _how(
-            "One row a language: how the self-influence of single held-out rows is spread, clean "
+            "One row per language: how the self-influence of single held-out rows is spread, clean "
             "text upwards, noise downwards, on a common log axis; ticks are medians. Noise that "
             "lies to the right is found by a high score. The number is the AUROC: the chance that "
             "a noisy row scores above a clean one (0.5 is a coin toss, below it noise looks "
@@ -180,7 +180,7 @@ def _weights(presence: Run) -> str:
         "score, 0 all alike. The effective sample size says how many equally weighted units "
         "would be as noisy: near the number of units the weighting hardly acts, near one a single "
         "unit decides the step. Bands show the spread over the units of each logged step."
-    ) + _figures(report_figures.weight_figures(presence), "wide")
+    ) + _figures(report_weights.weight_figures(presence), "wide")
 
 
 def _settings(baseline: Run, presence: Run) -> str:

@@ -1,9 +1,11 @@
 """Which curves of two runs the report shows: records in, charts (SVG text) out.
 
-What the charts mean is said in `report_text`; how a line is drawn, in `plots`.
+Those of the weighting itself are in `report_weights`. What the charts mean is said in
+`report_text`; how a line is drawn, in `plots`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -15,7 +17,7 @@ from presence_t5x.plot_distributions import (
     density_rows,
     dot_plot,
 )
-from presence_t5x.plot_scales import data_bounds, format_number, nice_bounds
+from presence_t5x.plot_scales import data_bounds, nice_bounds
 from presence_t5x.plots import (
     Axis,
     Band,
@@ -27,34 +29,37 @@ from presence_t5x.plots import (
     smooth,
 )
 from presence_t5x.ranking import auroc
-from presence_t5x.run_files import Record, Run, number, setting
+from presence_t5x.report_text import plain_words
+from presence_t5x.run_files import Record, Run, number
 from presence_t5x.summary import CLEAN, mean_loss, relative_change
 
 Column = Float[np.ndarray, " points"]
 Figure = tuple[str, str]  # caption, SVG
 
-_STEP = Axis(label="step")
+STEP = Axis(label="step")
+
+
+class _Style(NamedTuple):
+    """How one kind of series looks everywhere: told apart by colour, dash and marker alike."""
+
+    color: str
+    dash: str
+    marker: str
+
+
 _RUN_STYLES = {
-    "baseline": {"color": "baseline", "dash": "dashed", "marker": "square"},
-    "presence": {"color": "presence", "dash": "solid", "marker": "circle"},
+    "baseline": _Style("baseline", "dashed", "square"),
+    "presence": _Style("presence", "solid", "circle"),
 }
-_RANKERS = {
-    "score": {"name": "self-influence", "color": "score", "marker": "circle"},
-    "loss": {"name": "loss", "color": "loss", "dash": "dashed", "marker": "square"},
+_RANKER_STYLES = {
+    "score": _Style("score", "solid", "circle"),
+    "loss": _Style("loss", "dashed", "square"),
 }
+_RANKER_NAMES = {"score": "self-influence", "loss": "loss"}
 _CHANCE = Reference(value=0.5, label="")
-_SMOOTHING = 20  # a running mean over one part in so many of the logged steps
+SMOOTHING = 20  # a running mean over one part in so many of the logged steps
 _MARGIN = 1.6  # room for the tails of a density beyond its outermost score
 _MOST_MARKED = 25  # points of a curve that still get a marker each
-
-
-def plain_words(kind: str) -> str:
-    """Returns a noise kind as a person writes it.
-
-    >>> plain_words("permuted_words")
-    'permuted words'
-    """
-    return str(kind).replace("_", " ")
 
 
 def loss_figures(baseline: Run, presence: Run) -> list[Figure]:
@@ -63,10 +68,10 @@ def loss_figures(baseline: Run, presence: Run) -> list[Figure]:
     raw, smoothed = [], []
     for name, run in runs.items():
         x, y = columns(run.metrics, "train/loss")
-        style = _RUN_STYLES[name] | {"marker": ""}
         raw.append(Series(name="", x=x, y=y, thin=True, color=name))
-        mean = smooth(y, 1 + len(y) // _SMOOTHING)
-        smoothed.append(Series(name=name, x=x, y=mean, **style))
+        mean = smooth(y, 1 + len(y) // SMOOTHING)
+        dash = _RUN_STYLES[name].dash
+        smoothed.append(Series(name=name, x=x, y=mean, color=name, dash=dash))
     figures = [("Training loss", _loss_chart("Training loss", [*raw, *smoothed]))]
     for caption, clean in (
         ("Held-out loss on clean text", True),
@@ -133,10 +138,10 @@ def ranking_figures(run: Run) -> tuple[list[Figure], list[Figure]]:
         of_kind = [rows for (other, _), rows in curves.items() if other == kind]
         caption = plain_words(kind).capitalize()
         by_kind.append(
-            (caption, _auroc_chart(f"{caption}: mean of languages", steps, of_kind, 340))
+            (caption, _auroc_chart(f"{caption}: mean of languages", steps, of_kind, 340.0))
         )
     by_language = [
-        (language, _auroc_chart(f"Permuted words, {language}", steps, [rows], 270))
+        (language, _auroc_chart(f"Permuted words, {language}", steps, [rows], 270.0))
         for (kind, language), rows in curves.items()
         if kind == "permuted_words"
     ]
@@ -146,7 +151,12 @@ def ranking_figures(run: Run) -> tuple[list[Figure], list[Figure]]:
 def ranker_legend() -> str:
     """Returns the legend that all charts of rankings share."""
     nothing = np.zeros(0)
-    return legend_line([Series(x=nothing, y=nothing, **style) for style in _RANKERS.values()])
+    return legend_line(
+        [
+            Series(name=_RANKER_NAMES[ranker], x=nothing, y=nothing, **style._asdict())
+            for ranker, style in _RANKER_STYLES.items()
+        ]
+    )
 
 
 def distribution_legend() -> str:
@@ -160,25 +170,6 @@ def distribution_legend() -> str:
     return legend_line(bands)
 
 
-def weight_figures(run: Run) -> list[Figure]:
-    """Returns temperature, effective sample size, weights and scores over the logged steps."""
-    switch = _switch(run)
-    x, temperature = columns(run.metrics, "presence/temperature")
-    line = Series(name="temperature", x=x, y=temperature, color="presence", stepped=True)
-    zero = Reference(value=0.0, label="0: unweighted")
-    figures = [("Temperature", _step_chart("Temperature", "temperature", [line], [zero, *switch]))]
-    x, size = columns(run.metrics, "presence/effective_sample_size")
-    x_units, units = columns(run.metrics, "presence/num_live_units")
-    sizes = [
-        Series(name="raw", x=x, y=size, color="presence", thin=True),
-        Series(name="smoothed", x=x, y=smooth(size, 1 + size.size // _SMOOTHING), color="presence"),
-        Series(name="live units", x=x_units, y=units, color="baseline", dash="dotted"),
-    ]
-    caption = "Effective sample size"
-    chart = _step_chart(caption, "units", sizes, switch, lowest=0.0)
-    return [*figures, (caption, chart), _weights_figure(run, switch), _scores_figure(run, switch)]
-
-
 def blind_spot_figure(means: Mapping[str, Mapping[str, float]]) -> str:
     """Returns the dots of score and loss AUROC per noise kind."""
     rows = [
@@ -187,7 +178,10 @@ def blind_spot_figure(means: Mapping[str, Mapping[str, float]]) -> str:
     ]
     return dot_plot(
         rows,
-        series=[(style["name"], style["color"], style["marker"]) for style in _RANKERS.values()],
+        series=[
+            (_RANKER_NAMES[ranker], style.color, style.marker)
+            for ranker, style in _RANKER_STYLES.items()
+        ],
         title="AUROC of self-influence and of loss per noise kind",
         description="Mean over languages at the last probe; 0.5 is chance.",
         x_label="AUROC, noise above clean",
@@ -206,10 +200,10 @@ def _two_decimals(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.2f}"
 
 
-def _marked(name: str, x: Column, y: Column, style: Mapping[str, str]) -> Series:
+def _marked(name: str, x: Column, y: Column, style: _Style) -> Series:
     """Returns a series whose points are marked unless they are many."""
-    marker = style.get("marker", "") if x.size <= _MOST_MARKED else ""
-    return Series(name=name, x=x, y=y, **(dict(style) | {"marker": marker}))
+    marker = style.marker if x.size <= _MOST_MARKED else ""
+    return Series(name=name, x=x, y=y, color=style.color, dash=style.dash, marker=marker)
 
 
 def _loss_chart(title: str, series: Sequence[Series]) -> str:
@@ -218,7 +212,7 @@ def _loss_chart(title: str, series: Sequence[Series]) -> str:
         title=title,
         description="Mean loss per target token over training steps, baseline and presence.",
         series=series,
-        x_axis=_STEP,
+        x_axis=STEP,
         y_axis=Axis(label="loss per target token (nats)"),
     )
     return line_chart(chart)
@@ -235,13 +229,13 @@ def _difference_figure(baseline: Run, presence: Run) -> Figure:
     for name, dash, marker in ((CLEAN, "solid", "circle"), ("noise", "dashed", "square")):
         losses = [[mean_loss(side[step], clean=name == CLEAN) for step in steps] for side in rows]
         y = np.array([100 * relative_change(*pair) for pair in zip(*losses)], np.float64)
-        style = {"color": name, "dash": dash, "marker": marker}
-        series.append(_marked(name, np.array(steps, np.float64), y, style))
+        x = np.array(steps, np.float64)
+        series.append(_marked(name, x, y, _Style(name, dash, marker)))
     chart = LineChart(
         title="Change of held-out loss, presence against baseline",
         description="Relative change in percent over steps; below zero the weighting helped.",
         series=series,
-        x_axis=_STEP,
+        x_axis=STEP,
         y_axis=Axis(label="change of loss, %", bounds=_bounds_with_zero(series)),
         references=[Reference(value=0.0, label="no difference")],
     )
@@ -255,25 +249,24 @@ def _bounds_with_zero(series: Sequence[Series]) -> tuple[float, float] | None:
 
 
 def _auroc_chart(
-    title: str, steps: Sequence[int], curves: Sequence[Mapping[int, Record]], width: int
+    title: str, steps: Sequence[int], curves: Sequence[Mapping[int, Record]], width: float
 ) -> str:
     """Returns a small chart of score and loss AUROC, the mean over the given curves."""
     x = np.array(steps, np.float64)
     series = []
-    for ranker, style in _RANKERS.items():
+    for ranker, style in _RANKER_STYLES.items():
         y = [_mean_known(rows[s][f"auroc_{ranker}"] for rows in curves if s in rows) for s in steps]
-        named = dict(style)
-        series.append(_marked(named.pop("name"), x, np.array(y), named))
+        series.append(_marked(_RANKER_NAMES[ranker], x, np.array(y), style))
     chart = LineChart(
         title=title,
         description="AUROC of noise against clean over steps, by self-influence and by loss.",
         series=series,
-        x_axis=_STEP,
+        x_axis=STEP,
         y_axis=Axis(label="AUROC", bounds=(0.0, 1.0)),
         references=[_CHANCE],
         legend=False,
         width=width,
-        height=190,
+        height=190.0,
     )
     return line_chart(chart)
 
@@ -282,86 +275,3 @@ def _mean_known(values: Iterable[object]) -> float:
     """Returns the mean of the finite values, NaN without any."""
     finite = [value for value in map(number, values) if np.isfinite(value)]
     return sum(finite) / len(finite) if finite else float("nan")
-
-
-def _switch(run: Run) -> list[Reference]:
-    """Returns the mark of the step at which a two-stage temperature switches."""
-    switch = setting(run.config, "temperature.switch_step")
-    if setting(run.config, "temperature.schedule", "two_stage") != "two_stage" or switch is None:
-        return []
-    label = f"switch at {format_number(number(switch))}"
-    return [Reference(value=number(switch), label=label, vertical=True)]
-
-
-def _step_chart(
-    title: str,
-    label: str,
-    series: Sequence[Series],
-    references: Sequence[Reference],
-    *,
-    bands: Sequence[Band] = (),
-    log: bool = False,
-    lowest: float | None = None,
-) -> str:
-    """Returns a chart of something the weighting logs; `lowest` starts its y axis there."""
-    values = [item.y for item in series] + [band.high for band in bands]
-    data = data_bounds(values) if lowest is not None else None
-    bounds = (lowest, data[1] * 1.05) if lowest is not None and data else None
-    chart = LineChart(
-        title=title,
-        description=f"{title} of the weighted run over training steps.",
-        series=series,
-        bands=bands,
-        references=references,
-        x_axis=_STEP,
-        y_axis=Axis(label=label, log=log, bounds=bounds),
-        legend=len([item for item in (*series, *bands) if item.name]) > 1,
-    )
-    return line_chart(chart)
-
-
-def _weights_figure(run: Run, switch: Sequence[Reference]) -> Figure:
-    """Returns the spread of the weights; only the largest one where a step has too many units."""
-    logged = [record for record in run.metrics if record.get("presence/weights")]
-    x, largest = columns(run.metrics, "presence/weight_max")
-    bands = []
-    lines = [Series(name="largest", x=x, y=largest, color="presence")]
-    if logged:
-        steps = np.array([record["step"] for record in logged], np.float64)
-        spread = _quantiles([record["presence/weights"] for record in logged])
-        bands = [_between("all units", steps, spread[0], spread[4], 0.16)]
-        bands += [_between("middle half", steps, spread[1], spread[3], 0.3)]
-        lines = [Series(name="median", x=steps, y=spread[2], color="presence")]
-    x_units, units = columns(run.metrics, "presence/num_live_units")
-    with np.errstate(divide="ignore"):
-        equal = Series(
-            name="equal weights", x=x_units, y=1 / units, color="baseline", dash="dotted"
-        )
-    caption = "Weights of the units"
-    chart = _step_chart(caption, "weight", [*lines, equal], switch, bands=bands, lowest=0.0)
-    return caption, chart
-
-
-def _scores_figure(run: Run, switch: Sequence[Reference]) -> Figure:
-    """Returns mean, smallest and largest unit score of each step on a log axis."""
-    x, mean = columns(run.metrics, "presence/score_mean")
-    low_x, low = columns(run.metrics, "presence/score_min")
-    high_x, high = columns(run.metrics, "presence/score_max")
-    bands = []
-    if np.array_equal(low_x, high_x):
-        bands = [Band(name="smallest to largest", x=low_x, low=low, high=high, color="score")]
-    line = Series(name="mean", x=x, y=mean, color="score")
-    caption = "Scores of the units"
-    return caption, _step_chart(caption, "score", [line], switch, bands=bands, log=True)
-
-
-def _between(name: str, x: Column, low: Column, high: Column, opacity: float) -> Band:
-    """Returns a band in the colour of the weighted run."""
-    return Band(name=name, x=x, low=low, high=high, color="presence", opacity=opacity)
-
-
-def _quantiles(rows: Sequence[Sequence[object]]) -> list[Column]:
-    """Returns minimum, quartiles and maximum of each row's finite values, NaN without any."""
-    finite = [[v for v in map(number, row) if np.isfinite(v)] or [np.nan] for row in rows]
-    table = np.array([np.quantile(row, [0, 0.25, 0.5, 0.75, 1]) for row in finite])
-    return list(table.T)

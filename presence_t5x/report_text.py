@@ -9,12 +9,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from presence_t5x.plot_scales import format_number
-from presence_t5x.report_figures import plain_words
 from presence_t5x.run_files import Record, Run, number
 from presence_t5x.summary import CLEAN, blind_spot, languages_of, relative_change
 from presence_t5x.svg import escape
 
 _UNCHANGED = 0.0005  # a smaller relative change would be printed as 0.0 %
+
+
+def plain_words(kind: str) -> str:
+    """Returns a noise kind as a person writes it.
+
+    >>> plain_words("permuted_words")
+    'permuted words'
+    """
+    return str(kind).replace("_", " ")
 
 
 def verdict(summary: Mapping[str, Any]) -> str:

@@ -30,4 +30,4 @@ if [ ! -e "$stamp" ] || [ setup.py -nt "$stamp" ] || [ constraints.txt -nt "$sta
   touch "$stamp"
 fi
 export PATH="$project_root/.venv/bin:$PATH"
-export TF_CPP_MIN_LOG_LEVEL=3 CUDA_VISIBLE_DEVICES=-1
+

@@ -4,10 +4,11 @@ Importing this package registers nothing. `register_all` registers what needs no
 the encyclopedia) once; `register_local_text` takes the files. Import it as `presence_t5x.tasks`.
 """
 
-import seqio
 from presence_t5x.tasks.encyclopedia import register_encyclopedia
 from presence_t5x.tasks.local_text import register_local_text
 from presence_t5x.tasks.mc4 import register_mc4
+
+from presence_t5x.data.quiet_tensorflow import seqio
 
 __all__ = ["register_all", "register_encyclopedia", "register_local_text", "register_mc4"]
 

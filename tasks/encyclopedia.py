@@ -11,14 +11,13 @@ import functools
 from collections.abc import Iterable
 
 import numpy as np
-import seqio
-import tensorflow as tf
 
 from presence_t5x.data.documents import Document
 from presence_t5x.data.encyclopedia.corpus import EncyclopediaConfig, generate_documents
 from presence_t5x.data.encyclopedia.lexicons import LANGUAGES
 from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
 from presence_t5x.data.preprocessors import add_labels, text_to_targets
+from presence_t5x.data.quiet_tensorflow import seqio, tf
 from presence_t5x.data.text_tasks import add_text_task, documents_dataset
 from presence_t5x.data.vocabularies import load_vocabulary
 
@@ -52,9 +51,11 @@ def _dataset(
 
 def register_encyclopedia_task(name: str, config: EncyclopediaConfig) -> seqio.Task:
     """Registers a task over a corpus of these settings, in place of one of the same name."""
+    source = seqio.FunctionDataSource(functools.partial(_dataset, config=config), splits=SPLITS)
+    source.content = repr(config)  # a prepared store is only reused for the same corpus
     return add_text_task(
         name,
-        seqio.FunctionDataSource(functools.partial(_dataset, config=config), splits=SPLITS),
+        source,
         load_vocabulary(vocabulary_file()),
         to_text=[text_to_targets, add_labels],
         concatenate=False,

@@ -4,9 +4,8 @@ Splits: train, and validation = the documents whose BLAKE2 hash of the id is div
 5 %, at least one. One document a row (cut into segments) unless `pack` is set.
 """
 
-import seqio
-
 from presence_t5x.data.preprocessors import add_labels, text_to_targets
+from presence_t5x.data.quiet_tensorflow import seqio
 from presence_t5x.data.text_tasks import LocalTextSplits, add_text_task
 from presence_t5x.data.vocabularies import load_vocabulary
 

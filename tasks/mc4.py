@@ -9,9 +9,8 @@ not change with the data at hand. The vocabulary is mT5's, read from its bucket 
 
 import functools
 
-import seqio
-
 from presence_t5x.data.preprocessors import add_labels, text_to_targets
+from presence_t5x.data.quiet_tensorflow import seqio
 from presence_t5x.data.text_tasks import add_text_task
 from presence_t5x.data.vocabularies import MT5_VOCABULARY_FILE, mt5_vocabulary
 

@@ -1,5 +1,6 @@
 """The curves show the runs' own numbers: read back from the charts, against NumPy on the files."""
 
+import itertools
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import synthetic_runs
 from svg_reader import axis_reader, points_of, tooltips
 
-from presence_t5x import report_figures
+from presence_t5x import report_figures, report_weights
 from presence_t5x.run_files import read_run
 
 LANGUAGES = ("en", "zh", "sw")
@@ -110,7 +111,7 @@ def test_rankings_are_means_over_languages(directories, runs):
 
 
 def test_weights_band_spans_smallest_to_largest(directories, runs):
-    svg = charts(report_figures.weight_figures(runs[1]))["Weights of the units"]
+    svg = charts(report_weights.weight_figures(runs[1]))["Weights of the units"]
     weights = np.array([
         record["presence/weights"]
         for record in synthetic_runs.read_lines(directories[1] / "metrics.jsonl")
@@ -124,9 +125,11 @@ def test_weights_band_spans_smallest_to_largest(directories, runs):
 
 
 def test_temperature_jumps_where_the_switch_is_marked(runs):
-    svg = charts(report_figures.weight_figures(runs[1]))["Temperature"]
+    svg = charts(report_weights.weight_figures(runs[1]))["Temperature"]
     (line,) = svg.iter("polyline")
-    (jump,) = {a[0] for a, b in zip(points_of(line), points_of(line)[1:]) if a[1] != b[1]}
+    corners = points_of(line)
+    ((jump, landing),) = [(a[0], b[0]) for a, b in itertools.pairwise(corners) if a[1] != b[1]]
+    assert jump == landing
     marks = [p.get("d") for p in svg.iter("path") if p.get("class") == "reference"]
     assert any(mark.startswith(f"M{jump:g} ") and "V" in mark for mark in marks)
 
@@ -135,7 +138,7 @@ def test_the_switch_of_another_schedule_is_not_marked(directories, tmp_path):
     run = read_run(directories[1])
     config = {"temperature": {"schedule": "constant", "switch_step": 50}}
     run = type(run)(**{**vars(run), "config": config})
-    assert "switch at" not in report_figures.weight_figures(run)[0][1]
+    assert "switch at" not in report_weights.weight_figures(run)[0][1]
 
 
 def test_dots_of_the_blind_spot():

@@ -6,16 +6,12 @@ Examples carry their labels (`LABELS`, scalar strings) up to the batch.
 """
 
 import functools
-import os
 from collections.abc import Mapping
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import numpy as np
-import seqio
-import tensorflow as tf
 
+from presence_t5x.data.quiet_tensorflow import seqio, tf
 from presence_t5x.data.sentinels import sentinels_of
 from presence_t5x.data.span_corruption import check_span_corruption, corrupt_spans
 

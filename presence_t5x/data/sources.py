@@ -10,21 +10,24 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import seqio
-
 from presence_t5x._validate import did_you_mean
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data import text_files
 from presence_t5x.data.batches import PreparedBatches
 from presence_t5x.data.documents import Document, DocumentGroup
 from presence_t5x.data.preprocessors import MEAN_NOISE_SPAN_LENGTH, NOISE_DENSITY
+from presence_t5x.data.quiet_tensorflow import seqio, tf
 from presence_t5x.data.sentinels import sentinels_of
 from presence_t5x.data.span_corruption import check_span_corruption
 from presence_t5x.data.store_writer import write_store
 from presence_t5x.data.streaming import StreamingBatches
-from presence_t5x.data.token_store import MANIFEST_NAME, TokenStore, open_store, read_manifest
+from presence_t5x.data.token_store import (
+    MANIFEST_NAME,
+    TokenStore,
+    file_sha256,
+    open_store,
+    read_manifest,
+)
 from presence_t5x.data.vocabularies import (
     load_vocabulary,
     specification_of,
@@ -33,6 +36,8 @@ from presence_t5x.data.vocabularies import (
 
 LOCAL_TEXT = "local_text"
 Progress = Callable[[int, int], None]
+_DOCUMENT_FEATURES = ("targets", "id", "language", "source", "noise")
+_EXAMPLES_PER_BLOCK = 256
 
 
 def find_provider(data_config: DataConfig) -> seqio.Task | seqio.Mixture:
@@ -130,7 +135,6 @@ def _check_tfds_directory(task: seqio.Task) -> None:
     """A missing TFDS data set would otherwise be downloaded or fail deep inside TFDS."""
     if not isinstance(task.source, seqio.TfdsDataSource):
         return
-    import tensorflow as tf
 
     name, data_dir = task.source.tfds_dataset.get_split_params("train")
     roots = [data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"]
@@ -161,7 +165,7 @@ def read_task_documents(task: seqio.Task, split: str) -> Iterator[Document]:
         dataset = seqio.utils.add_kwargs_to_transform(
             step, output_features=task.output_features, sequence_length=None
         )(dataset)
-    for number, example in enumerate(dataset.as_numpy_iterator()):
+    for number, example in enumerate(_examples(dataset)):
         labels = {
             name: example[name].decode("utf-8", "replace")
             for name in ("language", "source", "noise")
@@ -171,16 +175,30 @@ def read_task_documents(task: seqio.Task, split: str) -> Iterator[Document]:
         yield Document(example["targets"].decode("utf-8", "replace"), identity, **labels)
 
 
-def _store_parameters(data_config: DataConfig, task_names: list[str], split: str) -> dict[str, Any]:
+def _examples(dataset: Any) -> Iterator[dict[str, Any]]:
+    """Yields a dataset's string examples, fetched in blocks (one at a time costs a millisecond)."""
+    names = [name for name in _DOCUMENT_FEATURES if name in dataset.element_spec]
+    kept = dataset.map(lambda example: {name: example[name] for name in names})
+    for block in kept.batch(_EXAMPLES_PER_BLOCK).as_numpy_iterator():
+        for values in zip(*(block[name] for name in names)):
+            yield dict(zip(names, values))
+
+
+def _store_parameters(
+    data_config: DataConfig, tasks: list[seqio.Task], split: str
+) -> dict[str, Any]:
     """What the content of a store depends on besides the vocabulary."""
     parameters: dict[str, Any] = {
         "mixture_or_task_name": data_config.mixture_or_task_name,
         "split": split,
-        "tasks": task_names,
+        "tasks": [task.name for task in tasks],
     }
+    contents = [getattr(task.source, "content", None) for task in tasks]
+    if any(contents):
+        parameters["contents"] = contents
     if data_config.local_text_files is not None:
         parameters["local_text_files"] = [
-            [file.name, os.path.getsize(file.path)]
+            [file.name, file_sha256(Path(file.path))]
             for file in text_files.find_text_files(data_config.local_text_files)
         ]
     return parameters
@@ -226,7 +244,7 @@ def open_store_for(
         )
     vocabulary = resolve_vocabulary(data_config)
     digest = vocabulary_sha256(specification_of(vocabulary))
-    parameters = _store_parameters(data_config, [task.name for task in tasks], split)
+    parameters = _store_parameters(data_config, tasks, split)
     directory = Path(prepared_root) / f"{provider.name}-{split}"
     if (directory / MANIFEST_NAME).is_file():
         _check_same(directory, parameters | {"vocabulary_sha256": digest})

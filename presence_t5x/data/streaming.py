@@ -11,7 +11,6 @@ pipeline is seeded and deterministic, and costs time in proportion to the positi
 """
 
 import base64
-import contextlib
 import json
 import os
 import tempfile
@@ -19,15 +18,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import numpy as np
-import seqio
-import tensorflow as tf
 
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.batches import Batch
 from presence_t5x.data.preprocessors import LABELS
+from presence_t5x.data.quiet_tensorflow import seqio, tf
 
 _LABEL_FEATURES = {name: seqio.FeatureConverter.FeatureSpec(tf.string, rank=0) for name in LABELS}
 
@@ -40,14 +36,6 @@ class LabelledConverter(seqio.EncDecFeatureConverter):
     ) -> tf.data.Dataset:
         lengths = {name: packed_lengths[name] for name in self.TASK_FEATURES}
         return super()._pack_or_pad(ds, lengths)
-
-
-def keep_off_accelerators() -> None:
-    """Hides GPUs and TPUs from TensorFlow, which would otherwise take their memory from JAX."""
-    for kind in ("GPU", "TPU"):
-        # It may be initialised already; then it has what it has.
-        with contextlib.suppress(RuntimeError, ValueError):
-            tf.config.set_visible_devices([], kind)
 
 
 class StreamingBatches:
@@ -77,7 +65,6 @@ class StreamingBatches:
                 f"process_count={process_count} must divide batch_size={data_config.batch_size} "
                 f"and exceed process_index={process_index}"
             )
-        keep_off_accelerators()
         self._config = data_config
         self._provider = seqio.get_mixture_or_task(data_config.mixture_or_task_name)
         if split not in self._provider.splits:

@@ -7,15 +7,12 @@ Anything in between would silently give text pieces as sentinels and is refused.
 
 import functools
 import hashlib
-import os
 import socket
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import seqio
 from sentencepiece import sentencepiece_model_pb2
 
 from presence_t5x._validate import check_text
+from presence_t5x.data.quiet_tensorflow import seqio, tf
 from presence_t5x.data.sentinels import sentinel_number
 
 NUM_EXTRA_IDS = 100
@@ -70,7 +67,6 @@ def specification_of(vocabulary: seqio.Vocabulary) -> str:
 
 def _read_model(path: str) -> bytes:
     """The bytes of a model file, on disk or in a bucket."""
-    import tensorflow as tf
 
     local = "://" not in path
     try:

@@ -73,8 +73,8 @@ class EncyclopediaConfig:
     """
 
     seed: int = 0
-    num_train_documents: int = 100_000
-    num_validation_documents: int = 2_000
+    num_train_documents: int = 60_000
+    num_validation_documents: int = 4_000
     languages: tuple[str, ...] = LANGUAGES
     noise_rate: float = 0.3
     validation_noise_rate: float = 0.0
