@@ -16,7 +16,7 @@ TEST_REQUIREMENTS = [
 setup(
     name="presence-t5x",
     version="0.1.0",
-    description="Pre-train mT5-style encoder-decoders with self-influence weighted gradients in JAX",
+    description="Pre-train mT5-style models with self-influence weighted gradients in JAX",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -37,7 +37,8 @@ setup(
         "presence_t5x.configs.models": ["*.gin"],
         "presence_t5x.configs.runs": ["*.gin"],
         "presence_t5x.data.encyclopedia": ["*.model"],
-        "presence_t5x": ["report_template.html", "py.typed"],
+        "presence_t5x": ["py.typed"],
+        "presence_t5x.reporting": ["template.html"],
     },
     install_requires=[
         "array_record",

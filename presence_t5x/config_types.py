@@ -45,9 +45,9 @@ class PresenceConfig:
       granularity: what gets one score: "microbatch" (the paper), "shard" (the part of a microbatch
         on one data shard) or "example" (a row).
       normalizer: "batch" (this step's scores, the paper), "ema" (previous steps) or "none".
-      accumulator: "stored" keeps microbatch gradients until the weights are known; "streaming" keeps
-        one weighted sum. They apply to "microbatch" and "shard"; per-example weights are known
-        before a microbatch's weighted gradient is formed, so "example" never stores any.
+      accumulator: "stored" keeps microbatch gradients until the weights are known; "streaming"
+        keeps one weighted sum. They apply to "microbatch" and "shard"; per-example weights are
+        known before a microbatch's weighted gradient is formed: "example" never stores any.
       score: "self_influence", "loss", or a function of (selected gradients by path, loss sum,
         token count) to a scalar.
       score_loss: "mean" scores the gradient of a unit's mean token loss, "sum" of its summed loss

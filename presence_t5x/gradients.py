@@ -238,7 +238,7 @@ def _unweighted(problem: Problem, params, batch, rng):
         (loss_sum, (num_tokens, metrics)), gradient = jax.value_and_grad(
             problem.total_loss, has_aux=True
         )(params, rows, problem.microbatch_key(rng, index))
-        total = jax.tree.map(lambda t, g: t + g.astype(jnp.float32), total, gradient)
+        total = jax.tree.map(lambda t, g: g.astype(jnp.float32) + t, total, gradient)
         return total, (loss_sum, num_tokens, metrics)
 
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)

@@ -2,9 +2,10 @@
 
     python -m presence_t5x.report --baseline=DIR --presence=DIR --output=DIR
 
-Reads run directories and writes DIR/index.html, a file that needs nothing else: no script, no font,
-no request. The figures come from `summary`, the words from `report_text`, the charts from
-`report_figures` and `report_weights`; here they are put in order.
+Reads run directories, writes DIR/summary.json and DIR/report/index.html, and prints the tables. The
+page is a file that needs nothing else: no script, no font,
+no request. The figures come from `summary`, the words from `text`, the charts from
+`figures` and `weights`; here they are put in order.
 """
 
 import argparse
@@ -14,11 +15,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from presence_t5x import report_figures, report_text, report_weights
-from presence_t5x.report_figures import Figure
-from presence_t5x.run_files import Run, read_run
-from presence_t5x.summary import summarize, write_text_atomically
-from presence_t5x.svg import escape
+from rich.console import Console
+
+from presence_t5x.reporting import figures, text, weights
+from presence_t5x.reporting.figures import Figure
+from presence_t5x.reporting.run_files import Run, read_run
+from presence_t5x.reporting.summary import (
+    print_tables,
+    summarize,
+    write_summary,
+    write_text_atomically,
+)
+from presence_t5x.reporting.svg import escape
 
 _TITLE = "Did self-influence weighting help?"
 
@@ -54,15 +62,15 @@ def render_report(baseline: Run, presence: Run) -> str:
         ("weights", "Weights and temperature", _weights(presence)),
         ("settings", "Settings", _settings(baseline, presence)),
     ]
-    template = resources.files("presence_t5x").joinpath("report_template.html")
+    template = resources.files("presence_t5x.reporting").joinpath("template.html")
     links = (f'<a href="#{name}">{escape(title)}</a>' for name, title, _ in sections)
     steps = summary["steps"]
     runs = f"baseline: {baseline.directory} · presence: {presence.directory}"
     return string.Template(template.read_text(encoding="utf-8")).substitute(
         title=escape(_TITLE),
         runs=escape(runs),
-        verdict=escape(report_text.verdict(summary)),
-        caveats="".join(f"<li>{escape(note)}</li>" for note in report_text.caveats(summary)),
+        verdict=escape(text.verdict(summary)),
+        caveats="".join(f"<li>{escape(note)}</li>" for note in text.caveats(summary)),
         navigation="".join(links),
         sections="".join(_section(*section) for section in sections),
         footer=escape(
@@ -73,25 +81,30 @@ def render_report(baseline: Run, presence: Run) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes the report that the command line asks for and prints its path."""
+    """Writes summary and report as the command line asks, and prints the tables and both paths."""
     parser = argparse.ArgumentParser(prog="python -m presence_t5x.report", description=__doc__)
     parser.add_argument("--baseline", required=True, help="directory of the unweighted run")
     parser.add_argument("--presence", required=True, help="directory of the weighted run")
-    parser.add_argument("--output", required=True, help="directory for index.html")
+    parser.add_argument("--output", required=True, help="gets summary.json and report/")
     options = parser.parse_args(arguments)
+    output = Path(options.output)
     try:
-        print(write_report(options.baseline, options.presence, options.output))
+        summary = summarize(read_run(options.baseline), read_run(options.presence))
+        page = write_report(options.baseline, options.presence, output / "report")
+        write_summary(summary, output / "summary.json")
     except ValueError as error:
         parser.error(str(error))
+    print_tables(summary, Console())
+    print(f"summary: {output / 'summary.json'}\nreport:  {page}")
 
 
 def _result(summary: Mapping[str, Any], baseline: Run, presence: Run) -> str:
     """Returns the tables that the verdict rests on."""
     changes = "<p class='missing'>A run has no evaluation.</p>"
     if baseline.evaluation and presence.evaluation:
-        changes = report_text.change_table(baseline, presence)
+        changes = text.change_table(baseline, presence)
     return (
-        report_text.comparison_table(summary)
+        text.comparison_table(summary)
         + _how(
             "Losses are means per target token on rows kept out of training, at each run’s last "
             "evaluation; lower is better on clean text. On noise neither direction is good in "
@@ -109,13 +122,13 @@ def _loss(baseline: Run, presence: Run) -> str:
         "Thin lines are the logged steps, thick ones their running mean. Training loss includes "
         "the planted noise, so that its level says less than the held-out loss on clean text. The "
         "gap between the runs counts where it is wider than the curves’ own jitter."
-    ) + _figures(report_figures.loss_figures(baseline, presence), "wide")
+    ) + _figures(figures.loss_figures(baseline, presence), "wide")
 
 
 def _scores(presence: Run) -> str:
     """Returns the distributions of scores."""
-    figures = report_figures.distribution_figures(presence)
-    if not figures:
+    drawn = figures.distribution_figures(presence)
+    if not drawn:
         return _missing("The weighted run has no probe scores (probe_scores.jsonl).")
     return (
         _how(
@@ -125,14 +138,14 @@ def _scores(presence: Run) -> str:
             "a noisy row scores above a clean one (0.5 is a coin toss, below it noise looks "
             "cleaner than clean text)."
         )
-        + report_figures.distribution_legend()
-        + _figures(figures)
+        + figures.distribution_legend()
+        + _figures(drawn)
     )
 
 
 def _ranking(summary: Mapping[str, Any], presence: Run) -> str:
     """Returns AUROC over training and at its end."""
-    by_kind, by_language = report_figures.ranking_figures(presence)
+    by_kind, by_language = figures.ranking_figures(presence)
     if not by_kind:
         return _missing("The weighted run has no probe rows (probe.jsonl).")
     languages = ""
@@ -145,29 +158,29 @@ def _ranking(summary: Mapping[str, Any], presence: Run) -> str:
             "needs a gradient and the loss comes for free, so where the dashed line is higher, the "
             "loss alone would have been the better detector."
         )
-        + report_figures.ranker_legend()
+        + figures.ranker_legend()
         + "<h3>By noise kind, mean of languages</h3>"
         + _figures(by_kind)
         + languages
         + "<h3>At the last probe</h3>"
-        + report_text.auroc_table(summary)
+        + text.auroc_table(summary)
     )
 
 
 def _blind_spot(summary: Mapping[str, Any]) -> str:
     """Returns the finding on random words and the rankers per noise kind."""
-    status, text = report_text.blind_spot_text(summary)
+    status, words = text.blind_spot_text(summary)
     how = _how(
         "Random words that are part of training may end with a small gradient: the model has "
         "learned to expect noise, and cannot learn more from it. Their self-influence is then "
         "below that of clean text although their loss stays highest, and inverse weighting (a "
         "negative temperature) favours them. A score left of the dotted line marks such a kind."
     )
-    finding = f'<p><span class="badge">{escape(status)}</span></p><p>{escape(text)}</p>'
+    finding = f'<p><span class="badge">{escape(status)}</span></p><p>{escape(words)}</p>'
     means = summary["blind_spot"]["auroc_by_noise"]
     if not means:
         return finding + how
-    chart = report_figures.ranker_legend() + report_figures.blind_spot_figure(means)
+    chart = figures.ranker_legend() + figures.blind_spot_figure(means)
     return f'<div class="split"><div>{finding}{how}</div><figure>{chart}</figure></div>'
 
 
@@ -180,12 +193,12 @@ def _weights(presence: Run) -> str:
         "score, 0 all alike. The effective sample size says how many equally weighted units "
         "would be as noisy: near the number of units the weighting hardly acts, near one a single "
         "unit decides the step. Bands show the spread over the units of each logged step."
-    ) + _figures(report_weights.weight_figures(presence), "wide")
+    ) + _figures(weights.weight_figures(presence), "wide")
 
 
 def _settings(baseline: Run, presence: Run) -> str:
     """Returns what the runs were told."""
-    different, common = report_text.settings_tables(baseline, presence)
+    different, common = text.settings_tables(baseline, presence)
     return (
         "<h3>Different between the runs</h3>"
         + different
@@ -211,14 +224,14 @@ def _figures(figures: Iterable[Figure], css_class: str = "") -> str:
     return f'<div class="figures {css_class}">{"".join(drawn)}</div>'
 
 
-def _how(text: str) -> str:
+def _how(words: str) -> str:
     """Returns a paragraph on how to read what stands next to it."""
-    return f'<p class="how">{escape(text)}</p>'
+    return f'<p class="how">{escape(words)}</p>'
 
 
-def _missing(text: str) -> str:
+def _missing(words: str) -> str:
     """Returns the notice that stands where a figure would be."""
-    return f'<p class="missing">{escape(text)}</p>'
+    return f'<p class="missing">{escape(words)}</p>'
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class RunLog:
     def __init__(
         self, model_dir: Path, *, resume_step: int, total_steps: int, enabled: bool = True
     ):
-        """Opens the files of `model_dir` at `resume_step`, TensorBoard, and the progress display."""
+        """Opens the files of `model_dir` at `resume_step`, TensorBoard and the display."""
         self._enabled = enabled
         if not enabled:
             return

@@ -27,6 +27,7 @@ from presence_t5x.config import (
     parse_arguments,
 )
 from presence_t5x.config_types import RunConfig
+from presence_t5x.host_memory import keep_freed_memory
 from presence_t5x.influence import select_layers
 from presence_t5x.losses import encoder_decoder_loss
 from presence_t5x.models.t5 import T5, init_params
@@ -64,6 +65,7 @@ class Run(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; a wrong setting ends it with one line and status 2."""
+    keep_freed_memory()
     files, bindings, rest = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     try:
         if rest:
@@ -202,7 +204,7 @@ def _with_vocabulary(config: RunConfig, sources) -> tuple[RunConfig, Any]:
         return dataclasses.replace(config, model=model), vocabulary
     if table >= needed + _VOCABULARY_MULTIPLE:
         raise ValueError(
-            f"the vocabulary of {config.data.mixture_or_task_name!r} has {vocabulary.vocab_size} ids, "
+            f"{config.data.mixture_or_task_name!r} has a vocabulary of {vocabulary.vocab_size} ids, "
             f"but the model's table has vocab_size={table} rows, most of which would never be "
             f"trained; set T5Config.vocab_size={needed}, or use the model's own vocabulary"
         )

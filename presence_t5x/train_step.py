@@ -1,7 +1,7 @@
 """One update: split, gradient, score, weigh, sum, update, metrics.
 
-The step is a pure function of (state, batch). What a weighted gradient is stands in `gradients`, the
-loop around the step in `train`.
+The step is a pure function of (state, batch). What a weighted gradient is stands in `gradients`,
+the loop around the step in `train`.
 """
 
 from collections.abc import Callable, Mapping

@@ -29,7 +29,7 @@ def shard_rows(num_rows, num_units, num_shards):
     ]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _unit_gradient(loss_fun):
     def total(params, rows):
         loss_sums, num_tokens = loss_fun(params, rows, None)

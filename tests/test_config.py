@@ -60,7 +60,7 @@ def test_every_paper_config_loads_with_the_paper_numbers(file):
 def test_every_run_file_opens_with_its_command():
     for file in Path(__file__).parents[1].glob("configs/runs/*.gin"):
         head = file.read_text().split("\n\n")[0]
-        assert "Command:" in head and "MODEL_DIR" in head or "Required" in head, file.name
+        assert ("Command:" in head and "MODEL_DIR" in head) or "Required" in head, file.name
 
 
 MACROS = {
@@ -136,7 +136,7 @@ def test_wrong_bindings(bindings, message):
 
 
 def test_missing_file_names_the_nearest():
-    with pytest.raises(ValueError, match="does not exist; did you mean .*pretrain_mt5_base_"):
+    with pytest.raises(ValueError, match=r"does not exist; did you mean .*pretrain_mt5_base_"):
         load_config(["configs/runs/pretrain_mt5_bas_presence.gin"])
     with pytest.raises(ValueError, match="no gin file given"):
         load_config([])
@@ -146,7 +146,7 @@ def test_an_unread_macro_in_a_file_is_refused(tmp_path):
     file = tmp_path / "mine.gin"
     file.write_text(f'include "{BASE}"\nMODEL_DIR = "x"\nSWICH_STEP = 3\n')
     with pytest.raises(
-        ValueError, match="'SWICH_STEP' is set but no setting reads it.*SWITCH_STEP"
+        ValueError, match=r"'SWICH_STEP' is set but no setting reads it.*SWITCH_STEP"
     ):
         load_config([str(file)])
 

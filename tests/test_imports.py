@@ -6,16 +6,18 @@ import sys
 import pytest
 
 HEAVY = ("seqio", "tensorflow", "t5x", "gin", "orbax", "flax", "rich", "clu")
-CORE = """
-import presence_t5x
-from presence_t5x import (accumulation, config_types, gradients, influence, losses, metrics,
-                          partitioning, train_step, units, weighting)
-"""
+CORE_MODULES = (
+    "accumulation config_types gradients influence losses metrics partitioning train_step units "
+    "weighting"
+).split()
+CORE = "\n".join(["import presence_t5x", *(f"import presence_t5x.{name}" for name in CORE_MODULES)])
 
 
 def imported_heavy_modules(code):
     program = f"{code}\nimport sys\nprint([name for name in {HEAVY!r} if name in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     return result.stdout.strip()
 
 

@@ -148,5 +148,5 @@ def test_schedules(config, expected):
 def test_schedule_refuses(bad):
     with pytest.raises(ValueError, match="temperature_1="):
         weighting.two_stage_schedule(bad, -1.0, 10)
-    with pytest.raises(ValueError, match="switch_step=2.5 must be an integer"):
+    with pytest.raises(ValueError, match=r"switch_step=2\.5 must be an integer"):
         weighting.two_stage_schedule(1.0, -1.0, 2.5)

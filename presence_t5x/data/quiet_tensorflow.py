@@ -1,4 +1,4 @@
-"""seqio and TensorFlow, imported without their start-up chatter; everything here takes them from it.
+"""seqio and TensorFlow, imported without their start-up chatter; this package takes them here.
 
 Its shared libraries print to the file descriptor before any log level applies, so the descriptor
 itself is turned away while they load. Errors are Python exceptions and pass.

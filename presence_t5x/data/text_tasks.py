@@ -61,7 +61,8 @@ def add_text_task(
 def documents_dataset(documents: Callable[[], Iterable[Document]]) -> tf.data.Dataset:
     """Returns a dataset of {text, id, language, source, noise} over a fresh `documents()`.
 
-    Documents cross from Python to TensorFlow in blocks: one at a time costs half a millisecond each.
+    Documents cross from Python to TensorFlow in blocks: one at a time costs half a
+    millisecond each.
     """
 
     def generate():

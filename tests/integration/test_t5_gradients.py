@@ -82,7 +82,7 @@ def test_packed_rows_equal_the_oracle(granularity, temperature, packed_batch):
 
 
 def test_scanned_layers_are_scored_as_unrolled_ones(packed_batch):
-    """Stacking the unrolled parameters along axis 1 gives the same scores from the same patterns."""
+    """Unrolled parameters stacked along axis 1 give the same scores for the same patterns."""
     params = init_params(MODEL, jax.random.key(0))
     scanned = dict(params)
     for half in ("encoder", "decoder"):

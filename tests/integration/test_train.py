@@ -208,10 +208,21 @@ def bad_inputs(folder, texts):
     }
 
 
-CASES = (
-    "no_file empty_file undecodable unknown_task no_vocabulary odd_sentinels table_too_small "
-    "table_too_large targets_too_short temperature layers devices factors"
-).split()
+CASES = [
+    "no_file",
+    "empty_file",
+    "undecodable",
+    "unknown_task",
+    "no_vocabulary",
+    "odd_sentinels",
+    "table_too_small",
+    "table_too_large",
+    "targets_too_short",
+    "temperature",
+    "layers",
+    "devices",
+    "factors",
+]
 
 
 @pytest.mark.parametrize("case", CASES)

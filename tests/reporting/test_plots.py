@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from svg_reader import axis_reader, points_of
 
-from presence_t5x import plots
-from presence_t5x.plot_distributions import (
+from presence_t5x.reporting import plots
+from presence_t5x.reporting.distributions import (
     DensityChart,
     DensityRow,
     DotRow,
@@ -18,8 +18,8 @@ from presence_t5x.plot_distributions import (
     dot_plot,
     log_density,
 )
-from presence_t5x.plot_scales import data_bounds, nice_bounds, nice_ticks
-from presence_t5x.plots import Axis, Band, LineChart, Reference, Series, line_chart
+from presence_t5x.reporting.plots import Axis, Band, LineChart, Reference, Series, line_chart
+from presence_t5x.reporting.scales import data_bounds, nice_bounds, nice_ticks
 
 PIXEL = 0.02  # coordinates are rounded to two decimals
 HOSTILE = "<script>alert(1)</script>&\"'\x00\ud800"

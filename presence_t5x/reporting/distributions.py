@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Real
 
-from presence_t5x.plot_scales import Scale, data_bounds, format_number, nice_ticks
-from presence_t5x.svg import escape, marker, pixel, svg, text_at
+from presence_t5x.reporting.scales import Scale, data_bounds, format_number, nice_ticks
+from presence_t5x.reporting.svg import escape, marker, pixel, svg, text_at
 
 _GRID = 120  # places at which a density is evaluated
 _FLOOR = 0.004  # part of the highest density below which its outline is not drawn

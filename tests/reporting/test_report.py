@@ -9,10 +9,10 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 import synthetic_runs
 
-from presence_t5x import report_text
 from presence_t5x.report import main, render_report, write_report
-from presence_t5x.run_files import read_run
-from presence_t5x.summary import summarize
+from presence_t5x.reporting import text
+from presence_t5x.reporting.run_files import read_run
+from presence_t5x.reporting.summary import summarize
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=\"y\">&\ud800"
 
@@ -242,8 +242,9 @@ def test_command_line(small, tmp_path):
     arguments = [f"--baseline={small[0]}", f"--presence={small[1]}", f"--output={tmp_path / 'out'}"]
     command = [sys.executable, "-m", "presence_t5x.report", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    path = tmp_path / "out" / "index.html"
-    assert done.stdout.strip() == str(path)
+    path = tmp_path / "out" / "report" / "index.html"
+    assert done.stdout.splitlines()[-1] == f"report:  {path}"
+    assert "AUROC" in done.stdout and (tmp_path / "out" / "summary.json").is_file()
     assert path.read_text(encoding="utf-8") == render(small)
 
 
@@ -258,5 +259,5 @@ def test_change_table_knows_better_from_worse(small):
     for directory, loss in zip(small, (2.0, 2.2)):
         set_clean_loss(directory, loss)
     runs = list(map(read_run, small))
-    assert '<td class="worse">+10.0%</td>' in report_text.change_table(*runs)
-    assert '<td class="better">−9.1%</td>' in report_text.change_table(*reversed(runs))
+    assert '<td class="worse">+10.0%</td>' in text.change_table(*runs)
+    assert '<td class="better">−9.1%</td>' in text.change_table(*reversed(runs))

@@ -1,16 +1,24 @@
 """The charts of what the weighting did: temperature, effective sample size, weights, scores.
 
-Records in, charts (SVG text) out, as in `report_figures`.
+Records in, charts (SVG text) out, as in `figures`.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from presence_t5x.plot_scales import data_bounds, format_number
-from presence_t5x.plots import Axis, Band, LineChart, Reference, Series, line_chart, smooth
-from presence_t5x.report_figures import SMOOTHING, STEP, Column, Figure, columns
-from presence_t5x.run_files import Run, number, setting
+from presence_t5x.reporting.figures import SMOOTHING, STEP, Column, Figure, columns
+from presence_t5x.reporting.plots import (
+    Axis,
+    Band,
+    LineChart,
+    Reference,
+    Series,
+    line_chart,
+    smooth,
+)
+from presence_t5x.reporting.run_files import Run, number, setting
+from presence_t5x.reporting.scales import data_bounds, format_number
 
 
 def weight_figures(run: Run) -> list[Figure]:

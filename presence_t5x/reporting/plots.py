@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Real
 
-from presence_t5x.plot_scales import Scale, data_bounds, format_number, nice_bounds
-from presence_t5x.svg import escape, frame, marker, pixel, svg, text_at
+from presence_t5x.reporting.scales import Scale, data_bounds, format_number, nice_bounds
+from presence_t5x.reporting.svg import escape, frame, marker, pixel, svg, text_at
 
 Values = Real[np.ndarray, " points"]
 Kept = Real[np.ndarray, " kept"]

@@ -10,8 +10,8 @@ import pytest
 import synthetic_runs
 from rich.console import Console
 
-from presence_t5x import summary as summaries
-from presence_t5x.summary import print_tables, read_run, summarize, write_summary
+from presence_t5x.reporting import summary as summaries
+from presence_t5x.reporting.summary import print_tables, read_run, summarize, write_summary
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Which curves of two runs the report shows: records in, charts (SVG text) out.
 
-Those of the weighting itself are in `report_weights`. What the charts mean is said in
-`report_text`; how a line is drawn, in `plots`.
+Those of the weighting itself are in `weights`. What the charts mean is said in
+`text`; how a line is drawn, in `plots`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from presence_t5x.plot_distributions import (
+from presence_t5x.ranking import auroc
+from presence_t5x.reporting.distributions import (
     DensityChart,
     DensityRow,
     DotRow,
     density_rows,
     dot_plot,
 )
-from presence_t5x.plot_scales import data_bounds, nice_bounds
-from presence_t5x.plots import (
+from presence_t5x.reporting.plots import (
     Axis,
     Band,
     LineChart,
@@ -28,10 +28,10 @@ from presence_t5x.plots import (
     line_chart,
     smooth,
 )
-from presence_t5x.ranking import auroc
-from presence_t5x.report_text import plain_words
-from presence_t5x.run_files import Record, Run, number
-from presence_t5x.summary import CLEAN, mean_loss, relative_change
+from presence_t5x.reporting.run_files import Record, Run, number
+from presence_t5x.reporting.scales import data_bounds, nice_bounds
+from presence_t5x.reporting.summary import CLEAN, mean_loss, relative_change
+from presence_t5x.reporting.text import plain_words
 
 Column = Float[np.ndarray, " points"]
 Figure = tuple[str, str]  # caption, SVG

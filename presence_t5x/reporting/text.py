@@ -8,10 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from presence_t5x.plot_scales import format_number
-from presence_t5x.run_files import Record, Run, number
-from presence_t5x.summary import CLEAN, blind_spot, languages_of, relative_change
-from presence_t5x.svg import escape
+from presence_t5x.reporting.run_files import Record, Run, number
+from presence_t5x.reporting.scales import format_number
+from presence_t5x.reporting.summary import CLEAN, blind_spot, languages_of, relative_change
+from presence_t5x.reporting.svg import escape
 
 _UNCHANGED = 0.0005  # a smaller relative change would be printed as 0.0 %
 

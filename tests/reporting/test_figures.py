@@ -8,8 +8,8 @@ import pytest
 import synthetic_runs
 from svg_reader import axis_reader, points_of, tooltips
 
-from presence_t5x import report_figures, report_weights
-from presence_t5x.run_files import read_run
+from presence_t5x.reporting import figures, weights
+from presence_t5x.reporting.run_files import read_run
 
 LANGUAGES = ("en", "zh", "sw")
 
@@ -43,7 +43,7 @@ def told_numbers(lines):
 
 
 def test_loss_curves_and_their_difference(directories, runs):
-    drawn = charts(report_figures.loss_figures(*runs))
+    drawn = charts(figures.loss_figures(*runs))
     assert list(drawn) == [
         "Training loss", "Held-out loss on clean text", "Held-out loss on noise",
         "Presence against baseline",
@@ -63,7 +63,7 @@ def test_loss_curves_and_their_difference(directories, runs):
 
 
 def test_raw_training_loss_is_drawn_at_its_values(directories, runs):
-    svg = charts(report_figures.loss_figures(*runs))["Training loss"]
+    svg = charts(figures.loss_figures(*runs))["Training loss"]
     to_y = axis_reader(svg, horizontal=False, log=False)
     raw = [group for group in svg.iter("g") if group.get("class") == "line thin"]
     for group, directory in zip(raw, directories, strict=True):
@@ -73,7 +73,7 @@ def test_raw_training_loss_is_drawn_at_its_values(directories, runs):
 
 
 def test_distributions_tell_auroc_and_medians(directories, runs):
-    drawn = charts(report_figures.distribution_figures(runs[1]))
+    drawn = charts(figures.distribution_figures(runs[1]))
     assert list(drawn)[:2] == ["Permuted words", "Random words"] and len(drawn) == 5
     rows = synthetic_runs.read_lines(directories[1] / "probe_scores.jsonl")
 
@@ -93,7 +93,7 @@ def test_distributions_tell_auroc_and_medians(directories, runs):
 
 
 def test_rankings_are_means_over_languages(directories, runs):
-    by_kind, by_language = map(charts, report_figures.ranking_figures(runs[1]))
+    by_kind, by_language = map(charts, figures.ranking_figures(runs[1]))
     assert list(by_language) == list(LANGUAGES)
     for record in synthetic_runs.read_lines(directories[1] / "probe.jsonl"):
         step = f"step {record['step']}"
@@ -111,21 +111,21 @@ def test_rankings_are_means_over_languages(directories, runs):
 
 
 def test_weights_band_spans_smallest_to_largest(directories, runs):
-    svg = charts(report_weights.weight_figures(runs[1]))["Weights of the units"]
-    weights = np.array([
+    svg = charts(weights.weight_figures(runs[1]))["Weights of the units"]
+    unit_weights = np.array([
         record["presence/weights"]
         for record in synthetic_runs.read_lines(directories[1] / "metrics.jsonl")
     ])  # fmt: skip
     to_y = axis_reader(svg, horizontal=False, log=False)
     all_units, half = [[to_y(y) for _, y in points_of(p)] for p in svg.iter("polygon")]
     for drawn, high, low in ((all_units, 1.0, 0.0), (half, 0.75, 0.25)):
-        top, bottom = drawn[: len(weights)], drawn[len(weights) :][::-1]
-        np.testing.assert_allclose(top, np.quantile(weights, high, axis=1), atol=2e-3)
-        np.testing.assert_allclose(bottom, np.quantile(weights, low, axis=1), atol=2e-3)
+        top, bottom = drawn[: len(unit_weights)], drawn[len(unit_weights) :][::-1]
+        np.testing.assert_allclose(top, np.quantile(unit_weights, high, axis=1), atol=2e-3)
+        np.testing.assert_allclose(bottom, np.quantile(unit_weights, low, axis=1), atol=2e-3)
 
 
 def test_temperature_jumps_where_the_switch_is_marked(runs):
-    svg = charts(report_weights.weight_figures(runs[1]))["Temperature"]
+    svg = charts(weights.weight_figures(runs[1]))["Temperature"]
     (line,) = svg.iter("polyline")
     corners = points_of(line)
     ((jump, landing),) = [(a[0], b[0]) for a, b in itertools.pairwise(corners) if a[1] != b[1]]
@@ -138,12 +138,12 @@ def test_the_switch_of_another_schedule_is_not_marked(directories, tmp_path):
     run = read_run(directories[1])
     config = {"temperature": {"schedule": "constant", "switch_step": 50}}
     run = type(run)(**{**vars(run), "config": config})
-    assert "switch at" not in report_weights.weight_figures(run)[0][1]
+    assert "switch at" not in weights.weight_figures(run)[0][1]
 
 
 def test_dots_of_the_blind_spot():
     svg = ElementTree.fromstring(
-        report_figures.blind_spot_figure({"random_words": {"score": 0.21, "loss": 0.93}})
+        figures.blind_spot_figure({"random_words": {"score": 0.21, "loss": 0.93}})
     )
     told = [title.text for title in svg.iter("title")]
     assert {"random words, self-influence: 0.21", "random words, loss: 0.93"} <= set(told)

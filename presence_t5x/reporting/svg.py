@@ -1,12 +1,12 @@
 """The pieces of every chart: the outer element, texts, markers, axes; and escaping.
 
-Text in, text out. `plots` and `plot_distributions` compose them; the page's style sheet gives the
+Text in, text out. `plots` and `distributions` compose them; the page's style sheet gives the
 classes their looks.
 """
 
 import html
 
-from presence_t5x.plot_scales import Scale, format_number, nice_ticks
+from presence_t5x.reporting.scales import Scale, format_number, nice_ticks
 
 
 def svg(width: float, height: float, title: str, description: str, body: str, css_class="") -> str:

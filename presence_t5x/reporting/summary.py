@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from presence_t5x.run_files import Record, Run, number, read_run, setting
+from presence_t5x.reporting.run_files import Record, Run, number, read_run, setting
 
 __all__ = ["Run", "print_tables", "read_run", "summarize", "write_summary"]
 
