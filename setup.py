@@ -61,6 +61,6 @@ setup(
     ],
     extras_require={
         "test": TEST_REQUIREMENTS,
-        "dev": [*TEST_REQUIREMENTS, "pre-commit", "pyright[nodejs]", "ruff"],
+        "dev": [*TEST_REQUIREMENTS, "pyright[nodejs]", "ruff"],
     },
 )

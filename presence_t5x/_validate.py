@@ -33,8 +33,9 @@ def check_float(
         raise ValueError(f"{name}={value!r} must be a number, not {type(value).__name__}")
     if not math.isfinite(value):
         raise ValueError(f"{name}={value} must be finite")
-    below = value <= minimum if exclusive_minimum else value < minimum
-    if below or value > maximum:
+    number = float(value)
+    below = number <= minimum if exclusive_minimum else number < minimum
+    if below or number > maximum:
         lower = "(" if exclusive_minimum else "["
         raise ValueError(f"{name}={value} must lie in {lower}{minimum}, {maximum}]")
 

@@ -7,7 +7,7 @@ that nothing reads is an error with the nearest names, because gin itself would 
 import dataclasses
 import importlib.resources
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +89,10 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str], lis
 def config_to_dict(config: Any) -> dict[str, Any]:
     """Returns a dataclass of settings as nested plain values that JSON can hold."""
 
-    def plain(value):
+    def plain(value: Any) -> Any:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        if isinstance(value, dict) or hasattr(value, "items"):
+        if isinstance(value, Mapping):
             return {str(key): plain(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [plain(item) for item in value]
@@ -196,4 +196,4 @@ def config_to_gin(config: RunConfig) -> str:
 
 def _gin_literal(value: Any) -> str:
     """Returns a value as gin reads it."""
-    return repr(dict(value)) if hasattr(value, "items") else repr(value)
+    return repr(dict(value)) if isinstance(value, Mapping) else repr(value)

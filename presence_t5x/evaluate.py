@@ -21,14 +21,14 @@ _ROWS_AT_A_TIME = 8
 
 
 class LabelledRows(NamedTuple):
-    """Per-row results beside the rows' labels; padding rows are left out."""
+    """Per-row results beside the rows' labels; padding rows are left out, unscored rows NaN."""
 
     example_ids: list[str]
     languages: list[str]
     noise: list[str]
     losses: np.ndarray
     num_tokens: np.ndarray
-    scores: np.ndarray | None
+    scores: np.ndarray
 
 
 def loss_rows(loss_fun: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,7 +71,7 @@ def run_rows(row_fun: Callable[..., Any], params: PyTree, batches: Sequence[Any]
         languages += [batch.languages[row] for row in real]
         noise += [batch.noise[row] for row in real]
     columns = [np.concatenate(column) for column in zip(*parts)]
-    scores = columns[2] if len(columns) > 2 else None
+    scores = columns[2] if len(columns) > 2 else np.full(len(ids), np.nan)
     return LabelledRows(ids, languages, noise, columns[0], columns[1], scores)
 
 

@@ -284,7 +284,7 @@ def _gather(local: UnitResults, problem: Problem) -> UnitResults:
     return jax.tree.map(gather, vectors)._replace(metrics=metrics)
 
 
-def _own_rows(values, problem: Problem, shape: tuple[int, int]):
+def _own_rows(values, problem: Problem, shape: tuple[int, ...]):
     """Returns this device's part of per-row values, as [microbatches, rows]; inverse of gather."""
     if problem.axis_name is not None:
         size = shape[0] * shape[1]
@@ -307,7 +307,7 @@ def _loss_normalizer(num_tokens, config: PresenceConfig):
     if config.loss_normalizer == "num_real_target_tokens":
         total = jnp.sum(jnp.where(jnp.isfinite(num_tokens), num_tokens, 0.0))
         return jnp.where(total > 0, total, 1.0)
-    return 1.0 if config.loss_normalizer is None else config.loss_normalizer
+    return 1.0 if config.loss_normalizer is None else float(config.loss_normalizer)
 
 
 def _aux(units: UnitResults, weights, temperature, state: PresenceState) -> PresenceAux:

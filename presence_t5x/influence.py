@@ -128,7 +128,9 @@ def unit_score(
 def _match(pattern: str, paths, shapes) -> list[tuple[int, int | None]]:
     """Returns (leaf index, None) of literal matches, else (leaf index, layer) of stacked ones."""
     segments = pattern.strip("/").split("/")
-    direct = [(i, None) for i, path in enumerate(paths) if _contains(path, segments)]
+    direct: list[tuple[int, int | None]] = [
+        (i, None) for i, path in enumerate(paths) if _contains(path, segments)
+    ]
     if direct:
         return direct
     matches = []

@@ -23,8 +23,7 @@ _MIN_PARAMETER_SCALE = 1e-3  # T5X's epsilon2, in units of RMS(parameter)
 _STACK_AXIS = 1  # layers of a scanned parameter
 _STACKS = (("encoder", "encoder"), ("decoder", "decoder"))
 
-Step = Int[Array, ""] | int
-Schedule = Callable[[Step], Float[Array, ""]]
+Schedule = Callable[[Any], Float[Array, ""]]
 
 
 class AdafactorState(NamedTuple):
@@ -71,7 +70,7 @@ def learning_rate_schedule(config: OptimizerConfig) -> Schedule:
                 "remove the factor"
             )
 
-    def schedule(step: Step) -> Float[Array, ""]:
+    def schedule(step: Any) -> Float[Array, ""]:
         step = jnp.maximum(0, jnp.asarray(step))
         rate = jnp.ones((), jnp.float32)
         for name in names:

@@ -204,7 +204,7 @@ def _with_vocabulary(config: RunConfig, sources) -> tuple[RunConfig, Any]:
         return dataclasses.replace(config, model=model), vocabulary
     if table >= needed + _VOCABULARY_MULTIPLE:
         raise ValueError(
-            f"{config.data.mixture_or_task_name!r} has a vocabulary of {vocabulary.vocab_size} ids, "
+            f"{config.data.mixture_or_task_name!r} has {vocabulary.vocab_size} vocabulary ids, "
             f"but the model's table has vocab_size={table} rows, most of which would never be "
             f"trained; set T5Config.vocab_size={needed}, or use the model's own vocabulary"
         )

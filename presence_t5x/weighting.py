@@ -7,7 +7,7 @@ statistic and get weight 0 by selection, so that a NaN never spreads.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jaxtyping import ArrayLike as JaxArrayLike
 
 from presence_t5x.config_types import PresenceConfig, TemperatureConfig
 
-Schedule = Callable[[JaxArrayLike], Float[Array, ""]]
+Schedule = Callable[[Any], Float[Array, ""]]
 
 # The search for |temperature| stops here: with |z| of order one, exp(50 z) is already one unit.
 _MAX_TEMPERATURE = 50.0

@@ -7,9 +7,17 @@ import pytest
 
 HEAVY = ("seqio", "tensorflow", "t5x", "gin", "orbax", "flax", "rich", "clu")
 CORE_MODULES = (
-    "accumulation config_types gradients influence losses metrics partitioning train_step units "
-    "weighting"
-).split()
+    "accumulation",
+    "config_types",
+    "gradients",
+    "influence",
+    "losses",
+    "metrics",
+    "partitioning",
+    "train_step",
+    "units",
+    "weighting",
+)
 CORE = "\n".join(["import presence_t5x", *(f"import presence_t5x.{name}" for name in CORE_MODULES)])
 
 

@@ -5,6 +5,9 @@ They make seqio tasks of the same parts that the prepared reader uses: the corru
 Examples carry their labels (`LABELS`, scalar strings) up to the batch.
 """
 
+# seqio, TensorFlow and protobuf declare no usable types here.
+# pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false, reportCallIssue=false
+
 import functools
 from collections.abc import Mapping
 from typing import Any

@@ -5,6 +5,9 @@ preprocessors of the registered task (everything before `tokenize`), the streami
 of it. `check_data` finds every mistake that can be found before anything is written or compiled.
 """
 
+# seqio, TensorFlow and protobuf declare no usable types here.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

@@ -10,6 +10,9 @@ number of batches read, and resuming reads them again without using them, which 
 pipeline is seeded and deterministic, and costs time in proportion to the position.
 """
 
+# seqio, TensorFlow and protobuf declare no usable types here.
+# pyright: reportAttributeAccessIssue=false
+
 import base64
 import json
 import os

@@ -3,6 +3,9 @@
 `tasks/` registers with these; nothing is registered on import.
 """
 
+# seqio, TensorFlow and protobuf declare no usable types here.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+
 import functools
 import hashlib
 import itertools

@@ -5,6 +5,9 @@ Sentinels are always the top ids, counting down from vocabulary size - 1. A mode
 Anything in between would silently give text pieces as sentinels and is refused.
 """
 
+# seqio, TensorFlow and protobuf declare no usable types here.
+# pyright: reportAttributeAccessIssue=false
+
 import functools
 import hashlib
 import socket

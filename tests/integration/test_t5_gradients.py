@@ -20,12 +20,12 @@ MODEL = T5Config(
     num_heads=2,
     head_dim=4,
     mlp_dim=16,
-    num_encoder_layers=2,
-    num_decoder_layers=2,
+    num_encoder_layers=1,
+    num_decoder_layers=1,
     dtype="float32",
 )
 SCORED = (("encoder", "layers_0"), ("decoder", "layers_0"))
-TOLERANCE = 2e-5
+TOLERANCE = 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +50,7 @@ def packed_batch():
 
 
 @pytest.mark.parametrize("granularity", ["microbatch", "example"])
-@pytest.mark.parametrize("temperature", [0.0, -1.0])
-def test_packed_rows_equal_the_oracle(granularity, temperature, packed_batch):
+def test_packed_rows_equal_the_oracle(granularity, packed_batch):
     params = init_params(MODEL, jax.random.key(0))
     loss_fun = encoder_decoder_loss(T5(MODEL), 1e-4)
 
@@ -59,31 +58,39 @@ def test_packed_rows_equal_the_oracle(granularity, temperature, packed_batch):
         return loss_fun(params, batch, rng)[:2]
 
     config = PresenceConfig(num_microbatches=4, granularity=granularity)
-    gradients, aux = jax.jit(
-        lambda p, b: presence_gradients(
-            loss_fun, p, b, None, temperature=temperature, config=config, has_aux=True
+    step = jax.jit(
+        lambda temperature: presence_gradients(
+            loss_fun,
+            params,
+            packed_batch,
+            None,
+            temperature=temperature,
+            config=config,
+            has_aux=True,
         )
-    )(params, packed_batch)
+    )
     units = (
         oracles.unit_rows(8, 4, "strided")
         if granularity == "microbatch"
         else [np.array([row]) for row in range(8)]
     )
-    expected, scores, weights, live = oracles.weighted_gradient(
-        oracles.unit_gradients(plain_loss, params, packed_batch, units),
-        SCORED,
-        temperature=temperature,
-        clip=config.score_clip,
-    )
-    assert oracles.relative_error(gradients, expected) < TOLERANCE
-    np.testing.assert_allclose(np.asarray(aux.scores)[live], scores[live], rtol=1e-4)
-    np.testing.assert_allclose(aux.weights, weights, atol=1e-4)
-    assert live.sum() == (4 if granularity == "microbatch" else 7)
+    unit_gradients = oracles.unit_gradients(plain_loss, params, packed_batch, units)
+    for temperature in (0.0, -1.0, 50.0):
+        gradients, aux = step(temperature)
+        expected, scores, weights, live = oracles.weighted_gradient(
+            unit_gradients, SCORED, temperature=temperature, clip=config.score_clip
+        )
+        tolerance = TOLERANCE * max(1.0, abs(temperature))
+        assert oracles.relative_error(gradients, expected) < tolerance
+        np.testing.assert_allclose(np.asarray(aux.scores)[live], scores[live], rtol=1e-4)
+        np.testing.assert_allclose(aux.weights, weights, atol=tolerance)
+        assert live.sum() == (4 if granularity == "microbatch" else 7)
 
 
 def test_scanned_layers_are_scored_as_unrolled_ones(packed_batch):
     """Unrolled parameters stacked along axis 1 give the same scores for the same patterns."""
-    params = init_params(MODEL, jax.random.key(0))
+    two_layers = dataclasses.replace(MODEL, num_encoder_layers=2, num_decoder_layers=2)
+    params = init_params(two_layers, jax.random.key(0))
     scanned = dict(params)
     for half in ("encoder", "decoder"):
         layers = [params[half][f"layers_{i}"] for i in range(2)]
@@ -92,8 +99,8 @@ def test_scanned_layers_are_scored_as_unrolled_ones(packed_batch):
         scanned[half] = {**rest, half: stack}
     results = []
     for config, tree in (
-        (MODEL, params),
-        (dataclasses.replace(MODEL, scan_layers=True), scanned),
+        (two_layers, params),
+        (dataclasses.replace(two_layers, scan_layers=True), scanned),
     ):
         _, aux = presence_gradients(
             encoder_decoder_loss(T5(config), 1e-4),

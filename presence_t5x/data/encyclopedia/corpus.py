@@ -146,7 +146,7 @@ def generate_documents(config: EncyclopediaConfig, *, split: str) -> LazySequenc
 
     >>> documents = generate_documents(EncyclopediaConfig(), split="train")
     >>> len(documents), documents[7].language
-    (100000, 'ar')
+    (60000, 'ar')
     """
     return LazySequence(
         num_documents(config, split), functools.partial(_corpus_document, config, split)

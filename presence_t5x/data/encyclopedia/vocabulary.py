@@ -9,6 +9,9 @@ Text is not normalized, so that decoding gives back exactly what was encoded.
 Regenerate the file with `python -m presence_t5x.data.encyclopedia.vocabulary OUTPUT`.
 """
 
+# seqio, TensorFlow and protobuf declare no usable types here.
+# pyright: reportAttributeAccessIssue=false
+
 import hashlib
 import importlib.resources
 import io
