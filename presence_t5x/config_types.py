@@ -353,7 +353,8 @@ class RunConfig:
       random_seed: of parameters, dropout, data order and masks.
       z_loss: factor of log(Z)^2 in the token loss.
       keep_checkpoints: how many are kept; None keeps all.
-      probe_period: steps between score/loss probes on labelled held-out rows; 0 is never.
+      eval_rows: held-out rows of each language and noise label, at most.
+      probe_period: steps between probes of how scores and losses rank those rows; 0 is never.
     """
 
     model: T5Config
@@ -371,16 +372,19 @@ class RunConfig:
     eval_period: int = 1000
     eval_rows: int = 256
     probe_period: int = 0
-    probe_rows: int = 64
 
     def __post_init__(self):
         check_text("model_dir", self.model_dir)
-        for name in ("train_steps", "checkpoint_period", "log_period", "eval_period"):
+        for name in (
+            "train_steps",
+            "checkpoint_period",
+            "log_period",
+            "eval_period",
+            "eval_rows",
+        ):
             check_int(name, getattr(self, name), minimum=1)
         for name in ("random_seed", "probe_period"):
             check_int(name, getattr(self, name), minimum=0)
-        for name in ("eval_rows", "probe_rows"):
-            check_int(name, getattr(self, name), minimum=1)
         check_float("z_loss", self.z_loss, minimum=0.0)
         if self.keep_checkpoints is not None:
             check_int("keep_checkpoints", self.keep_checkpoints, minimum=1)

@@ -46,7 +46,6 @@ _FREE_SETTINGS = {
     "eval_period",
     "eval_rows",
     "probe_period",
-    "probe_rows",
     "data.prepared_dir",
 }
 _VOCABULARY_MULTIPLE = 128
