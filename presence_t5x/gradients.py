@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from presence_t5x import accumulation
 from presence_t5x._validate import check_float
@@ -50,10 +50,10 @@ class PresenceAux:
     Attributes:
       scores: one a unit, before normalisation; whatever was computed for dead units.
       weights: after the softmax; they sum to 1 over the live units, 0 elsewhere.
+      live: which units had a finite loss, score and gradient, and at least one token.
       loss_sum, num_tokens: over the live units of the whole batch.
       effective_sample_size: 1 / sum(weights^2), in units.
-      num_live_units: with finite loss, score and gradient, and at least one token. 0 means that the
-        gradient is 0 and the update should be skipped.
+      num_live_units: 0 means that the gradient is 0 and the update should be skipped.
       num_nonfinite_units: dropped for a non-finite loss, score or gradient.
       temperature: what multiplied the normalised scores.
       metrics: sums over live units of what `loss_fun` returned beside the losses ({} without).
@@ -62,6 +62,7 @@ class PresenceAux:
 
     scores: Float[Array, " units"]
     weights: Float[Array, " units"]
+    live: Bool[Array, " units"]
     loss_sum: Float[Array, ""]
     num_tokens: Float[Array, ""]
     effective_sample_size: Float[Array, ""]
@@ -139,7 +140,8 @@ def presence_gradients(
     gradients, aux = mapped(params, batch, rng, temperature, state)
     if config.row_order == "contiguous" and config.granularity == "example":
         restore = functools.partial(_rows_from_strided, config=config)
-        aux = dataclasses.replace(aux, scores=restore(aux.scores), weights=restore(aux.weights))
+        vectors = {name: restore(aux[name]) for name in ("scores", "weights", "live")}
+        aux = dataclasses.replace(aux, **vectors)
     return gradients, aux
 
 
@@ -317,6 +319,7 @@ def _aux(units: UnitResults, weights, temperature, state: PresenceState) -> Pres
     return PresenceAux(
         scores=units.score,
         weights=weights,
+        live=units.live,
         loss_sum=live_sum(units.loss_sum),
         num_tokens=live_sum(units.num_tokens),
         effective_sample_size=effective_sample_size(weights),

@@ -31,14 +31,13 @@ def step_metrics(aux: PresenceAux, *, weighted: bool) -> dict[str, Float[Array, 
 
 def weighting_metrics(aux: PresenceAux) -> dict[str, Float[Array, "..."]]:
     """Returns statistics of the live units' scores and weights, and how many units were dropped."""
-    live = aux.weights > 0
-    score_mean, score_std = _mean_and_std(aux.scores, live)
-    _, weight_std = _mean_and_std(aux.weights, live)
+    score_mean, score_std = _mean_and_std(aux.scores, aux.live)
+    _, weight_std = _mean_and_std(aux.weights, aux.live)
     metrics = {
         "score_mean": score_mean,
         "score_std": score_std,
-        "score_min": jnp.min(jnp.where(live, aux.scores, jnp.inf)),
-        "score_max": jnp.max(jnp.where(live, aux.scores, -jnp.inf)),
+        "score_min": jnp.min(jnp.where(aux.live, aux.scores, jnp.inf)),
+        "score_max": jnp.max(jnp.where(aux.live, aux.scores, -jnp.inf)),
         "weight_max": jnp.max(aux.weights),
         "weight_std": weight_std,
         "effective_sample_size": aux.effective_sample_size,

@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
+from presence_t5x.files import write_text_atomically
 from presence_t5x.reporting import figures, text, weights
 from presence_t5x.reporting.figures import Figure
 from presence_t5x.reporting.run_files import Run, read_run
@@ -24,7 +25,6 @@ from presence_t5x.reporting.summary import (
     print_tables,
     summarize,
     write_summary,
-    write_text_atomically,
 )
 from presence_t5x.reporting.svg import escape
 

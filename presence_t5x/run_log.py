@@ -17,6 +17,8 @@ import numpy as np
 from rich import progress
 from rich.console import Console
 
+from presence_t5x.files import write_text_atomically
+
 METRICS, TIMING, EVALUATION, PROBE = (
     "metrics.jsonl",
     "timing.jsonl",
@@ -186,9 +188,7 @@ def _truncate(path: Path, step: int) -> None:
         if row is None or row["step"] > step:
             break
         kept.append(line)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(b"".join(kept))
-    temporary.replace(path)
+    write_text_atomically(b"".join(kept).decode("utf-8"), path)
 
 
 def _prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, float]:

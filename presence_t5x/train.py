@@ -27,6 +27,7 @@ from presence_t5x.config import (
     parse_arguments,
 )
 from presence_t5x.config_types import RunConfig
+from presence_t5x.files import write_text_atomically
 from presence_t5x.host_memory import keep_freed_memory
 from presence_t5x.influence import select_layers
 from presence_t5x.losses import encoder_decoder_loss
@@ -59,7 +60,6 @@ class Run(NamedTuple):
     objective: Objective
     batches: Any
     evaluation: list[Any]
-    vocabulary_size: int
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,7 +88,7 @@ def prepare(config: RunConfig) -> Run:
     from presence_t5x.data import evaluation, sources  # these import TensorFlow and seqio
 
     model_dir = Path(config.model_dir)
-    config, vocabulary = _with_vocabulary(config, sources)
+    config = _with_vocabulary(config, sources)
     _check_layers(config)
     _check_same_run(config, model_dir)
     objective = make_objective(config)
@@ -104,11 +104,11 @@ def prepare(config: RunConfig) -> Run:
     held_out = evaluation.evaluation_batches(
         config.data, rows_per_group=config.eval_rows, prepared_root=root
     )
-    model_dir.mkdir(parents=True, exist_ok=True)
     settings = config_to_dict(config)
-    (model_dir / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
-    (model_dir / "config.gin").write_text(config_to_gin(config))
-    return Run(config, settings, objective, batches, held_out, vocabulary.vocab_size)
+    if jax.process_index() == 0:
+        write_text_atomically(json.dumps(settings, indent=2) + "\n", model_dir / "config.json")
+        write_text_atomically(config_to_gin(config), model_dir / "config.gin")
+    return Run(config, settings, objective, batches, held_out)
 
 
 def train(run: Run) -> TrainState:
@@ -125,7 +125,7 @@ def train(run: Run) -> TrainState:
     )
     judge = _Judge(run, log)
     compiled = jax.jit(functools.partial(train_step, objective), donate_argnums=0)
-    batches = run.batches.iterate(None if step else 0) if step < config.train_steps else iter(())
+    batches = run.batches.iterate() if step < config.train_steps else ()
     timer = _Timer(step)
     for batch in batches:
         state, metrics = compiled(state, _to_devices(batch.features, objective.mesh))
@@ -176,7 +176,7 @@ class _Judge:
         if final and jax.process_index() == 0:
             path = Path(self._run.config.model_dir) / run_log.PROBE_SCORES
             lines = [json.dumps(row) for row in evaluate.score_table(rows, step)]
-            path.write_text("\n".join(lines) + "\n")
+            write_text_atomically("\n".join(lines) + "\n", path)
 
 
 class _Timer:
@@ -193,21 +193,21 @@ class _Timer:
         return {"seconds_per_step": seconds, "tokens_per_second": num_tokens / seconds}
 
 
-def _with_vocabulary(config: RunConfig, sources) -> tuple[RunConfig, Any]:
-    """Returns the run with the model's table sized, and the vocabulary, both checked."""
+def _with_vocabulary(config: RunConfig, sources) -> RunConfig:
+    """Returns the run with the model's table sized, after every check of its data."""
     table = config.model.vocab_size
     vocabulary = sources.check_data(config.data, sys.maxsize if table is None else table)
     needed = -(-vocabulary.vocab_size // _VOCABULARY_MULTIPLE) * _VOCABULARY_MULTIPLE
     if table is None:
         model = dataclasses.replace(config.model, vocab_size=needed)
-        return dataclasses.replace(config, model=model), vocabulary
+        return dataclasses.replace(config, model=model)
     if table >= needed + _VOCABULARY_MULTIPLE:
         raise ValueError(
             f"{config.data.mixture_or_task_name!r} has {vocabulary.vocab_size} vocabulary ids, "
             f"but the model's table has vocab_size={table} rows, most of which would never be "
             f"trained; set T5Config.vocab_size={needed}, or use the model's own vocabulary"
         )
-    return config, vocabulary
+    return config
 
 
 def _check_layers(config: RunConfig) -> None:

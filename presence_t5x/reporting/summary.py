@@ -6,8 +6,6 @@ is `report`; both take their figures from here, so that they cannot disagree.
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from presence_t5x.files import write_text_atomically
 from presence_t5x.reporting.run_files import Record, Run, number, read_run, setting
 
 __all__ = ["Run", "print_tables", "read_run", "summarize", "write_summary"]
@@ -94,23 +93,6 @@ def write_summary(summary: Mapping[str, Any], path: str | Path) -> None:
     """Writes the summary as JSON, whole or not at all; NaN and infinities become null."""
     text = json.dumps(_plain(summary), indent=2, ensure_ascii=False, allow_nan=False)
     write_text_atomically(text + "\n", path)
-
-
-def write_text_atomically(text: str, path: str | Path) -> None:
-    """Replaces a file in one step, so that a reader sees the old text or the new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner may read
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def print_tables(summary: Mapping[str, Any], console: Console) -> None:
