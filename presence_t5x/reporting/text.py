@@ -119,7 +119,8 @@ def change_table(baseline: Run, presence: Run) -> str:
     """Returns the relative change of held-out loss per language and kind at the last evaluation."""
     last = [run.evaluation[-1]["rows"] if run.evaluation else () for run in (baseline, presence)]
     losses = [_losses(rows) for rows in last]
-    kinds = list(dict.fromkeys(kind for _, kind in losses[0]))
+    kinds = dict.fromkeys(kind for _, kind in losses[0])
+    kinds = sorted(kinds, key=lambda kind: kind != CLEAN)  # clean first, the rest as they come
     languages = list(dict.fromkeys(language for language, _ in losses[0]))
     rows = []
     for language in languages:
