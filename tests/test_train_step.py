@@ -121,6 +121,17 @@ def test_metrics_of_live_units(batches):
     assert metrics["presence/num_nonfinite_units"] == 1
 
 
+def test_the_score_moments_are_carried_from_step_to_step(batches):
+    config = PresenceConfig(num_microbatches=2, normalizer="ema", accumulator="streaming")
+    state, history = run(make_objective(config=config), batches)
+    assert int(state.presence.num_updates) == STEPS
+    np.testing.assert_allclose(history[0]["presence/weights"], 0.5)
+    moments = oracles.ema_moments([row["presence/scores"] for row in history[:3]], 0.99)
+    z = oracles.z_scores(history[3]["presence/scores"], "ema", config.epsilon, moments)
+    expected = oracles.softmax(history[3]["presence/temperature"] * z)
+    np.testing.assert_allclose(history[3]["presence/weights"], expected, rtol=1e-3)
+
+
 def test_dropout_keys_differ_by_step(batches):
     objective = make_objective(dropout_rng=jax.random.key(0), optimizer=optax.sgd(0.0))
     _, history = run(objective, [batches[0], batches[0]])
