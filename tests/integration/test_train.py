@@ -269,15 +269,20 @@ def test_a_killed_process_resumes_to_the_same_bits(settings, tmp_path):
             text=True,
         )
 
-    assert start(tmp_path / "whole").wait() == 0
-    killed = start(tmp_path / "killed")
-    assert killed.stderr is not None
-    for line in killed.stderr:
-        if line.startswith("step 17/"):
-            killed.kill()
-            break
-    assert killed.wait() != 0
-    assert start(tmp_path / "killed").wait() == 0
+    def finish(model_dir):
+        with start(model_dir) as process:
+            process.communicate()
+        return process.returncode
+
+    assert finish(tmp_path / "whole") == 0
+    with start(tmp_path / "killed") as killed:
+        assert killed.stderr is not None
+        for line in killed.stderr:
+            if line.startswith("step 17/"):
+                killed.kill()
+                break
+    assert killed.returncode != 0
+    assert finish(tmp_path / "killed") == 0
     assert_identical(load_model(tmp_path / "whole")[1], load_model(tmp_path / "killed")[1])
     assert (tmp_path / "whole/metrics.jsonl").read_bytes() == (
         tmp_path / "killed/metrics.jsonl"
