@@ -6,7 +6,9 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
+BEAM_REQUIREMENTS = ["apache-beam"]
 TEST_REQUIREMENTS = [
+    *BEAM_REQUIREMENTS,
     "beartype",
     "hypothesis",
     "pytest",
@@ -44,6 +46,7 @@ setup(
         "array_record",
         "clu",
         "flax",
+        "fsspec",
         "gin-config",
         "grain",
         "jax>=0.10.2",
@@ -52,14 +55,17 @@ setup(
         "numpy",
         "optax>=0.2.8",
         "orbax-checkpoint",
+        "pyarrow",
         "rich",
         "sentencepiece",
         "seqio",
         "tensorboard",
         "tensorflow",
         "tensorflow-datasets",
+        "zstandard",
     ],
     extras_require={
+        "beam": BEAM_REQUIREMENTS,
         "test": TEST_REQUIREMENTS,
         "dev": [*TEST_REQUIREMENTS, "pyright[nodejs]", "ruff"],
     },

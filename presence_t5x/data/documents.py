@@ -1,7 +1,16 @@
-"""A document: the one currency between sources of text and the token store."""
+"""A document: the one currency between sources of text and the token store.
 
-from collections.abc import Iterable
-from typing import NamedTuple
+Also what every source shares: parts (the unit of parallel work and of a restart), problems (what
+was left out, and where), and the hash of an id, from which splits and noise are derived.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, NoReturn, Protocol
+
+HELD_OUT_ONE_IN = 20
+TRAIN, VALIDATION = "train", "validation"
 
 
 class Document(NamedTuple):
@@ -14,9 +23,87 @@ class Document(NamedTuple):
     noise: str = ""
 
 
-class DocumentGroup(NamedTuple):
-    """The documents of one task, and the rate at which its rows are drawn in a mixture."""
+class LocatedDocument(NamedTuple):
+    """A document and the line of its file where it starts (or the number of its row or example)."""
+
+    document: Document
+    line: int
+
+
+class Problem(NamedTuple):
+    """Something of the input that is not in the store.
+
+    Attributes:
+      file: as ids name it.
+      line: counted from 1; 0 is the whole file.
+      kind: one word for counting, e.g. "encoding".
+      message: what is wrong and what to do.
+    """
+
+    file: str
+    line: int
+    kind: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.message}"
+
+
+Report = Callable[[Problem], None]
+
+
+def raise_problem(problem: Problem) -> NoReturn:
+    """The strict report: the first problem is an error."""
+    raise ValueError(str(problem))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    """A piece of a source that is read, written and repeated as a whole; always the same documents.
+
+    Attributes:
+      name: unique within the source.
+      task: the documents of one task follow one another in a store.
+      split: of all its documents; None is by the hash of each id.
+      num_bytes: what reading it takes from disk; 0 is unknown.
+    """
 
     name: str
-    rate: float
-    documents: Iterable[Document]
+    task: str
+    split: str | None = None
+    num_bytes: int = 0
+
+
+class Source(Protocol):
+    """Where documents come from; crosses to other processes, so it must be picklable."""
+
+    def parts(self) -> list[Part]:
+        """Returns the parts in the order of the store; the same for the same input."""
+        ...
+
+    def read(self, part: Part, report: Report) -> Iterator[LocatedDocument]:
+        """Yields the documents of a part in order; what cannot be read is reported."""
+        ...
+
+    def task_rates(self) -> dict[str, float]:
+        """Returns the tasks in the order of their parts, with their rates in a mixture."""
+        ...
+
+    def parameters(self) -> dict[str, Any]:
+        """Returns what the content depends on, for JSON."""
+        ...
+
+
+def id_hash(identity: str) -> int:
+    """Returns a 64-bit hash of an id, equal on every machine (Python's own is not).
+
+    >>> id_hash("a.txt:1") % HELD_OUT_ONE_IN
+    0
+    """
+    return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest(), "little")
+
+
+def split_of(identity_hash: int) -> str:
+    """Returns "validation" for one id in 20, else "train"."""
+    return VALIDATION if identity_hash % HELD_OUT_ONE_IN == 0 else TRAIN
