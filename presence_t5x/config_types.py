@@ -6,6 +6,7 @@ types without needing gin, seqio or TensorFlow.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -295,15 +296,24 @@ class DataConfig:
     """Where the rows come from and how they are cut.
 
     Attributes:
-      mixture_or_task_name: a registered seqio task or mixture, e.g. "encyclopedia" or "mc4".
+      mixture_or_task_name: a registered seqio task or mixture, e.g. "encyclopedia" or "mc4";
+        "local_text" for `local_text_files`, "prepared" for `prepared_stores`.
       task_feature_lengths: {"inputs": tokens, "targets": tokens} of a model row, EOS included.
       batch_size: rows of a step, over all devices.
       reader: "prepared" (a token store read by index) or "streaming" (seqio/tf.data).
       prepared_dir: where token stores live; None is MODEL_DIR/data.
+      prepared_stores: directory, glob or tuple of them, each written by
+        `python -m presence_t5x.prepare`; of the task "prepared" only.
+      mix_by: what is mixed at rates and counted in epochs: "task", "language" or "source".
+      mixing_exponent: rate = number of documents ** exponent (0.3 in mT5); None keeps the rates of
+        the tasks, or draws every document of a language or source equally often.
+      mixing_rates: given rates by name instead; they must name every task, language or source.
       pack: concatenate documents, so that no row is padded (mC4); False keeps one document a row.
       local_text_files: glob of the task "local_text"; None otherwise.
       vocabulary_file: a SentencePiece model or "bytes" for "local_text", or a local copy of mT5's
         model for "mc4"; None keeps the task's own.
+      mc4_version: of TFDS c4/multilingual, for "mc4": "3.1.0" is what TFDS builds, "3.0.1" (the
+        mT5 paper's) is read where it is already prepared.
       seed: of order, masks and noise.
     """
 
@@ -312,9 +322,14 @@ class DataConfig:
     batch_size: int = 128
     reader: Literal["prepared", "streaming"] = "prepared"
     prepared_dir: str | None = None
+    prepared_stores: str | tuple[str, ...] | None = None
+    mix_by: Literal["task", "language", "source"] = "task"
+    mixing_exponent: float | None = None
+    mixing_rates: Mapping[str, float] | None = None
     pack: bool = False
     local_text_files: str | None = None
     vocabulary_file: str | None = None
+    mc4_version: str = "3.1.0"
     seed: int = 0
     noise_density: float = 0.15
     mean_noise_span_length: float = 3.0
@@ -334,6 +349,7 @@ class DataConfig:
         check_int("batch_size", self.batch_size, minimum=1)
         check_choice("reader", self.reader, ("prepared", "streaming"))
         check_bool("pack", self.pack)
+        self._check_mixing()
         check_int("seed", self.seed, minimum=0)
         check_float(
             "noise_density", self.noise_density, minimum=0.0, maximum=0.99, exclusive_minimum=True
@@ -342,6 +358,40 @@ class DataConfig:
         for name in ("prepared_dir", "local_text_files", "vocabulary_file"):
             if getattr(self, name) is not None:
                 check_text(name, getattr(self, name))
+        check_text("mc4_version", self.mc4_version)
+        if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", self.mc4_version):
+            raise ValueError(
+                f"mc4_version={self.mc4_version!r} must be three numbers joined by points, e.g. "
+                "'3.1.0'"
+            )
+
+    def _check_mixing(self):
+        """Refuses rates that no reader could follow."""
+        check_choice("mix_by", self.mix_by, ("task", "language", "source"))
+        for pattern in self.store_patterns():
+            check_text("prepared_stores", pattern)
+        if self.mixing_exponent is not None:
+            check_float("mixing_exponent", self.mixing_exponent, minimum=0.0, maximum=1.0)
+        for name, rate in (self.mixing_rates or {}).items():
+            check_float(f"mixing_rates[{name!r}]", rate, minimum=0.0)
+        if self.mixing_rates is not None and self.mixing_exponent is not None:
+            raise ValueError(
+                f"mixing_exponent={self.mixing_exponent} and mixing_rates={self.mixing_rates!r} "
+                "exclude each other; keep one"
+            )
+        mixes = self.mix_by != "task" or self.mixing_exponent is not None or self.mixing_rates
+        if mixes and self.reader == "streaming":
+            raise ValueError(
+                "mix_by, mixing_exponent and mixing_rates need reader='prepared'; a streamed "
+                "mixture has the rates of its registration"
+            )
+
+    def store_patterns(self) -> tuple[str, ...]:
+        """Returns the directories or globs of `prepared_stores`; none if it is not set."""
+        if self.prepared_stores is None:
+            return ()
+        found = self.prepared_stores
+        return (found,) if isinstance(found, str) else tuple(found)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

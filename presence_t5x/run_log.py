@@ -9,7 +9,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,11 +19,12 @@ from rich.console import Console
 
 from presence_t5x.files import write_text_atomically
 
-METRICS, TIMING, EVALUATION, PROBE = (
+METRICS, TIMING, EVALUATION, PROBE, EPOCHS = (
     "metrics.jsonl",
     "timing.jsonl",
     "evaluation.jsonl",
     "probe.jsonl",
+    "epochs.jsonl",
 )
 PROBE_SCORES = "probe_scores.jsonl"
 
@@ -62,7 +63,7 @@ class RunLog:
             return
         self._files = {
             name: JsonLines(model_dir / name, resume_step=resume_step)
-            for name in (METRICS, TIMING, EVALUATION, PROBE)
+            for name in (METRICS, TIMING, EVALUATION, PROBE, EPOCHS)
         }
         from clu.metric_writers import SummaryWriter  # imports TensorFlow: only where it is used
 
@@ -79,12 +80,20 @@ class RunLog:
         self._tensorboard.write_scalars(step, {**scalars, **_prefixed("timing", timing)})
         self._display.show(step, metrics, timing)
 
-    def rows(self, file: str, step: int, rows: list[dict[str, Any]], prefix: str, key: str) -> None:
-        """Logs the rows of an evaluation or a probe, and `key` of each to TensorBoard."""
+    def rows(
+        self,
+        file: str,
+        step: int,
+        rows: list[dict[str, Any]],
+        prefix: str,
+        key: str,
+        names: Sequence[str] = ("language", "noise"),
+    ) -> None:
+        """Logs rows to a file, and `key` of each to TensorBoard as prefix/name/name."""
         if not self._enabled:
             return
         self._files[file].write({"step": step, "rows": rows})
-        scalars = {f"{prefix}/{row['language']}/{row['noise']}": row[key] for row in rows}
+        scalars = {"/".join([prefix, *(row[name] for name in names)]): row[key] for row in rows}
         self._tensorboard.write_scalars(step, scalars)
 
     def say(self, text: str) -> None:

@@ -102,7 +102,10 @@ def prepare(config: RunConfig) -> Run:
         process_count=jax.process_count(),
     )
     held_out = evaluation.evaluation_batches(
-        config.data, rows_per_group=config.eval_rows, prepared_root=root
+        config.data,
+        rows_per_group=config.eval_rows,
+        prepared_root=root,
+        plant_noise=config.probe_period > 0,
     )
     settings = config_to_dict(config)
     if jax.process_index() == 0:
@@ -136,6 +139,7 @@ def train(run: Run) -> TrainState:
             log.step(step, metrics, timer.lap(step, float(metrics["train/num_tokens"])))
         if step % config.eval_period == 0 or last:
             judge.evaluate(step, state.params)
+            judge.count_epochs(step)
         if config.probe_period and (step % config.probe_period == 0 or last):
             judge.probe(step, state.params, final=last)
         if step % config.checkpoint_period == 0 or last:
@@ -165,6 +169,13 @@ class _Judge:
             return
         rows = evaluate.run_rows(self._losses, params, self._run.evaluation)
         self._log.rows(run_log.EVALUATION, step, evaluate.mean_losses(rows), "eval/loss", "loss")
+
+    def count_epochs(self, step: int) -> None:
+        """Logs how often the rows of each task, language or source of the mixture were seen."""
+        epochs_at = getattr(self._run.batches, "epochs_at", None)  # a stream does not know
+        if epochs_at is not None:
+            rows = epochs_at(step)
+            self._log.rows(run_log.EPOCHS, step, rows, "data/epochs", "epochs", ("group",))
 
     def probe(self, step: int, params: PyTree, *, final: bool) -> None:
         """Logs how well scores and losses rank noise above clean text."""

@@ -1,4 +1,4 @@
-"""Fixed-shape batches from a token store: batch t is a pure function of (seed, t).
+"""Fixed-shape batches from token stores: batch t is a pure function of (seed, t).
 
 The data position of a run is therefore its step. Process p of P reads rows p*B/P ... of the same
 global batch, so another host count changes nothing. Order and layout are decided in `rows`, noise
@@ -6,7 +6,6 @@ in `span_corruption`; here tokens are read, corrupted, padded and labelled, ahea
 threads.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,9 +17,14 @@ from jaxtyping import Int
 from presence_t5x._validate import check_int
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.packing import shift_right
-from presence_t5x.data.rows import EVALUATION, MASKS, RowOrder, make_generator
+from presence_t5x.data.mixing import RowGroup
+from presence_t5x.data.rows import RowOrder
 from presence_t5x.data.sentinels import sentinels_of
-from presence_t5x.data.span_corruption import check_span_corruption, corrupt_spans
+from presence_t5x.data.span_corruption import (
+    check_span_corruption,
+    corrupt_spans,
+    mask_generator,
+)
 from presence_t5x.data.token_store import TokenStore
 
 MIXED_LABEL = "mixed"
@@ -126,11 +130,11 @@ def read_row(
 
 
 class PreparedBatches:
-    """The endless batches of a store, by step."""
+    """The endless batches of a mixture of stores, by step."""
 
     def __init__(
         self,
-        store: TokenStore,
+        groups: Sequence[RowGroup],
         data_config: DataConfig,
         vocabulary: Any,
         *,
@@ -140,9 +144,9 @@ class PreparedBatches:
         """Locates rows; reads nothing yet.
 
         Args:
-          store: the tokens.
+          groups: what is mixed.
           data_config: lengths, batch size over all processes, layout, seed.
-          vocabulary: the one the store was written with.
+          vocabulary: the one the stores were written with.
           process_index: this process reads rows process_index * B / P and on.
           process_count: P, must divide the batch size.
 
@@ -156,22 +160,29 @@ class PreparedBatches:
                 f"process_count={process_count} must divide batch_size={data_config.batch_size} "
                 f"and exceed process_index={process_index}"
             )
-        self._store = store
         self._seed = data_config.seed
         self._batch_size = data_config.batch_size
         self._local_size = data_config.batch_size // process_count
         self._first_row = process_index * self._local_size
         self._corruption = Corruption(data_config, vocabulary)
         self._order = RowOrder(
-            store, self._corruption.raw_length, pack=data_config.pack, seed=data_config.seed
+            groups, self._corruption.raw_length, pack=data_config.pack, seed=data_config.seed
         )
         self._segment_length = None if data_config.pack else self._corruption.raw_length
         self._next_step = 0
 
     @property
     def rows_per_epoch(self) -> list[int]:
-        """Rows of one epoch of each task of the store."""
+        """Rows of one epoch of each group."""
         return self._order.rows_per_epoch
+
+    def epochs_at(self, step: int) -> list[dict[str, Any]]:
+        """Returns how often each group's rows have been seen after `step` steps."""
+        epochs = self._order.epochs_at(step * self._batch_size)
+        return [
+            {"group": group.name, "epochs": passes, "rows_per_epoch": rows}
+            for group, passes, rows in zip(self._order.groups, epochs, self.rows_per_epoch)
+        ]
 
     def batch_at(self, step: int) -> Batch:
         """Returns this process's rows of batch `step` (0, 1, ...); changes no state."""
@@ -182,8 +193,11 @@ class PreparedBatches:
 
     def _read(self, index: int) -> tuple[RawRow, np.random.Generator]:
         row = self._order.row(index)
-        rng = make_generator(self._seed, MASKS, row.task, row.epoch, row.number)
-        return read_row(self._store, row.pieces, self._segment_length), rng
+        raw = read_row(self._order.groups[row.group].store, row.pieces, self._segment_length)
+        first = row.pieces[0]
+        # A packed row's id does not say where in its first document it begins.
+        key = raw.example_id if self._segment_length else f"{raw.example_id}@{first.start}"
+        return raw, mask_generator(self._seed, key, row.epoch)
 
     def iterate(self, start_step: int | None = None) -> Iterator[Batch]:
         """Yields batch_at(start_step), batch_at(start_step + 1), ..., read ahead by threads.
@@ -209,52 +223,3 @@ class PreparedBatches:
     def set_state(self, state: bytes) -> None:
         """Makes the next `iterate()` continue where `get_state` was called."""
         self._next_step = int(json.loads(state)["step"])
-
-
-def evaluation_rows(
-    store: TokenStore,
-    data_config: DataConfig,
-    vocabulary: Any,
-    *,
-    max_rows: int,
-    select: tuple[str | None, str | None] | None = None,
-    seed: int = 0,
-) -> list[Batch]:
-    """Returns the same corrupted rows on every call, for ever, whatever the training order.
-
-    A row is the first segment of one document, so it has one language and one noise label. Which
-    documents are taken depends on (store, select, seed); a row's noise on its id and the seed only.
-
-    Args:
-      store: the tokens.
-      data_config: lengths and batch size.
-      vocabulary: the one the store was written with.
-      max_rows: at most this many documents.
-      select: (language, noise), None in either place is any.
-      seed: of the choice and the noise.
-
-    Returns:
-      batches of `batch_size` rows; missing rows of the last one are all zeros.
-
-    Raises:
-      ValueError: no document has these labels and at least 2 tokens; the labels there are are
-      named.
-    """
-    check_int("max_rows", max_rows, minimum=1)
-    corruption = Corruption(data_config, vocabulary)
-    candidates = store.documents_with(*(select or (None, None)))
-    candidates = candidates[store.token_counts[candidates] >= 2]
-    if not candidates.size:
-        raise ValueError(
-            f"select={select!r} matches no document of at least 2 tokens; languages are "
-            f"{store.manifest['languages']}, noise labels {store.manifest['noises']}"
-        )
-    order = make_generator(seed, EVALUATION).permutation(candidates.size)
-    rows = []
-    for document in np.sort(candidates[order[:max_rows]]):
-        length = min(int(store.token_counts[document]), corruption.raw_length)
-        row = read_row(store, [(int(document), 0, length)])
-        digest = hashlib.blake2b(row.example_id.encode(), digest_size=8).digest()
-        rows.append((row, make_generator(seed, EVALUATION, 1, int.from_bytes(digest, "little"))))
-    size = data_config.batch_size
-    return [corruption.batch(rows[i : i + size], size) for i in range(0, len(rows), size)]

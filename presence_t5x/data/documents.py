@@ -64,6 +64,7 @@ class Part:
 
     Attributes:
       name: unique within the source.
+      file: what problems name; empty is `name`.
       task: the documents of one task follow one another in a store.
       split: of all its documents; None is by the hash of each id.
       num_bytes: what reading it takes from disk; 0 is unknown.
@@ -71,6 +72,7 @@ class Part:
 
     name: str
     task: str
+    file: str = ""
     split: str | None = None
     num_bytes: int = 0
 

@@ -3,64 +3,145 @@
 import dataclasses
 import itertools
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from presence_t5x.config_types import DataConfig
-from presence_t5x.data.batches import Batch, evaluation_rows
-from presence_t5x.data.sources import (
-    find_provider,
-    open_batches,
-    open_store_for,
-    resolve_vocabulary,
-)
+import numpy as np
+from jaxtyping import Bool
 
-# Tasks that plant labelled noise offer it held out under this name.
-_NOISY_SPLIT = "noisy_validation"
+from presence_t5x._validate import check_int
+from presence_t5x.config_types import DataConfig
+from presence_t5x.data.batches import Batch, Corruption, RawRow, read_row
+from presence_t5x.data.documents import id_hash
+from presence_t5x.data.planted_noise import PERMUTED_WORDS, permute_words
+from presence_t5x.data.prepared import SPLITS, open_stores
+from presence_t5x.data.rows import EVALUATION, make_generator
+from presence_t5x.data.sources import find_provider, open_batches, resolve_vocabulary
+from presence_t5x.data.task_source import tasks_of
+from presence_t5x.data.token_store import TokenStore
+from presence_t5x.data.tokenizers import Tokenizer
+
+CLEAN = "clean"
+_VALIDATION, _NOISY_VALIDATION = SPLITS[1:]
 
 
 def evaluation_batches(
-    data_config: DataConfig, *, rows_per_group: int, prepared_root: str | os.PathLike
+    data_config: DataConfig,
+    *,
+    rows_per_group: int,
+    prepared_root: str | os.PathLike,
+    plant_noise: bool = False,
 ) -> list[Batch]:
-    """Returns the held-out batches of a run, the same on every call; [] without a validation split.
+    """Returns the held-out batches of a run, the same on every call; [] without held-out rows.
 
-    A prepared task gives up to `rows_per_group` rows of every (language, noise label), where noise
-    is planted from the labelled held-out split. A streamed mixture gives that many rows of every
+    Prepared data gives up to `rows_per_group` rows of every (language, noise label), where noise is
+    planted from the labelled held-out split. A streamed mixture gives that many rows of every
     member task.
 
     Args:
       data_config: of the run.
       rows_per_group: at most.
       prepared_root: where stores live unless `data_config.prepared_dir` says.
+      plant_noise: data without noise labels gives every row twice, the second time with its words
+        permuted, labelled "clean" and "permuted_words".
     """
-    provider = find_provider(data_config)
-    splits = set(provider.splits)
-    if "validation" not in splits:
-        return []
     if data_config.reader == "streaming":
         return _streamed(data_config, rows_per_group, prepared_root)
-    split = _NOISY_SPLIT if splits >= {_NOISY_SPLIT} else "validation"
     root = Path(data_config.prepared_dir or prepared_root)
-    store = open_store_for(data_config, split, prepared_root=root)
     vocabulary = resolve_vocabulary(data_config)
-    groups = itertools.product(store.manifest["languages"], store.manifest["noises"])
+    stores = open_stores(data_config, vocabulary, prepared_root=root)
+    splits = {label for store in stores for label in store.labels("split")}
+    noises = sorted({label for store in stores for label in store.labels("noise")})
+    corruption = Corruption(data_config, vocabulary)
+    plant = plant_noise and noises == [""]
+    starts = Tokenizer.from_vocabulary(vocabulary).word_starts()
+    batches = []
+    for language in sorted({label for store in stores for label in store.labels("language")}):
+        for noise in noises:
+            labels = {
+                "split": _NOISY_VALIDATION if _NOISY_VALIDATION in splits else _VALIDATION,
+                "language": language,
+                "noise": noise,
+            }
+            rows = sample_rows(
+                stores, corruption.raw_length, max_rows=rows_per_group, labels=labels
+            )
+            kinds = plant_permuted_words(rows, starts) if plant else [rows]
+            for kind in kinds:
+                batches += corrupt_rows(kind, corruption, data_config.batch_size)
+    return batches
+
+
+def sample_rows(
+    stores: Sequence[TokenStore],
+    raw_length: int,
+    *,
+    max_rows: int,
+    labels: Mapping[str, str],
+    seed: int = 0,
+) -> list[RawRow]:
+    """Returns the same rows on every call, for ever, whatever the training order.
+
+    A row is the first segment of one document, so it has one language and one noise label. Which
+    documents are taken depends on (stores, labels, seed).
+
+    Args:
+      stores: the tokens.
+      raw_length: tokens of a row, at most.
+      max_rows: at most this many documents; those of fewer than 2 tokens are left out.
+      labels: of the documents, by `LABEL_NAMES`.
+      seed: of the choice.
+    """
+    check_int("max_rows", max_rows, minimum=1)
+    candidates = []
+    for number, store in enumerate(stores):
+        documents = store.documents_with(**labels)
+        documents = documents[store.token_counts[documents] >= 2]
+        candidates += [(number, document) for document in documents.tolist()]
+    order = make_generator(seed, EVALUATION).permutation(len(candidates))
+    rows = []
+    for number, document in sorted(candidates[i] for i in order[:max_rows]):
+        store = stores[number]
+        length = min(int(store.token_counts[document]), raw_length)
+        rows.append(read_row(store, [(document, 0, length)]))
+    return rows
+
+
+def plant_permuted_words(
+    rows: Sequence[RawRow], word_starts: Bool[np.ndarray, " ids"]
+) -> tuple[list[RawRow], list[RawRow]]:
+    """Returns the rows labelled "clean", and again with permuted words, seeded by their ids."""
+    permuted = []
+    for row in rows:
+        rng = make_generator(0, EVALUATION, 2, id_hash(row.example_id))
+        tokens = permute_words(row.tokens, word_starts, rng)
+        permuted.append(row._replace(tokens=tokens, noise=PERMUTED_WORDS))
+    return [row._replace(noise=CLEAN) for row in rows], permuted
+
+
+def corrupt_rows(
+    rows: Sequence[RawRow], corruption: Corruption, batch_size: int, seed: int = 0
+) -> list[Batch]:
+    """Returns batches of corrupted rows; a row's masks depend on its id and the seed only.
+
+    Missing rows of the last batch are all zeros.
+    """
+    seeded = [
+        (row, make_generator(seed, EVALUATION, 1, id_hash(row.example_id))) for row in rows
+    ]
     return [
-        batch
-        for language, noise in groups
-        if store.documents_with(language, noise).size
-        for batch in evaluation_rows(
-            store, data_config, vocabulary, max_rows=rows_per_group, select=(language, noise)
-        )
+        corruption.batch(seeded[i : i + batch_size], batch_size)
+        for i in range(0, len(seeded), batch_size)
     ]
 
 
 def _streamed(data_config: DataConfig, rows: int, prepared_root) -> list[Batch]:
     """Returns the first rows of every member task's validation split."""
     provider = find_provider(data_config)
-    names = [task.name for task in getattr(provider, "tasks", [provider])]
     batches = []
-    for name in names:
-        one = dataclasses.replace(data_config, mixture_or_task_name=name)
-        source = open_batches(one, "validation", prepared_root=prepared_root)
-        count = -(-rows // data_config.batch_size)
-        batches += itertools.islice(source.iterate(), count)
+    for task in tasks_of(provider):
+        if _VALIDATION in task.splits:
+            one = dataclasses.replace(data_config, mixture_or_task_name=task.name)
+            source = open_batches(one, _VALIDATION, prepared_root=prepared_root)
+            batches += itertools.islice(source.iterate(), -(-rows // data_config.batch_size))
     return batches

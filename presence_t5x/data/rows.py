@@ -1,35 +1,39 @@
-"""Which tokens make up row r: global order, epochs, mixing of tasks, and the two row layouts.
+"""Which tokens make up row r: global order, epochs, mixing of groups, and the two row layouts.
 
 Row r of the global order is a pure function of (seed, r); hosts, batch size and what was read
-before play no part. Everything here is index arithmetic on the token counts: no token is read.
+before play no part. Everything here is index arithmetic on the token counts: no token is read, and
+no order is held in memory (an epoch is shuffled as a whole by a keyed permutation of row numbers).
 
-Mixing: rows are dealt to the tasks of a store in blocks. In each block a task gets its share by
+Mixing: rows are dealt to the groups (`mixing`) in blocks. In each block a group gets its share by
 rate, exact to one row and without drift over blocks, in random order (a fixed alternation would
-line up with microbatches). Each task counts its own epochs.
+line up with microbatches). Each group counts its own epochs.
 
 Layouts: "one document a row" cuts a document into segments of the raw length; the last, shorter one
-becomes a padded row, or is dropped if it is a single token. "packed" concatenates a task's
-documents in the epoch's order, with nothing between them (as mT5 does), and cuts the stream into
-exact raw lengths; the rest shorter than a row is dropped and differs from epoch to epoch. As tasks
-are concatenated one by one, a packed row of a per-language task has one language. In both layouts
-rows are then shuffled over the whole epoch.
+becomes a padded row, or is dropped if it is a single token. "packed" concatenates a group's
+documents in the order of the store, with nothing between them (as mT5 does), and cuts the stream
+into exact raw lengths, from another offset in every epoch; what remains at the ends is dropped in
+that epoch. As groups are concatenated one by one, a packed row of one language's group has one
+language. In both layouts rows are then shuffled over the whole epoch.
 """
 
 import functools
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from grain.experimental import index_shuffle
 from jaxtyping import Int
 
-from presence_t5x.data.token_store import TaskRange, TokenStore
+from presence_t5x.data.mixing import RowGroup
+from presence_t5x.data.running_totals import RunningTotals
 
-# What a generator is for: different purposes never share a state.
-_DOCUMENT_ORDER, _ROW_ORDER, _TASK_ORDER, MASKS, EVALUATION = range(5)
+# What a generator is for: different purposes never share a state (3 is `mask_generator`'s).
+_ROW_ORDER, _OFFSETS, _GROUP_ORDER, _, EVALUATION = range(5)
 
 
 def make_generator(seed: int, purpose: int, *numbers: int) -> np.random.Generator:
-    """Returns the generator of one purpose, e.g. the noise of (task, epoch, row)."""
+    """Returns the generator of one purpose, e.g. the row order of (group, epoch)."""
     # Always five words: SeedSequence pads shorter ones with zeros, so (1, 2) would equal (1, 2, 0).
     return np.random.default_rng((seed, purpose, *numbers) + (0,) * (3 - len(numbers)))
 
@@ -43,16 +47,15 @@ class Piece(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The pieces of a row and what identifies it: (task, epoch, number) seeds its noise."""
+    """The pieces of a row, the number of its group, and which pass over that group it is in."""
 
-    task: int
+    group: int
     epoch: int
-    number: int
     pieces: tuple[Piece, ...]
 
 
 class Layout(Protocol):
-    """How the documents of one task are cut into rows."""
+    """How the documents of one group are cut into rows."""
 
     num_rows: int
 
@@ -73,135 +76,144 @@ def segment_counts(
 class OneDocumentLayout:
     """Every row holds a segment of one document."""
 
-    def __init__(self, token_counts, first_document, raw_length):
-        self._token_counts = token_counts
-        self._first_document = first_document
+    def __init__(self, group: RowGroup, raw_length: int):
+        self._group = group
         self._raw_length = raw_length
-        self._ends = np.cumsum(segment_counts(token_counts, raw_length), dtype=np.int64)
-        self.num_rows = int(self._ends[-1])
+
+        def read(start: int, stop: int) -> np.ndarray:
+            return segment_counts(group.token_counts(start, stop), raw_length)
+
+        self._totals = RunningTotals(len(group.documents), read)
+        self.num_rows = self._totals.total
 
     def pieces(self, epoch: int, number: int) -> tuple[Piece, ...]:
         """Returns the one piece of a row; the same in every epoch."""
-        document = int(np.searchsorted(self._ends, number, side="right"))
-        first_row = int(self._ends[document - 1]) if document else 0
+        item, first_row = self._totals.find(number)
         start = (number - first_row) * self._raw_length
-        stop = min(start + self._raw_length, int(self._token_counts[document]))
-        return (Piece(self._first_document + document, start, stop),)
+        num_tokens = int(self._group.token_counts(item, item + 1)[0])
+        stop = min(start + self._raw_length, num_tokens)
+        return (Piece(int(self._group.documents[item]), start, stop),)
 
 
 class PackedLayout:
-    """Every row is full; documents are concatenated in an order of their own each epoch."""
+    """Every row is full; the stream of documents is cut from another offset each epoch."""
 
-    def __init__(self, token_counts, first_document, raw_length, seed, task):
-        self._token_counts = token_counts
-        self._first_document = first_document
+    def __init__(self, group: RowGroup, raw_length: int, offset: Callable[[int], int]):
+        self._group = group
         self._raw_length = raw_length
-        self._seed = seed
-        self._task = task
-        self.num_rows = int(token_counts.sum(dtype=np.int64)) // raw_length
-        self._stream = functools.lru_cache(maxsize=2)(self._make_stream)
-
-    def _make_stream(self, epoch):
-        rng = make_generator(self._seed, _DOCUMENT_ORDER, self._task, epoch)
-        order = rng.permutation(self._token_counts.size)
-        return order, np.cumsum(self._token_counts[order], dtype=np.int64)
+        self._totals = RunningTotals(len(group.documents), group.token_counts)
+        # As many rows as fit from every offset, so that all epochs are equally long.
+        total = self._totals.total
+        self.num_rows = max((total - raw_length + 1) // raw_length, min(total // raw_length, 1))
+        self._num_offsets = min(raw_length, total - self.num_rows * raw_length + 1)
+        self._offset = offset
 
     def pieces(self, epoch: int, number: int) -> tuple[Piece, ...]:
         """Returns the pieces of a row in order; their lengths sum to the raw length."""
-        order, ends = self._stream(epoch)
-        start, stop = number * self._raw_length, (number + 1) * self._raw_length
+        start = number * self._raw_length + self._offset(epoch) % self._num_offsets
+        remaining = self._raw_length
+        item, first = self._totals.find(start)
         pieces = []
-        place = int(np.searchsorted(ends, start, side="right"))
-        while start < stop:
-            document = int(order[place])
-            first = int(ends[place]) - int(self._token_counts[document])
-            end = min(stop, int(ends[place]))
-            pieces.append(Piece(self._first_document + document, start - first, end - first))
-            start, place = end, place + 1
+        start -= first
+        while remaining:
+            num_tokens = int(self._group.token_counts(item, item + 1)[0])
+            stop = min(start + remaining, num_tokens)
+            if stop > start:
+                pieces.append(Piece(int(self._group.documents[item]), start, stop))
+            remaining -= stop - start
+            item, start = item + 1, 0
         return tuple(pieces)
 
 
 class RowOrder:
-    """The endless global order of rows of a store."""
+    """The endless global order of rows of a mixture of groups."""
 
-    def __init__(self, store: TokenStore, raw_length: int, *, pack: bool, seed: int):
-        """Args: the store; tokens of a full row; the layout; the seed of every shuffle.
+    def __init__(self, groups: Sequence[RowGroup], raw_length: int, *, pack: bool, seed: int):
+        """Args: what is mixed; tokens of a full row; the layout; the seed of every shuffle.
 
         Raises:
-          ValueError: a task has too few tokens for a single row.
+          ValueError: a group has too few tokens for a single row.
         """
         self._seed = seed
+        self.groups = tuple(groups)
         self._layouts = [
-            self._make_layout(store, number, task, raw_length, pack)
-            for number, task in enumerate(store.tasks)
+            self._make_layout(number, group, raw_length, pack)
+            for number, group in enumerate(self.groups)
         ]
-        self._deal = _TaskDealer([task.rate for task in store.tasks], seed)
-        self._permutation = functools.lru_cache(maxsize=2 * len(self._layouts))(
-            self._make_permutation
-        )
+        self._deal = _GroupDealer([group.rate for group in self.groups], seed)
+        self._epoch_seed = functools.lru_cache(maxsize=4096)(self._make_epoch_seed)
 
-    def _make_layout(
-        self, store: TokenStore, number: int, task: TaskRange, raw_length: int, pack: bool
-    ) -> Layout:
-        last = task.first_document + task.num_documents
-        counts = store.token_counts[task.first_document : last]
+    def _make_layout(self, number: int, group: RowGroup, raw_length: int, pack: bool) -> Layout:
+        layout: Layout
         if pack:
-            layout = PackedLayout(counts, task.first_document, raw_length, self._seed, number)
+
+            def offset(epoch):
+                return self._epoch_seed(_OFFSETS, number, epoch)
+
+            layout = PackedLayout(group, raw_length, offset)
         else:
-            layout = OneDocumentLayout(counts, task.first_document, raw_length)
+            layout = OneDocumentLayout(group, raw_length)
         if not layout.num_rows:
             raise ValueError(
-                f"task {task.name!r} has {counts.sum()} tokens in {counts.size} documents, too few "
-                f"for one row of {raw_length}; add text or shorten task_feature_lengths"
-                + (", or set pack=False" if pack else "")
+                f"{group.name!r} has {group.num_tokens()} tokens in {len(group.documents)} "
+                f"documents, too few for one row of {raw_length}; add text or shorten "
+                "task_feature_lengths" + (", or set pack=False" if pack else "")
             )
         return layout
 
-    def _make_permutation(self, task, epoch):
-        rng = make_generator(self._seed, _ROW_ORDER, task, epoch)
-        return rng.permutation(self._layouts[task].num_rows)
+    def _make_epoch_seed(self, purpose, group, epoch):
+        return int(make_generator(self._seed, purpose, group, epoch).integers(2**32))
 
     @property
     def rows_per_epoch(self) -> list[int]:
-        """Rows of one epoch of each task."""
+        """Rows of one epoch of each group."""
         return [layout.num_rows for layout in self._layouts]
+
+    def epochs_at(self, num_rows: int) -> list[float]:
+        """Returns how many epochs of each group the first `num_rows` rows of the order are."""
+        dealt = self._deal.dealt(num_rows // self._deal.block_size * self._deal.block_size)
+        for index in range(num_rows // self._deal.block_size * self._deal.block_size, num_rows):
+            dealt[self._deal(index)[0]] += 1
+        return [rows / layout.num_rows for rows, layout in zip(dealt.tolist(), self._layouts)]
 
     def row(self, index: int) -> Row:
         """Returns row `index` (0, 1, ...) of the global order."""
-        task, place = self._deal(index)
-        epoch, place = divmod(place, self._layouts[task].num_rows)
-        number = int(self._permutation(task, epoch)[place])
-        return Row(task, epoch, number, self._layouts[task].pieces(epoch, number))
+        group, place = self._deal(index)
+        layout = self._layouts[group]
+        epoch, place = divmod(place, layout.num_rows)
+        seed = self._epoch_seed(_ROW_ORDER, group, epoch)
+        number = index_shuffle(place, max_index=layout.num_rows - 1, seed=seed, rounds=4)
+        return Row(group, epoch, layout.pieces(epoch, number))
 
 
-class _TaskDealer:
-    """Global row -> (task, how many rows of that task came before, in dealing order)."""
+class _GroupDealer:
+    """Global row -> (group, how many rows of that group came before, in dealing order)."""
 
     def __init__(self, rates, seed):
         shares = np.asarray(rates, np.float64) / np.sum(rates)
         self._upper = np.cumsum(shares)
         self._upper[-1] = 1.0
         self._seed = seed
-        # At least four rows of the rarest task, so that rounding never makes a count negative.
-        self._block_size = max(1024, math.ceil(4 / shares.min()))
+        # At least four rows of the rarest group, so that rounding never makes a count negative.
+        self.block_size = max(1024, math.ceil(4 / shares.min()))
         self._block = functools.lru_cache(maxsize=4)(self._make_block)
 
-    def _dealt(self, num_rows):
-        """Rows of each task among the first `num_rows`; sums to `num_rows` exactly."""
+    def dealt(self, num_rows):
+        """Rows of each group among the first `num_rows`; sums to `num_rows` exactly."""
         return np.diff(np.floor(num_rows * self._upper).astype(np.int64), prepend=0)
 
     def _make_block(self, block):
-        before = self._dealt(block * self._block_size)
-        counts = self._dealt((block + 1) * self._block_size) - before
-        tasks = np.repeat(np.arange(counts.size), counts)
+        before = self.dealt(block * self.block_size)
+        counts = self.dealt((block + 1) * self.block_size) - before
+        groups = np.repeat(np.arange(counts.size), counts)
         starts = np.cumsum(counts) - counts
-        places = np.arange(self._block_size) - starts[tasks] + before[tasks]
-        order = make_generator(self._seed, _TASK_ORDER, block).permutation(tasks.size)
-        return tasks[order], places[order]
+        places = np.arange(self.block_size) - starts[groups] + before[groups]
+        order = make_generator(self._seed, _GROUP_ORDER, block).permutation(groups.size)
+        return groups[order], places[order]
 
     def __call__(self, index):
         if self._upper.size == 1:
             return 0, index
-        block, position = divmod(index, self._block_size)
-        tasks, places = self._block(block)
-        return int(tasks[position]), int(places[position])
+        block, position = divmod(index, self.block_size)
+        groups, places = self._block(block)
+        return int(groups[position]), int(places[position])

@@ -9,38 +9,21 @@ of it. `check_data` finds every mistake that can be found before anything is wri
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
 
 from presence_t5x._validate import did_you_mean
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data import text_files
 from presence_t5x.data.batches import PreparedBatches
-from presence_t5x.data.documents import Document, DocumentGroup
+from presence_t5x.data.mixing import make_groups
+from presence_t5x.data.prepared import LOCAL_TEXT, PREPARED, open_prepared, open_stores
 from presence_t5x.data.preprocessors import MEAN_NOISE_SPAN_LENGTH, NOISE_DENSITY
 from presence_t5x.data.quiet_tensorflow import seqio, tf
 from presence_t5x.data.sentinels import sentinels_of
 from presence_t5x.data.span_corruption import check_span_corruption
-from presence_t5x.data.store_writer import write_store
+from presence_t5x.data.store_writer import ReportTotal
 from presence_t5x.data.streaming import StreamingBatches
-from presence_t5x.data.token_store import (
-    MANIFEST_NAME,
-    TokenStore,
-    file_sha256,
-    open_store,
-    read_manifest,
-)
-from presence_t5x.data.vocabularies import (
-    load_vocabulary,
-    specification_of,
-    vocabulary_sha256,
-)
-
-LOCAL_TEXT = "local_text"
-Progress = Callable[[int, int], None]
-_DOCUMENT_FEATURES = ("targets", "id", "language", "source", "noise")
-_EXAMPLES_PER_BLOCK = 256
+from presence_t5x.data.task_source import tasks_of
+from presence_t5x.data.vocabularies import load_vocabulary, specification_of
 
 
 def find_provider(data_config: DataConfig) -> seqio.Task | seqio.Mixture:
@@ -81,6 +64,8 @@ def find_provider(data_config: DataConfig) -> seqio.Task | seqio.Mixture:
 
 def resolve_vocabulary(data_config: DataConfig) -> seqio.Vocabulary:
     """Returns the vocabulary of the targets of a run, checked as `load_vocabulary` does."""
+    if data_config.mixture_or_task_name == PREPARED:
+        return open_prepared(data_config)[1]
     vocabulary = find_provider(data_config).output_features["targets"].vocabulary
     return load_vocabulary(specification_of(vocabulary))
 
@@ -94,10 +79,12 @@ def check_data(data_config: DataConfig, vocab_size_of_model: int) -> seqio.Vocab
 
     Raises:
       ValueError: unknown task, vocabulary larger than the table or without sentinels, targets too
-        short, local files missing, empty or broken, TFDS data that is not there.
+        short, local files missing, empty or broken, TFDS data or a store that is not there.
     """
-    for task in _tasks_of(find_provider(data_config)):
-        _check_tfds_directory(task)
+    _check_settings_of_tasks(data_config)
+    if data_config.mixture_or_task_name != PREPARED:
+        for task in tasks_of(find_provider(data_config)):
+            _check_tfds_directory(task)
     _check_streaming_noise(data_config)
     vocabulary = resolve_vocabulary(data_config)
     sentinels = sentinels_of(vocabulary)
@@ -119,6 +106,19 @@ def check_data(data_config: DataConfig, vocab_size_of_model: int) -> seqio.Vocab
     return vocabulary
 
 
+def _check_settings_of_tasks(data_config: DataConfig) -> None:
+    """Refuses settings of "prepared" beside another task, and the other way round."""
+    is_prepared = data_config.mixture_or_task_name == PREPARED
+    if is_prepared != (data_config.prepared_stores is not None):
+        raise ValueError(
+            f"mixture_or_task_name={data_config.mixture_or_task_name!r} and prepared_stores="
+            f"{data_config.prepared_stores!r} do not go together: 'prepared' needs the stores that "
+            "python -m presence_t5x.prepare wrote, no other task takes them"
+        )
+    if is_prepared and data_config.reader == "streaming":
+        raise ValueError("mixture_or_task_name='prepared' needs reader='prepared'")
+
+
 def _check_streaming_noise(data_config: DataConfig) -> None:
     """A streamed task corrupts by its own preprocessor, so these settings would be ignored."""
     found = (data_config.noise_density, data_config.mean_noise_span_length)
@@ -128,10 +128,6 @@ def _check_streaming_noise(data_config: DataConfig) -> None:
             f"task's preprocessors with reader='streaming'; leave them at {NOISE_DENSITY} and "
             f"{MEAN_NOISE_SPAN_LENGTH}, or use reader='prepared'"
         )
-
-
-def _tasks_of(provider: seqio.Task | seqio.Mixture) -> list[seqio.Task]:
-    return list(provider.tasks) if isinstance(provider, seqio.Mixture) else [provider]
 
 
 def _check_tfds_directory(task: seqio.Task) -> None:
@@ -149,137 +145,6 @@ def _check_tfds_directory(task: seqio.Task) -> None:
         )
 
 
-def read_task_documents(task: seqio.Task, split: str) -> Iterator[Document]:
-    """Yields a task's documents: its source and its preprocessors up to `tokenize`, unshuffled.
-
-    Raises:
-      ValueError: no such split, or no `seqio.preprocessors.tokenize` among the preprocessors.
-    """
-    if split not in task.splits:
-        raise ValueError(f"task {task.name!r} has no split {split!r}; it has {sorted(task.splits)}")
-    functions = [getattr(step, "func", step) for step in task.preprocessors]
-    if seqio.preprocessors.tokenize not in functions:
-        raise ValueError(
-            f"task {task.name!r} has no seqio.preprocessors.tokenize, so its text cannot be "
-            "prepared; use reader='streaming'"
-        )
-    dataset = task.source.get_dataset(split=split, shuffle=False)
-    for step in task.preprocessors[: functions.index(seqio.preprocessors.tokenize)]:
-        dataset = seqio.utils.add_kwargs_to_transform(
-            step, output_features=task.output_features, sequence_length=None
-        )(dataset)
-    for number, example in enumerate(_examples(dataset)):
-        labels = {
-            name: example[name].decode("utf-8", "replace")
-            for name in ("language", "source", "noise")
-            if name in example
-        }
-        identity = example.get("id", b"").decode("utf-8", "replace") or f"{task.name}:{number}"
-        yield Document(example["targets"].decode("utf-8", "replace"), identity, **labels)
-
-
-def _examples(dataset: Any) -> Iterator[dict[str, Any]]:
-    """Yields a dataset's string examples, fetched in blocks (one at a time costs a millisecond)."""
-    names = [name for name in _DOCUMENT_FEATURES if name in dataset.element_spec]
-    kept = dataset.map(lambda example: {name: example[name] for name in names})
-    for block in kept.batch(_EXAMPLES_PER_BLOCK).as_numpy_iterator():
-        for values in zip(*(block[name] for name in names)):
-            yield dict(zip(names, values))
-
-
-def _store_parameters(
-    data_config: DataConfig, tasks: list[seqio.Task], split: str
-) -> dict[str, Any]:
-    """What the content of a store depends on besides the vocabulary."""
-    parameters: dict[str, Any] = {
-        "mixture_or_task_name": data_config.mixture_or_task_name,
-        "split": split,
-        "tasks": [task.name for task in tasks],
-    }
-    contents = [getattr(task.source, "content", None) for task in tasks]
-    if any(contents):
-        parameters["contents"] = contents
-    if data_config.local_text_files is not None:
-        parameters["local_text_files"] = [
-            [file.name, file_sha256(Path(file.path))]
-            for file in text_files.find_text_files(data_config.local_text_files)
-        ]
-    return parameters
-
-
-def _differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    names = [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
-    return ", ".join(
-        f"{name} (store {_short(found.get(name))}, run {_short(expected.get(name))})"
-        for name in names
-    )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def open_store_for(
-    data_config: DataConfig,
-    split: str,
-    *,
-    prepared_root: str | os.PathLike,
-    progress: Progress | None = None,
-) -> TokenStore:
-    """Opens the store of (task, split) under `prepared_root`, writing it on first use.
-
-    Args:
-      data_config: names the task.
-      split: of the task.
-      prepared_root: stores live in its sub-directories `task-split`.
-      progress: called with (documents, tokens) while writing.
-
-    Raises:
-      ValueError: the store there was made with other settings (named), is damaged, or the source
-        has an error.
-    """
-    provider = find_provider(data_config)
-    tasks = [task for task in _tasks_of(provider) if split in task.splits]
-    if not tasks:
-        raise ValueError(
-            f"{provider.name!r} has no split {split!r}; it has {sorted(provider.splits)}"
-        )
-    vocabulary = resolve_vocabulary(data_config)
-    digest = vocabulary_sha256(specification_of(vocabulary))
-    parameters = _store_parameters(data_config, tasks, split)
-    directory = Path(prepared_root) / f"{provider.name}-{split}"
-    if (directory / MANIFEST_NAME).is_file():
-        _check_same(directory, parameters | {"vocabulary_sha256": digest})
-        return open_store(directory)
-    if data_config.local_text_files is not None:
-        text_files.check_text_files(data_config.local_text_files)
-    return write_store(
-        [_group(provider, task, split) for task in tasks],
-        directory,
-        vocabulary,
-        vocabulary_sha256=digest,
-        parameters=parameters,
-        progress=progress,
-    )
-
-
-def _group(provider, task, split) -> DocumentGroup:
-    is_mixture = isinstance(provider, seqio.Mixture)
-    rate = provider.get_rate(task) if is_mixture else 1.0
-    return DocumentGroup(task.name, rate, read_task_documents(task, split))
-
-
-def _check_same(directory: Path, expected: Mapping[str, Any]) -> None:
-    manifest = read_manifest(directory)
-    found = {**manifest["parameters"], "vocabulary_sha256": manifest["vocabulary_sha256"]}
-    if differences := _differences(expected, found):
-        raise ValueError(
-            f"{directory} was prepared with other settings: {differences}; delete it or choose "
-            "another prepared_dir"
-        )
-
-
 def open_batches(
     data_config: DataConfig,
     split: str = "train",
@@ -287,7 +152,7 @@ def open_batches(
     prepared_root: str | os.PathLike,
     process_index: int = 0,
     process_count: int = 1,
-    progress: Progress | None = None,
+    progress: ReportTotal | None = None,
 ) -> PreparedBatches | StreamingBatches:
     """Returns the batches of a run.
 
@@ -297,16 +162,24 @@ def open_batches(
       prepared_root: where stores live, e.g. MODEL_DIR/data.
       process_index: of this process.
       process_count: how many there are.
-      progress: called with (documents, tokens) while a store is written.
+      progress: called with the totals while a store is written.
 
     Raises:
-      ValueError: as `check_data`, `open_store_for` and the readers say.
+      ValueError: as `check_data`, `open_stores`, `make_groups` and the readers say.
     """
     processes = {"process_index": process_index, "process_count": process_count}
     if data_config.reader == "streaming":
         find_provider(data_config)
         _check_streaming_noise(data_config)
         return StreamingBatches(data_config, split, **processes)
+    vocabulary = resolve_vocabulary(data_config)
     root = data_config.prepared_dir or prepared_root
-    store = open_store_for(data_config, split, prepared_root=root, progress=progress)
-    return PreparedBatches(store, data_config, resolve_vocabulary(data_config), **processes)
+    stores = open_stores(data_config, vocabulary, prepared_root=root, progress=progress)
+    groups = make_groups(
+        stores,
+        split,
+        mix_by=data_config.mix_by,
+        exponent=data_config.mixing_exponent,
+        rates=data_config.mixing_rates,
+    )
+    return PreparedBatches(groups, data_config, vocabulary, **processes)

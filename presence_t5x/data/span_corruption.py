@@ -17,6 +17,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+from presence_t5x.data.documents import id_hash
+
+# What the generator is for; `rows` numbers the other purposes.
+_MASKS = 3
+
 
 class NoiseCounts(NamedTuple):
     """How many tokens of an example are noise and in how many spans."""
@@ -110,6 +115,26 @@ def check_span_corruption(
             f"{mean_span}"
         )
     return lengths.raw_length
+
+
+def mask_generator(seed: int, row_id: str, epoch: int) -> np.random.Generator:
+    """Returns the generator of a row's mask: the same for prepared and for streamed data.
+
+    It depends on nothing else: order, batch size, hosts and what was read before play no part.
+
+    Args:
+      seed: of the run's data.
+      row_id: the document's id, with "#k" for its k-th later segment.
+      epoch: which pass over the data this is, from 0.
+
+    >>> mask_generator(0, "a.txt:1#2", 0).integers(1000, size=3)
+    array([844, 112, 373])
+    """
+    row_hash = id_hash(row_id)
+    # Always five words, the hash as two of them: SeedSequence takes a number as its 32-bit words
+    # and pads with zeros, so that tuples of other lengths could collide.
+    words = (seed, _MASKS, row_hash >> 32, row_hash & 0xFFFFFFFF, epoch)
+    return np.random.default_rng(words)
 
 
 def _random_composition(

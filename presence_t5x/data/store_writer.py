@@ -1,90 +1,106 @@
-"""Writes a token store: tokenise, shard, count, hash, and one rename at the end."""
+"""Writes a token store from a source, part by part, in one process or several.
+
+Finished parts stay in a work directory beside the store until all are there, so that a run that was
+killed continues where it stopped; then they are joined and the directory is renamed. Nothing
+depends on which process writes which part, or when.
+"""
 
 import contextlib
 import fcntl
-import hashlib
 import json
+import multiprocessing
 import os
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-from array_record.python.array_record_module import ArrayRecordWriter
-
-from presence_t5x.data.documents import DocumentGroup
-from presence_t5x.data.token_records import TokenizedDocument, encode_record
+from presence_t5x.data.documents import Part, Source
+from presence_t5x.data.part_writer import Progress, Tokenizer, is_written, write_part
+from presence_t5x.data.store_merge import merge_parts
 from presence_t5x.data.token_store import (
     FORMAT_VERSION,
-    INDEX_NAMES,
     MANIFEST_NAME,
+    VOCABULARY_NAME,
     TokenStore,
-    file_sha256,
     open_store,
+    read_manifest,
 )
+from presence_t5x.files import write_text_atomically
 
-_PROGRESS_PERIOD = 1000
-
-
-class Tokenizer(Protocol):
-    """What of a seqio vocabulary is needed here."""
-
-    vocab_size: int
-
-    def encode(self, s: str, /) -> Any: ...
+_PLAN_NAME = "plan.json"
+_POLL_SECONDS = 0.2
+ReportTotal = Callable[[Progress], None]
+# How the parts of a list are written: (source, parts, work directory, tokenizer, strict, report).
+WriteParts = Callable[[Source, Sequence[Part], Path, Tokenizer, bool, ReportTotal], None]
 
 
-def write_store(
-    groups: Iterable[DocumentGroup],
+def prepare_store(
+    source: Source,
     directory: str | os.PathLike,
-    vocabulary: Tokenizer,
+    tokenizer: Tokenizer,
     *,
-    vocabulary_sha256: str,
-    parameters: Mapping[str, Any],
-    tokens_per_shard: int = 64 * 1024 * 1024,
-    progress: Callable[[int, int], None] | None = None,
+    vocabulary: Mapping[str, Any],
+    vocabulary_model: bytes | None = None,
+    strict: bool = False,
+    write_parts: WriteParts | None = None,
+    progress: ReportTotal = lambda progress: None,
+    command: Sequence[str] = (),
 ) -> TokenStore:
-    """Tokenises documents into a new store and opens it.
+    """Tokenises a source into a new store and opens it.
 
-    Documents without a token are dropped and counted. Several processes may call this at once: one
-    writes while the others wait, then open what it wrote. If anything fails nothing is left behind
-    under `directory`.
+    A store that is there already is opened if it was made of the same things. Several programs may
+    call this at once: one writes while the others wait. If writing is interrupted, the parts that
+    were finished are used the next time; a source that turns out to be wrong leaves nothing behind.
 
     Args:
-      groups: the documents, task by task.
-      directory: of the store; if it already is one, it is opened and nothing is written.
-      vocabulary: gives int ids without EOS.
-      vocabulary_sha256: recorded in the manifest.
-      parameters: recorded in the manifest (JSON): what else the content depends on.
-      tokens_per_shard: a new shard begins after this many.
-      progress: called with (documents, tokens) so far, every thousand documents and at the end.
+      source: the documents.
+      directory: of the store, on a file system this machine can rename in.
+      tokenizer: gives ids without EOS.
+      vocabulary: recorded in the manifest: "sha256" and whatever else describes it.
+      vocabulary_model: the content of its file, copied into the store.
+      strict: the first document that cannot be read is an error; otherwise it is left out, counted
+        and listed in `problems.jsonl`.
+      write_parts: writes all the parts it is given; None is one by one in this process.
+      progress: called with the totals so far, this run's part of them only.
+      command: recorded in the manifest.
 
     Raises:
-      ValueError: a task has no document, or `directory` exists and is no store.
+      ValueError: a task has no document, `directory` is no store or was made of other things.
     """
     directory = Path(directory)
+    expected = {"parameters": dict(source.parameters()), "vocabulary": dict(vocabulary)}
     directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = directory.with_name(f".{directory.name}.partial")
+    work = directory.with_name(f".{directory.name}.partial")
     with _lock(directory.with_name(f".{directory.name}.lock")):
         if (directory / MANIFEST_NAME).is_file():
+            _check_same(directory, expected)
             return open_store(directory)
         if directory.exists():
             raise ValueError(
                 f"{directory} exists but is no token store (no {MANIFEST_NAME}); remove it or "
-                "choose another prepared_dir"
+                "choose another directory"
             )
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
         try:
-            writer = _StoreWriter(partial, vocabulary, tokens_per_shard, progress)
-            manifest = writer.write(groups)
-            manifest |= {"vocabulary_sha256": vocabulary_sha256, "parameters": dict(parameters)}
-            _write_json(partial / MANIFEST_NAME, manifest)
-            os.rename(partial, directory)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            parts = source.parts()
+            _start_or_continue(work, expected, parts)
+            (write_parts or write_in_this_process)(
+                source, parts, work, tokenizer, strict, progress
+            )
+            manifest = merge_parts(work, parts, source.task_rates())
+        except ValueError:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        if vocabulary_model is not None:
+            (work / VOCABULARY_NAME).write_bytes(vocabulary_model)
+        (work / _PLAN_NAME).unlink()
+        text = json.dumps(
+            manifest | expected | {"command": list(command)}, indent=1, ensure_ascii=False
+        )
+        write_text_atomically(text + "\n", work / MANIFEST_NAME)
+        os.rename(work, directory)
     return open_store(directory)
 
 
@@ -96,116 +112,141 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, sort_keys=True, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-class _Codes(dict):
-    """Numbers labels in order of appearance."""
-
-    def __missing__(self, label):
-        return self.setdefault(label, len(self))
-
-
-class _StoreWriter:
-    """The state of one store being written."""
-
-    def __init__(self, directory, vocabulary, tokens_per_shard, progress):
-        self._directory = directory
-        self._vocabulary = vocabulary
-        self._tokens_per_shard = tokens_per_shard
-        self._progress = progress or (lambda num_documents, num_tokens: None)
-        self._shards, self._tasks = [], []
-        self._open_writer, self._open_tokens = None, 0
-        self._index = {name: [] for name in INDEX_NAMES}
-        self._languages, self._noises = _Codes(), _Codes()
-        self._counts = {label: Counter() for label in ("language", "source", "noise")}
-        self._content = hashlib.sha256()
-        self._num_tokens = self._num_empty = 0
-
-    def write(self, groups: Iterable[DocumentGroup]) -> dict[str, Any]:
-        """Writes all documents; returns the manifest's content."""
-        try:
-            for group in groups:
-                self._write_group(group)
-        finally:
-            self._close_shard()
-        self._progress(len(self._index["token_counts"]), self._num_tokens)
-        return self._manifest()
-
-    def _write_group(self, group):
-        first_document = len(self._index["token_counts"])
-        for document in group.documents:
-            tokens = np.asarray(self._vocabulary.encode(document.text), np.int32)
-            if tokens.size:
-                self._write_document(TokenizedDocument(tokens, *document[1:]))
-            else:
-                self._num_empty += 1
-        num_documents = len(self._index["token_counts"]) - first_document
-        if not num_documents:
-            raise ValueError(f"task {group.name!r} has no document with a token; nothing to write")
-        self._tasks.append(
-            {
-                "name": group.name,
-                "rate": float(group.rate),
-                "first_document": first_document,
-                "num_documents": num_documents,
-            }
+def _check_same(directory: Path, expected: Mapping[str, Any]) -> None:
+    """Refuses a store that was made of other things, and names them."""
+    manifest = read_manifest(directory)
+    differences = [
+        f"{name} (store {_short(found.get(name))}, wanted {_short(wanted.get(name))})"
+        for wanted, found in (
+            (expected["parameters"], manifest["parameters"]),
+            (expected["vocabulary"], manifest["vocabulary"]),
+        )
+        for name in sorted({*wanted, *found})
+        if wanted.get(name) != found.get(name)
+    ]
+    if differences:
+        raise ValueError(
+            f"{directory} was prepared with other settings: {', '.join(differences)}; delete it or "
+            "choose another directory"
         )
 
-    def _write_document(self, document):
-        record = encode_record(document)
-        if self._open_writer is None:
-            name = f"tokens-{len(self._shards):05d}.array_record"
-            self._open_writer = ArrayRecordWriter(str(self._directory / name), "group_size:1")
-            self._shards.append({"name": name, "num_documents": 0})
-        self._open_writer.write(record)
-        self._content.update(len(record).to_bytes(8, "little") + record)
-        self._shards[-1]["num_documents"] += 1
-        self._index["token_counts"].append(document.tokens.size)
-        self._index["language_codes"].append(self._languages[document.language])
-        self._index["noise_codes"].append(self._noises[document.noise])
-        for label, counter in self._counts.items():
-            counter[getattr(document, label)] += 1
-        self._num_tokens += document.tokens.size
-        self._open_tokens += document.tokens.size
-        if self._open_tokens >= self._tokens_per_shard:
-            self._close_shard()
-        if len(self._index["token_counts"]) % _PROGRESS_PERIOD == 0:
-            self._progress(len(self._index["token_counts"]), self._num_tokens)
 
-    def _close_shard(self):
-        if self._open_writer is None:
-            return
-        self._open_writer.close()
-        path = self._directory / self._shards[-1]["name"]
-        self._shards[-1] |= _size_and_sha256(path)
-        self._open_writer, self._open_tokens = None, 0
-
-    def _manifest(self):
-        index = {}
-        for name, values in self._index.items():
-            path = self._directory / f"{name}.npy"
-            np.save(path, np.asarray(values, np.int32), allow_pickle=False)
-            index[name] = _size_and_sha256(path)
-        return {
-            "format_version": FORMAT_VERSION,
-            "num_documents": len(self._index["token_counts"]),
-            "num_empty_documents_dropped": self._num_empty,
-            "num_tokens": self._num_tokens,
-            "vocabulary_size": int(self._vocabulary.vocab_size),
-            "languages": list(self._languages),
-            "noises": list(self._noises),
-            "documents_per_label": self._counts,
-            "tasks": self._tasks,
-            "shards": self._shards,
-            "index": index,
-            "content_sha256": self._content.hexdigest(),
-        }
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _size_and_sha256(path: Path) -> dict[str, Any]:
-    return {"num_bytes": path.stat().st_size, "sha256": file_sha256(path)}
+def _start_or_continue(work: Path, expected: Mapping[str, Any], parts: Sequence[Part]) -> None:
+    """Keeps the finished parts of an earlier run of the same plan; removes those of another."""
+    plan = json.dumps(
+        [FORMAT_VERSION, expected, [part.name for part in parts]], ensure_ascii=False
+    )
+    path = work / _PLAN_NAME
+    if not path.is_file() or path.read_text("utf-8") != plan:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        write_text_atomically(plan, path)
+
+
+def parts_to_write(parts: Sequence[Part], work: Path) -> list[tuple[int, Part]]:
+    """Returns the numbered parts that no earlier run has finished."""
+    return [(i, part) for i, part in enumerate(parts) if not is_written(work, i)]
+
+
+def write_in_this_process(
+    source: Source,
+    parts: Sequence[Part],
+    work: Path,
+    tokenizer: Tokenizer,
+    strict: bool,
+    progress: ReportTotal,
+) -> None:
+    """Writes the parts one after the other."""
+    total = Progress(0, 0, 0)
+
+    def add(done: Progress) -> None:
+        nonlocal total
+        total = Progress(*map(sum, zip(total, done)))
+        progress(total)
+
+    for number, part in parts_to_write(parts, work):
+        write_part(source, part, number, work, tokenizer, strict=strict, progress=add)
+
+
+class ProcessPool:
+    """Writes parts in several processes, the largest first."""
+
+    def __init__(self, num_processes: int):
+        """Args: how many processes, at least 1."""
+        self._num_processes = num_processes
+
+    def __call__(
+        self,
+        source: Source,
+        parts: Sequence[Part],
+        work: Path,
+        tokenizer: Tokenizer,
+        strict: bool,
+        progress: ReportTotal,
+    ) -> None:
+        """Writes the parts; see `WriteParts`.
+
+        Raises:
+          ValueError: as `write_part`.
+          RuntimeError: a process died.
+        """
+        context = multiprocessing.get_context("spawn")
+        totals = context.Array("q", len(Progress._fields))
+        pool = futures.ProcessPoolExecutor(
+            self._num_processes,
+            mp_context=context,
+            initializer=_start_worker,
+            initargs=(source, work, tokenizer, strict, totals),
+        )
+        waiting = parts_to_write(parts, work)
+        waiting.sort(key=lambda numbered: -numbered[1].num_bytes)
+        try:
+            pending = {pool.submit(_write_in_worker, number, part) for number, part in waiting}
+            while pending:
+                done, pending = futures.wait(
+                    pending, _POLL_SECONDS, return_when=futures.FIRST_EXCEPTION
+                )
+                progress(Progress(*totals))
+                for future in done:
+                    future.result()
+        except futures.process.BrokenProcessPool as error:
+            raise RuntimeError(
+                "a process that writes parts died (out of memory?); run the same command again to "
+                "continue, with fewer processes if memory is short"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+# What a worker process was started with: (source, work directory, tokenizer, strict, totals).
+_worker: tuple[Any, ...] = ()
+
+
+def _start_worker(*arguments: Any) -> None:
+    global _worker
+    _worker = arguments
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed program must not leave processes that go on writing."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _write_in_worker(number: int, part: Part) -> None:
+    source, work, tokenizer, strict, totals = _worker
+
+    def add(done: Progress) -> None:
+        with totals.get_lock():
+            for i, amount in enumerate(done):
+                totals[i] += amount
+
+    write_part(source, part, number, work, tokenizer, strict=strict, progress=add)

@@ -1,10 +1,11 @@
 """Prepared data: documents tokenised once, readable by index.
 
-A store is a directory of ArrayRecord shards (one record a document), three small index arrays
-(token counts and label codes, so that rows can be located without reading) and `manifest.json`. It
-appears by one rename: a directory with this name is complete, and what a killed writer left behind
-is removed by the next one. Nothing in it depends on time or machine: the same documents, vocabulary
-and parameters give the same bytes. No pickle anywhere.
+A store is a directory of ArrayRecord parts (one record a document), small index arrays (token
+counts and label codes, so that rows can be located without reading; memory-mapped, because mC4 has
+6.6 billion documents), `problems.jsonl` (what of the input was left out, by file and line), the
+vocabulary's model file and `manifest.json`. It appears by one rename: a directory with this name is
+complete. Nothing in it but the manifest's `command` depends on time, machine or number of
+processes: the same documents, vocabulary and parameters give the same bytes. No pickle anywhere.
 """
 
 import dataclasses
@@ -21,9 +22,12 @@ from jaxtyping import Int
 
 from presence_t5x.data.token_records import TokenizedDocument, decode_record
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
-INDEX_NAMES = ("token_counts", "language_codes", "noise_codes")
+PROBLEMS_NAME = "problems.jsonl"
+VOCABULARY_NAME = "vocabulary.model"
+TOKEN_COUNTS = "token_counts"
+LABEL_NAMES = ("split", "language", "source", "noise")
 
 
 class TaskRange(NamedTuple):
@@ -42,16 +46,14 @@ class TokenStore:
     Attributes:
       directory: where it lives.
       manifest: the contents of manifest.json.
-      token_counts: tokens of each document.
-      language_codes: index into manifest["languages"] of each document.
-      noise_codes: index into manifest["noises"] of each document.
+      token_counts: tokens of each document, without EOS.
+      codes: for each of `LABEL_NAMES` the index into `labels(name)` of each document.
     """
 
     directory: Path
     manifest: Mapping[str, Any]
     token_counts: Int[np.ndarray, " documents"]
-    language_codes: Int[np.ndarray, " documents"]
-    noise_codes: Int[np.ndarray, " documents"]
+    codes: Mapping[str, Int[np.ndarray, " documents"]]
     _records: ArrayRecordDataSource
 
     def __len__(self) -> int:
@@ -61,13 +63,13 @@ class TokenStore:
         """Reads one document.
 
         Raises:
-          ValueError: its record is damaged; names the shard.
+          ValueError: its record is damaged; names the part.
         """
         try:
             return decode_record(self._records[index])
         except (RuntimeError, ValueError) as error:
             raise ValueError(
-                f"{self.directory / self._shard_of(index)}: record of document {index} is damaged "
+                f"{self.directory / self._part_of(index)}: record of document {index} is damaged "
                 f"({error}); delete the store directory to write it again"
             ) from error
 
@@ -81,31 +83,47 @@ class TokenStore:
         """The tasks in order; their ranges follow one another."""
         return [TaskRange(**task) for task in self.manifest["tasks"]]
 
-    def documents_with(
-        self, language: str | None = None, noise: str | None = None
-    ) -> Int[np.ndarray, " selected"]:
-        """Returns the indices of the documents with these labels (None is any)."""
+    def labels(self, name: str) -> list[str]:
+        """Returns the values of one of `LABEL_NAMES` that documents have, in order of code."""
+        return list(self.manifest["labels"][name])
+
+    def documents_with(self, **labels: str | None) -> Int[np.ndarray, " selected"]:
+        """Returns the indices of the documents with these labels (None is any).
+
+        Args:
+          **labels: values by `LABEL_NAMES`, e.g. split="train", language="sw".
+        """
         keep = np.ones(len(self), bool)
-        for label, names, codes in (
-            (language, self.manifest["languages"], self.language_codes),
-            (noise, self.manifest["noises"], self.noise_codes),
-        ):
-            if label is not None:
-                keep &= codes == names.index(label) if label in names else False
+        for name, value in labels.items():
+            if value is not None:
+                values = self.labels(name)
+                keep &= self.codes[name] == values.index(value) if value in values else False
         return np.flatnonzero(keep)
 
+    def documents_of(self, split: str, within: range) -> range | Int[np.ndarray, " selected"]:
+        """Returns those of a range of documents that are in a split, as a range where possible."""
+        values = self.labels("split")
+        if split not in values:
+            return range(0)
+        chosen = np.flatnonzero(
+            self.codes["split"][within.start : within.stop] == values.index(split)
+        )
+        if chosen.size and chosen[-1] - chosen[0] + 1 == chosen.size:
+            return range(within.start + int(chosen[0]), within.start + int(chosen[-1]) + 1)
+        return within.start + chosen
+
     def verify(self) -> None:
-        """Reads every shard and compares its SHA-256.
+        """Reads every part and compares its SHA-256.
 
         Raises:
-          ValueError: names the first shard whose bytes have changed.
+          ValueError: names the first part whose bytes have changed.
         """
-        for shard in self.manifest["shards"]:
-            _check_sha256(self.directory / shard["name"], shard["sha256"])
+        for part in self.manifest["parts"]:
+            _check_sha256(self.directory / part["name"], part["sha256"])
 
-    def _shard_of(self, index: int) -> str:
-        ends = np.cumsum([shard["num_documents"] for shard in self.manifest["shards"]])
-        return self.manifest["shards"][int(np.searchsorted(ends, index, side="right"))]["name"]
+    def _part_of(self, index: int) -> str:
+        ends = np.cumsum([part["num_documents"] for part in self.manifest["parts"]])
+        return self.manifest["parts"][int(np.searchsorted(ends, index, side="right"))]["name"]
 
     def __iter__(self) -> Iterator[TokenizedDocument]:
         return (self[index] for index in range(len(self)))
@@ -165,24 +183,30 @@ def read_manifest(directory: str | os.PathLike) -> dict[str, Any]:
 
 
 def open_store(directory: str | os.PathLike) -> TokenStore:
-    """Opens a store after checking its manifest, the size of its shards and its index arrays.
+    """Opens a store after checking its manifest, the size of its parts and its index arrays.
 
-    `TokenStore.verify` also compares the shards' SHA-256, which reads all of them.
+    `TokenStore.verify` also compares the parts' SHA-256, which reads all of them.
 
     Raises:
       ValueError: no store, or a missing or damaged file, which is named.
     """
     directory = Path(directory)
     manifest = read_manifest(directory)
-    for shard in manifest["shards"]:
-        _check_size(directory / shard["name"], shard["num_bytes"])
+    for part in manifest["parts"]:
+        _check_size(directory / part["name"], part["num_bytes"])
     arrays = {}
-    for name in INDEX_NAMES:
+    for name, expected in manifest["index"].items():
         path = directory / f"{name}.npy"
-        _check_size(path, manifest["index"][name]["num_bytes"])
-        _check_sha256(path, manifest["index"][name]["sha256"])
-        arrays[name] = np.load(path, allow_pickle=False)
+        _check_size(path, expected["num_bytes"])
+        _check_sha256(path, expected["sha256"])
+        arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
     records = ArrayRecordDataSource(
-        [f"{directory / s['name']}[0:{s['num_documents']}]" for s in manifest["shards"]]
+        [f"{directory / part['name']}[0:{part['num_documents']}]" for part in manifest["parts"]]
     )
-    return TokenStore(directory=directory, manifest=manifest, _records=records, **arrays)
+    return TokenStore(
+        directory=directory,
+        manifest=manifest,
+        token_counts=arrays.pop(TOKEN_COUNTS),
+        codes=arrays,
+        _records=records,
+    )

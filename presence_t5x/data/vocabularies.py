@@ -39,7 +39,7 @@ def load_vocabulary(spec: str) -> seqio.Vocabulary:
     check_text("vocabulary", spec)
     if spec == BYTES:
         return seqio.ByteVocabulary(extra_ids=NUM_EXTRA_IDS)
-    model = _parse_model(spec, _read_model(spec))
+    model = _parse_model(spec, read_model(spec))
     _check_special_ids(spec, model)
     extra_ids = 0 if _num_sentinels_at_top(spec, model) else NUM_EXTRA_IDS
     return seqio.SentencePieceVocabulary(spec, extra_ids=extra_ids)
@@ -50,7 +50,7 @@ def vocabulary_sha256(spec: str) -> str:
     check_text("vocabulary", spec)
     if spec == BYTES:
         return hashlib.sha256(f"bytes+{NUM_EXTRA_IDS}".encode()).hexdigest()
-    return hashlib.sha256(_read_model(spec)).hexdigest()
+    return hashlib.sha256(read_model(spec)).hexdigest()
 
 
 def specification_of(vocabulary: seqio.Vocabulary) -> str:
@@ -68,7 +68,7 @@ def specification_of(vocabulary: seqio.Vocabulary) -> str:
     )
 
 
-def _read_model(path: str) -> bytes:
+def read_model(path: str) -> bytes:
     """The bytes of a model file, on disk or in a bucket."""
 
     local = "://" not in path

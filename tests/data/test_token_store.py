@@ -4,44 +4,50 @@ import hashlib
 import json
 import multiprocessing
 import os
+import pathlib
 import signal
 import time
 
 import numpy as np
 import pytest
 
-from presence_t5x.data.documents import Document, DocumentGroup
-from presence_t5x.data.store_writer import write_store
+import memory_source
+from presence_t5x.data.documents import Document
+from presence_t5x.data.store_writer import ProcessPool, prepare_store
 from presence_t5x.data.token_records import TokenizedDocument, decode_record, encode_record
 from presence_t5x.data.token_store import open_store
 
 
-class Letters:
+def encode(text):
     """One id a character."""
-
-    vocab_size = 400
-
-    def encode(self, text):
-        return [3 + ord(character) % 256 for character in text]
+    return [3 + ord(character) % 256 for character in text]
 
 
-DOCUMENTS = [
+DOCUMENTS = tuple(
     Document("ab" * (1 + i % 7), f"d{i}", "sw" if i % 3 else "ro", "web", "clean" if i % 2 else "")
     for i in range(40)
-]
+)
 
 
-def write(directory, documents=DOCUMENTS, **settings):
-    settings = {"vocabulary_sha256": "v", "parameters": {"split": "train"}} | settings
-    groups = [DocumentGroup("one", 1.0, documents[:30]), DocumentGroup("two", 2.5, documents[30:])]
-    return write_store(groups, directory, Letters(), **settings)
+def make_source(documents=DOCUMENTS, part_size=8, split="train"):
+    groups = (("one", 1.0, documents[:30]), ("two", 2.5, documents[30:]))
+    return memory_source.MemorySource(groups, part_size, split)
+
+
+def write(directory, documents=DOCUMENTS, *, part_size=8, split="train", **settings):
+    return prepare_store(
+        make_source(documents, part_size, split),
+        directory,
+        memory_source.BatchTokenizer(encode),
+        **{"vocabulary": {"sha256": "v", "num_ids": 400}} | settings,
+    )
 
 
 def test_everything_written_is_read_back(tmp_path):
-    store = write(tmp_path / "s", tokens_per_shard=100)
-    assert len(store) == 40 and len(store.manifest["shards"]) == 3
+    store = write(tmp_path / "s")
+    assert len(store) == 40 and len(store.manifest["parts"]) == 6
     for document, found in zip(DOCUMENTS, store):
-        assert found.tokens.tolist() == Letters().encode(document.text)
+        assert found.tokens.tolist() == encode(document.text)
         assert found.tokens.dtype == np.int32 and found[1:] == document[1:]
     assert store.token_counts.tolist() == [len(d.text) for d in DOCUMENTS]
     assert store.num_tokens == sum(len(d.text) for d in DOCUMENTS)
@@ -50,90 +56,175 @@ def test_everything_written_is_read_back(tmp_path):
 
 
 def test_manifest_counts_and_selection(tmp_path):
-    store = write(tmp_path / "s")
-    labels = store.manifest["documents_per_label"]
-    assert labels == {
-        "language": {"ro": 14, "sw": 26},
-        "source": {"web": 40},
-        "noise": {"": 20, "clean": 20},
+    store = write(tmp_path / "s", command=("prepare", "--x"))
+    manifest = store.manifest
+    tokens = {
+        code: sum(len(d.text) for d in DOCUMENTS if d.language == code) for code in ("ro", "sw")
     }
-    assert store.manifest["vocabulary_sha256"] == "v"
-    assert store.manifest["parameters"] == {"split": "train"}
+    assert manifest["languages"] == {
+        "ro": {"num_documents": 14, "num_tokens": tokens["ro"]},
+        "sw": {"num_documents": 26, "num_tokens": tokens["sw"]},
+    }
+    assert manifest["sources"]["web"]["num_documents"] == 40
+    assert {name: n["num_documents"] for name, n in manifest["noises"].items()} == {
+        "": 20,
+        "clean": 20,
+    }
+    assert manifest["vocabulary"] == {"sha256": "v", "num_ids": 400}
+    assert manifest["parameters"]["tasks"] == ["one", "two"]
+    assert manifest["command"] == ["prepare", "--x"] and manifest["problems"] == {}
     expected = [i for i, d in enumerate(DOCUMENTS) if (d.language, d.noise) == ("ro", "clean")]
-    assert store.documents_with("ro", "clean").tolist() == expected
-    assert store.documents_with().size == 40 and store.documents_with("xx").size == 0
+    assert store.documents_with(language="ro", noise="clean").tolist() == expected
+    assert store.documents_with().size == 40 and store.documents_with(language="xx").size == 0
+    assert store.documents_of("train", range(30, 40)) == range(30, 40)
+    assert len(store.documents_of("validation", range(40))) == 0
 
 
-def test_bytes_are_reproducible(tmp_path):
-    digests = []
-    for name in ("a", "b"):
-        write(tmp_path / name, tokens_per_shard=100)
-        files = sorted((tmp_path / name).iterdir())
-        digests.append([(f.name, hashlib.sha256(f.read_bytes()).hexdigest()) for f in files])
-    assert digests[0] == digests[1]
-    changed = write(tmp_path / "c", [DOCUMENTS[0]._replace(text="x"), *DOCUMENTS[1:]])
+def contents(directory):
+    """Every byte but the manifest's command."""
+    digests = {}
+    for file in sorted(directory.iterdir()):
+        content = file.read_bytes()
+        if file.name == "manifest.json":
+            manifest = json.loads(content)
+            del manifest["command"]
+            content = json.dumps(manifest).encode()
+        digests[file.name] = hashlib.sha256(content).hexdigest()
+    return digests
+
+
+def test_one_process_and_two_write_the_same_bytes(tmp_path):
+    write(tmp_path / "a")
+    for name, num_processes in (("b", 1), ("c", 2)):
+        write(tmp_path / name, write_parts=ProcessPool(num_processes), command=[name])
+        assert contents(tmp_path / name) == contents(tmp_path / "a")
+    changed = write(tmp_path / "d", (DOCUMENTS[0]._replace(text="x"), *DOCUMENTS[1:]))
     manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
     assert changed.manifest["content_sha256"] != manifest["content_sha256"]
 
 
+def test_splits_are_by_id_and_there_is_always_a_held_out_document(tmp_path):
+    store = write(tmp_path / "s", split=None)
+    expected = [i for i, d in enumerate(DOCUMENTS) if _hash(d.id) % 20 == 0]
+    assert store.documents_with(split="validation").tolist() == expected and expected
+    rest = tuple(d for d in DOCUMENTS if _hash(d.id) % 20)
+    store = write(tmp_path / "t", rest, split=None)
+    smallest = min(range(len(rest)), key=lambda i: _hash(rest[i].id))
+    assert store.documents_with(split="validation").tolist() == [smallest]
+    assert store.manifest["splits"]["validation"]["num_documents"] == 1
+
+
+def _hash(identity):
+    digest = hashlib.blake2b(identity.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
 def test_existing_store_is_opened_not_written_again(tmp_path):
     write(tmp_path / "s")
-    assert (
-        len(write_store([], tmp_path / "s", Letters(), vocabulary_sha256="", parameters={})) == 40
-    )
+
+    def fail(*arguments):
+        raise AssertionError("written again")
+
+    assert len(write(tmp_path / "s", write_parts=fail)) == 40
+    with pytest.raises(ValueError, match=r"other settings: part_size \(store 8, wanted 9\)"):
+        write(tmp_path / "s", part_size=9)
+    with pytest.raises(ValueError, match=r"other settings: sha256 \(store 'v', wanted 'w'\)"):
+        write(tmp_path / "s", vocabulary={"sha256": "w", "num_ids": 400})
 
 
-def test_empty_documents_are_dropped_and_counted(tmp_path):
-    store = write(tmp_path / "s", [*DOCUMENTS, Document("", "empty")])
-    assert len(store) == 40 and store.manifest["num_empty_documents_dropped"] == 1
+def test_problems_are_counted_and_listed_by_line(tmp_path):
+    broken = Document(memory_source.BROKEN, "x")
+    documents = (DOCUMENTS[0], broken, Document("", "empty"), *DOCUMENTS[:30])
+    store = write(tmp_path / "s", documents)
+    assert len(store) == 31
+    assert store.manifest["problems"] == {"broken": 1, "duplicate_id": 1, "no_token": 1}
+    lines = (tmp_path / "s" / "problems.jsonl").read_text().splitlines()
+    found = [(p["file"], p["line"], p["kind"]) for p in map(json.loads, lines)]
+    assert found == [
+        ("one", 2, "broken"),
+        ("one[0]", 3, "no_token"),
+        ("one[0]", 4, "duplicate_id"),
+    ]
+    with pytest.raises(ValueError, match="one:2: is broken; repair it"):
+        write(tmp_path / "t", documents, strict=True)
+    with pytest.raises(ValueError, match="one:2: is broken; repair it"):
+        write(tmp_path / "t", documents, strict=True, write_parts=ProcessPool(2))
     with pytest.raises(ValueError, match="task 'two' has no document with a token"):
         write(tmp_path / "t", DOCUMENTS[:30])
-    assert not (tmp_path / "t").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".s.lock", ".t.lock", "s"]
 
 
-def test_progress_ends_with_the_total(tmp_path):
+@pytest.mark.parametrize("write_parts", [None, ProcessPool(2)])
+def test_progress_ends_with_the_total(tmp_path, write_parts):
     calls = []
-    store = write(tmp_path / "s", progress=lambda *counts: calls.append(counts))
-    assert calls[-1] == (40, store.num_tokens)
+    store = write(tmp_path / "s", progress=calls.append, write_parts=write_parts)
+    num_bytes = sum(len(document.text.encode()) for document in DOCUMENTS)
+    assert calls[-1] == (40, store.num_tokens, num_bytes)
 
 
-def test_failure_leaves_nothing(tmp_path):
-    def fail():
-        yield from DOCUMENTS[:5]
-        raise ValueError("broken source")
+class _Killed(BaseException):
+    pass
 
-    with pytest.raises(ValueError, match="broken source"):
-        group = DocumentGroup("t", 1.0, fail())
-        write_store([group], tmp_path / "s", Letters(), vocabulary_sha256="", parameters={})
-    assert [path.name for path in tmp_path.iterdir()] == [".s.lock"]
+
+def test_interrupted_writer_continues_with_the_finished_parts(tmp_path):
+    seen = []
+
+    def stop(progress):
+        seen.append(progress.num_documents)
+        if len(seen) == 4:
+            raise _Killed
+
+    with pytest.raises(_Killed):
+        write(tmp_path / "s", progress=stop)
+    work = tmp_path / ".s.partial"
+    finished = {file.name: file.stat().st_mtime_ns for file in work.glob("*.array_record")}
+    assert len(finished) == 3 and not (tmp_path / "s").exists()
+    with pytest.raises(ValueError, match="is no token store"):
+        open_store(tmp_path / "s")
+    calls = []
+    write(tmp_path / "s", progress=calls.append)
+    assert calls[-1].num_documents == 40 - 24  # what was finished is not written again
+    for name, time_ns in finished.items():
+        assert (tmp_path / "s" / name).stat().st_mtime_ns == time_ns
+    write(tmp_path / "whole")
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole") and not work.exists()
+
+
+def test_a_changed_plan_starts_again(tmp_path):
+    def stop(progress):
+        raise _Killed
+
+    with pytest.raises(_Killed):
+        write(tmp_path / "s", progress=stop)
+    calls = []
+    write(tmp_path / "s", part_size=10, progress=calls.append)
+    assert calls[-1].num_documents == 40
 
 
 def _write_slowly(directory):
-    def endless():
-        while True:
-            yield DOCUMENTS[0]
-            time.sleep(0.001)
-
-    group = DocumentGroup("t", 1.0, endless())
-    write_store([group], directory, Letters(), vocabulary_sha256="", parameters={})
+    write(directory, write_parts=ProcessPool(2), progress=lambda progress: time.sleep(0.1))
 
 
-def test_killed_writer_is_cleaned_up(tmp_path):
-    process = multiprocessing.get_context("spawn").Process(
-        target=_write_slowly, args=(tmp_path / "s",)
-    )
+def test_killed_writer_leaves_no_process_and_continues(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_write_slowly, args=(tmp_path / "s",))
     process.start()
     partial = tmp_path / ".s.partial"
     deadline = time.monotonic() + 60
-    while not (partial.exists() and any(partial.iterdir())) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    while not any(partial.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert partial.exists() and not (tmp_path / "s").exists()
-    with pytest.raises(ValueError, match="is no token store"):
-        open_store(tmp_path / "s")
-    assert len(write(tmp_path / "s")) == 40
-    assert not partial.exists()
+    if (tmp_path / "s").exists():
+        pytest.skip("the writer was faster than the kill")
+    assert partial.exists()
+    while any(pathlib.Path("/proc", child).exists() for child in children):
+        assert time.monotonic() < deadline, "a worker outlived its parent"
+        time.sleep(0.05)
+    write(tmp_path / "s")
+    write(tmp_path / "whole")
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
 
 
 def damage(path, action):
@@ -148,10 +239,10 @@ def damage(path, action):
     path.write_bytes(content)
 
 
-SHARD, INDEX = "tokens-00000.array_record", "token_counts.npy"
+PART, INDEX = "tokens-00000.array_record", "token_counts.npy"
 DAMAGE = [
-    (SHARD, "remove", f"{SHARD}: missing although manifest.json lists it"),
-    (SHARD, "truncate", rf"{SHARD}: \d+ bytes but manifest.json says \d+"),
+    (PART, "remove", f"{PART}: missing although manifest.json lists it"),
+    (PART, "truncate", rf"{PART}: \d+ bytes but manifest.json says \d+"),
     (INDEX, "truncate", rf"{INDEX}: \d+ bytes but manifest.json says \d+"),
     (INDEX, "flip", f"{INDEX}: SHA-256 differs"),
     ("manifest.json", "truncate", "manifest.json: damaged .* delete the store directory"),
@@ -171,19 +262,19 @@ def test_damaged_record_names_its_shard(tmp_path):
     rng = np.random.default_rng(0)
     texts = ["".join(map(chr, rng.integers(32, 126, 4000))) for _ in range(40)]
     store = write(tmp_path / "s", [d._replace(text=t) for d, t in zip(DOCUMENTS, texts)])
-    damage(store.directory / SHARD, "flip")
+    damage(store.directory / PART, "flip")
     store = open_store(tmp_path / "s")
-    with pytest.raises(ValueError, match=f"{SHARD}: SHA-256 differs"):
+    with pytest.raises(ValueError, match=f"{PART}: SHA-256 differs"):
         store.verify()
-    with pytest.raises(ValueError, match=rf"{SHARD}: record of document \d+ is damaged"):
+    with pytest.raises(ValueError, match=rf"{PART}: record of document \d+ is damaged"):
         list(store)
 
 
 def test_other_versions_and_foreign_directories(tmp_path):
     write(tmp_path / "s")
     path = tmp_path / "s" / "manifest.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(ValueError, match="format_version=2 but this version reads 1"):
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 9'))
+    with pytest.raises(ValueError, match="format_version=9 but this version reads 2"):
         open_store(tmp_path / "s")
     (tmp_path / "mine").mkdir()
     with pytest.raises(ValueError, match="mine exists but is no token store"):

@@ -1,0 +1,216 @@
+"""Writes one part of a store: read, tokenise, encode, count, hash.
+
+A part is three files in the work directory of its store: the records, an archive of index arrays
+and, written last, a summary. A part that has its summary is finished, and any process (of a pool,
+of a Beam worker, of a run started again) that is asked for it writes the same bytes.
+"""
+
+import collections
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordWriter
+from jaxtyping import Int
+
+from presence_t5x.data.documents import (
+    LocatedDocument,
+    Part,
+    Problem,
+    Report,
+    Source,
+    id_hash,
+    raise_problem,
+    split_of,
+)
+from presence_t5x.data.token_records import TokenizedDocument, encode_record
+from presence_t5x.data.token_store import LABEL_NAMES, TOKEN_COUNTS, file_sha256
+from presence_t5x.files import write_text_atomically
+
+ID_HASHES, LINES = "id_hashes", "lines"
+# Problems of one kind that a part lists; the rest are counted only.
+LISTED_PROBLEMS = 1000
+_DOCUMENTS_PER_BLOCK = 256
+_CHARACTERS_PER_BLOCK = 1 << 20
+
+
+class Tokenizer(Protocol):
+    """What turns texts into ids without EOS."""
+
+    def encode_batch(self, texts: list[str], /) -> list[Int[np.ndarray, " tokens"]]: ...
+
+
+class Progress(NamedTuple):
+    """What was done since the last report."""
+
+    num_documents: int
+    num_tokens: int
+    num_text_bytes: int
+
+
+ReportProgress = Callable[[Progress], None]
+
+
+def part_file(directory: Path, number: int, ending: str) -> Path:
+    """Returns the path of one of a part's files: "array_record", "npz" or "json"."""
+    return directory / f"tokens-{number:05d}.{ending}"
+
+
+def is_written(directory: Path, number: int) -> bool:
+    """Returns whether a part is finished."""
+    return part_file(directory, number, "json").is_file()
+
+
+def write_part(
+    source: Source,
+    part: Part,
+    number: int,
+    directory: Path,
+    tokenizer: Tokenizer,
+    *,
+    strict: bool = False,
+    progress: ReportProgress = lambda progress: None,
+) -> None:
+    """Writes part `number` of a store under `directory` unless it is there already.
+
+    Args:
+      source: reads the documents.
+      part: one of `source.parts()`.
+      number: of the part in that list.
+      directory: work directory of the store.
+      tokenizer: of the store.
+      strict: the first problem is a ValueError; otherwise problems are counted and listed.
+      progress: called after every block of documents.
+    """
+    if is_written(directory, number):
+        return
+    problems = _Problems(strict)
+    index = _Index(part)
+    content = hashlib.sha256()
+    records = part_file(directory, number, "array_record")
+    with _record_writer(records) as write:
+        for block in _blocks(source.read(part, problems)):
+            texts = [located.document.text for located in block]
+            num_tokens = 0
+            for located, tokens in zip(block, tokenizer.encode_batch(texts)):
+                document = TokenizedDocument(tokens, *located.document[1:])
+                if not tokens.size:
+                    problems(
+                        Problem(part.file or part.name, located.line, "no_token", "the text has no token")
+                    )
+                    continue
+                record = encode_record(document)
+                write(record)
+                content.update(len(record).to_bytes(8, "little") + record)
+                index.add(document, located.line)
+                num_tokens += tokens.size
+            progress(Progress(len(block), num_tokens, sum(len(text.encode()) for text in texts)))
+    if not index.num_documents:
+        records.unlink()
+    summary = {
+        "part": part.name,
+        "file": part.file or part.name,
+        "task": part.task,
+        "split": part.split,
+        "content_sha256": content.hexdigest(),
+        "sha256": file_sha256(records) if index.num_documents else None,
+        "num_bytes": records.stat().st_size if index.num_documents else 0,
+        "num_documents": index.num_documents,
+        "labels": index.labels,
+        "problem_counts": problems.counts,
+        "problems": problems.listed,
+    }
+    arrays = index.arrays()
+    with _replacing(part_file(directory, number, "npz")) as path, open(path, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    write_text_atomically(
+        json.dumps(summary, ensure_ascii=False), part_file(directory, number, "json")
+    )
+
+
+@contextlib.contextmanager
+def _record_writer(path: Path) -> Iterator[Callable[[bytes], Any]]:
+    with _replacing(path) as partial:
+        writer = ArrayRecordWriter(str(partial), "group_size:1")
+        try:
+            yield writer.write
+        finally:
+            writer.close()
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A name that no reader looks for, renamed to `path` at the end."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _blocks(documents: Iterable[LocatedDocument]) -> Iterator[list[LocatedDocument]]:
+    """Blocks of documents that are tokenised together, bounded in number and in text."""
+    block: list[LocatedDocument] = []
+    num_characters = 0
+    for located in documents:
+        block.append(located)
+        num_characters += len(located.document.text)
+        if len(block) == _DOCUMENTS_PER_BLOCK or num_characters >= _CHARACTERS_PER_BLOCK:
+            yield block
+            block, num_characters = [], 0
+    if block:
+        yield block
+
+
+class _Problems:
+    """Counts problems by kind and lists the first of each."""
+
+    def __init__(self, strict: bool):
+        self._strict = strict
+        self.counts = collections.Counter()
+        self.listed: list[dict[str, Any]] = []
+
+    def __call__(self, problem: Problem) -> None:
+        if self._strict:
+            raise_problem(problem)
+        self.counts[problem.kind] += 1
+        if self.counts[problem.kind] <= LISTED_PROBLEMS:
+            self.listed.append(problem._asdict())
+
+
+class _Index:
+    """The index arrays of a part; label codes are its own, in order of appearance."""
+
+    def __init__(self, part: Part):
+        self._split = part.split
+        self.labels = {name: {} for name in LABEL_NAMES}
+        self._columns = {
+            name: [] for name in (TOKEN_COUNTS, ID_HASHES, LINES, *LABEL_NAMES)
+        }
+
+    @property
+    def num_documents(self) -> int:
+        return len(self._columns[LINES])
+
+    def add(self, document: TokenizedDocument, line: int) -> None:
+        hashed = id_hash(document.id)
+        self._columns[TOKEN_COUNTS].append(document.tokens.size)
+        self._columns[ID_HASHES].append(hashed)
+        self._columns[LINES].append(line)
+        for name in LABEL_NAMES:
+            value = (self._split or split_of(hashed)) if name == "split" else getattr(document, name)
+            codes = self.labels[name]
+            self._columns[name].append(codes.setdefault(value, len(codes)))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        types = {ID_HASHES: np.uint64, LINES: np.int64}
+        return {
+            name: np.asarray(column, types.get(name, np.int32))
+            for name, column in self._columns.items()
+        }
