@@ -7,12 +7,17 @@ from pathlib import Path
 
 def write_text_atomically(text: str, path: str | Path) -> None:
     """Replaces a file in one step, so that a reader sees the old text or the new one."""
+    write_bytes_atomically(text.encode("utf-8"), path)
+
+
+def write_bytes_atomically(content: bytes, path: str | Path) -> None:
+    """Replaces a file in one step, so that a reader sees the old content or the new one."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner may read
@@ -20,3 +25,19 @@ def write_text_atomically(text: str, path: str | Path) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def check_writable(name: str, path: str | Path) -> None:
+    """Raises ValueError unless a file can be written there; makes its folder, leaves no file."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("it is a directory")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{name}={str(path)!r} cannot be written ({error}); give the path of a file in a "
+            "folder that you may write to"
+        ) from error

@@ -92,6 +92,7 @@ def register_mc4(
             seqio.TfdsDataSource(
                 tfds_name=tfds_name,
                 splits={"train": language, "validation": f"{language}-validation"},
+                read_only=True,  # otherwise seqio looks for it in a bucket, and would build it
             ),
             mt5_vocabulary(vocabulary_file),
             to_text=[

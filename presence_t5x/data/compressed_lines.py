@@ -76,8 +76,9 @@ def read_blocks(stream: BinaryIO, num_bytes: int = 0) -> Iterator[bytes]:
     """
     num_read = 0
     while not num_bytes or num_read < num_bytes:
+        size = min(_BLOCK_BYTES, num_bytes - num_read) if num_bytes else _BLOCK_BYTES
         try:
-            block = stream.read(min(_BLOCK_BYTES, num_bytes - num_read or _BLOCK_BYTES))
+            block = stream.read(size)
         except Exception as error:  # file systems behind URLs raise classes of their own
             raise unreadable(error) from error
         if not block and num_bytes:
@@ -229,21 +230,16 @@ def numbered_lines(
     try:
         for block in blocks:
             lines = block.split(b"\n")
-            last = lines.pop()
-            if lines:
-                pending.add(lines[0])
-                lines[0] = b""
-                yield number, pending.take()
-                number += 1
-                for i in range(1, len(lines)):
-                    line = lines[i]
-                    yield number, line if len(line) <= max_bytes else OverlongLine(len(line))
-                    number += 1
-            pending.add(last)
+            pending.add(lines[0])
+            if len(lines) == 1:
+                continue
+            yield number, pending.take()
+            for number, line in enumerate(lines[1:-1], number + 1):  # noqa: B020
+                yield number, line if len(line) <= max_bytes else OverlongLine(len(line))
+            number += 1
+            pending.add(lines[-1])
     except ReadingStoppedError as error:
         has_begun = number > first_line or pending.num_bytes or error.kind == "truncated"
-        raise ReadingStoppedError(
-            error.kind, error.message, number if has_begun else 0
-        ) from error
+        raise ReadingStoppedError(error.kind, error.message, number if has_begun else 0) from error
     if pending.num_bytes:
         yield number, pending.take()

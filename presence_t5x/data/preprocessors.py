@@ -1,37 +1,104 @@
 """seqio preprocessors: labels, documents to raw segments, span corruption.
 
 They make seqio tasks of the same parts that the prepared reader uses: the corruption is
-`span_corruption.corrupt_spans` through `tf.numpy_function`, seeded for each example by seqio.
+`span_corruption.corrupt_spans` through `tf.numpy_function`, and its generator is `mask_generator`,
+so that a row has the same mask from either reader, whatever the order and however many hosts read.
 Examples carry their labels (`LABELS`, scalar strings) up to the batch.
+
+A mask depends on (seed, row id, epoch). The seed is that of `data_seed` around the building of the
+dataset; without it (T5X) seqio's own map seed. seqio repeats a source before `segments` sees it, so
+the epoch is counted there: see `_stamp_epochs`.
 """
 
 # seqio, TensorFlow and protobuf declare no usable types here.
 # pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false, reportCallIssue=false
 
+import contextlib
+import contextvars
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from presence_t5x.data.quiet_tensorflow import seqio, tf
 from presence_t5x.data.sentinels import sentinels_of
-from presence_t5x.data.span_corruption import check_span_corruption, corrupt_spans
+from presence_t5x.data.span_corruption import (
+    check_span_corruption,
+    corrupt_spans,
+    mask_generator,
+)
 
 LABELS = ("id", "language", "source", "noise")
+_CARRIED = (*LABELS, "epoch")
 MAX_DOCUMENT_TOKENS = 65_536
 DOCUMENTS_PER_GROUP = 128
 NOISE_DENSITY = 0.15
 MEAN_NOISE_SPAN_LENGTH = 3.0
+_SEED = contextvars.ContextVar("_SEED", default=None)
+
+
+@contextlib.contextmanager
+def data_seed(seed: int) -> Iterator[None]:
+    """Datasets that are built inside have the masks of this seed, as prepared data has."""
+    token = _SEED.set(seed)
+    try:
+        yield
+    finally:
+        _SEED.reset(token)
+
+
+def _mask_seed() -> int:
+    """The seed of the masks of a dataset that is being built."""
+    seed = _SEED.get()
+    # seqio has no public way to ask for its seed; None there means another one every time.
+    seed = getattr(seqio.utils, "_NEXT_MAP_SEED", None) if seed is None else seed
+    return np.random.SeedSequence().entropy if seed is None else int(seed) % 2**64
 
 
 def add_labels(dataset: tf.data.Dataset, **labels: str) -> tf.data.Dataset:
-    """Gives every example the labels it lacks: those passed here, empty strings for the rest."""
+    """Gives every example the labels it lacks: those passed here, empty strings for the rest.
+
+    Also numbers the examples (`position`), so that `segments` can tell where a pass begins.
+    """
     defaults = {name: labels.get(name, "") for name in LABELS}
-    return dataset.map(
-        lambda example: {name: tf.constant(value) for name, value in defaults.items()} | example,
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+
+    def label(position, example):
+        constants = {name: tf.constant(value) for name, value in defaults.items()}
+        return constants | example | {"position": position}
+
+    return dataset.enumerate().map(label, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _stamp_epochs(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Adds `epoch`, the number of the pass over the source.
+
+    A pass begins where the first example comes again. It is known by the position `add_labels` gave
+    it, which is exact for every order of every pass; by its id in examples without position, which
+    is exact in the first pass, and in later ones where the source keeps its order. An id that two
+    documents share makes the number larger, never irreproducible.
+    """
+
+    def step(state, example):
+        epoch, first = state
+        has_position = "position" in example
+        mark = tf.strings.as_string(example["position"]) if has_position else example["id"]
+        first = tf.where(epoch < 0, mark, first)
+        epoch += tf.cast(mark == first, tf.int64)
+        return (epoch, first), example | {"epoch": epoch}
+
+    return dataset.scan((tf.constant(-1, tf.int64), tf.constant("")), step)
+
+
+def _name_by_tokens(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """An id for a document without one, or all of them would share their masks."""
+
+    def name():
+        text = tf.strings.reduce_join(tf.strings.as_string(example["targets"]), separator=" ")
+        return tf.strings.format("tokens:{}", tf.strings.to_hash_bucket_fast(text, 2**63 - 1))
+
+    identity = example["id"]
+    return example | {"id": tf.cond(tf.equal(identity, ""), name, lambda: identity)}
 
 
 def text_to_targets(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -59,7 +126,7 @@ def _cut(example: Mapping[str, tf.Tensor], raw_length: int) -> tf.data.Dataset:
     """Segments of one stream of tokens; the last one may be shorter."""
     tokens = example["targets"]
     num_segments = (tf.size(tokens) + raw_length - 1) // raw_length
-    labels = {name: example[name] for name in LABELS}
+    labels = {name: example[name] for name in _CARRIED}
 
     def segment(number):
         start = number * raw_length
@@ -84,13 +151,8 @@ def _random_chunk(example: dict[str, tf.Tensor], seed: Any) -> dict[str, tf.Tens
 
 def _join_group(group: Mapping[str, Any]) -> dict[str, tf.Tensor]:
     """One stream of a group's tokens, labelled as its first document."""
-    labels = {name: group[name][0] for name in LABELS}
+    labels = {name: group[name][0] for name in _CARRIED}
     return labels | {"targets": group["targets"].flat_values}
-
-
-def _ragged(example):
-    tokens = tf.RaggedTensor.from_tensor(example["targets"][tf.newaxis])[0]
-    return {name: example[name] for name in LABELS} | {"targets": tokens}
 
 
 def segments(
@@ -103,6 +165,9 @@ def segments(
     mean_span: float = MEAN_NOISE_SPAN_LENGTH,
 ) -> tf.data.Dataset:
     """Cuts tokenised documents into raw segments for `span_corruption`.
+
+    A segment's id is its document's, with "#k" for the k-th later one; a document without an id is
+    named by a hash of its tokens. `epoch` is added.
 
     Args:
       dataset: `targets` tokens without EOS, and labels.
@@ -119,10 +184,11 @@ def segments(
       ValueError: the lengths do not fit the density.
     """
     raw_length = _raw_length(sequence_length, output_features, noise_density, mean_span)
-    dataset = dataset.filter(lambda example: tf.size(example["targets"]) > 0)
+    dataset = _stamp_epochs(dataset)
+    dataset = dataset.filter(lambda example: tf.size(example["targets"]) > 0).map(_name_by_tokens)
     if concatenate:
         dataset = _random_chunk(dataset)
-        dataset = dataset.map(lambda e: {name: e[name] for name in (*LABELS, "targets")})
+        dataset = dataset.map(lambda e: {name: e[name] for name in (*_CARRIED, "targets")})
         dataset = dataset.ragged_batch(DOCUMENTS_PER_GROUP).map(_join_group)
     dataset = dataset.flat_map(functools.partial(_cut, raw_length=raw_length))
     return dataset.filter(lambda example: tf.size(example["targets"]) >= 2)
@@ -135,14 +201,22 @@ def span_corruption(
     noise_density: float = NOISE_DENSITY,
     mean_span: float = MEAN_NOISE_SPAN_LENGTH,
 ) -> tf.data.Dataset:
-    """Turns raw segments into `inputs` and `targets`; `append_eos_after_trim` adds their EOS."""
+    """Turns raw segments into `inputs` and `targets`; `append_eos_after_trim` adds their EOS.
+
+    Args:
+      dataset: of `segments`; `epoch` is dropped.
+      output_features: give the vocabulary.
+      noise_density: share of the tokens that are noise.
+      mean_span: mean length of a noise span, in tokens.
+    """
     vocabulary = output_features["targets"].vocabulary
     sentinels = sentinels_of(vocabulary)
+    seed = _mask_seed()
 
-    def corrupt(tokens, seed):
+    def corrupt(tokens, identity, epoch):
         inputs, targets = corrupt_spans(
             tokens,
-            np.random.default_rng(seed.astype(np.uint32)),
+            mask_generator(seed, identity.decode("utf-8", "replace"), int(epoch)),
             sentinels.first_id,
             vocabulary.eos_id,
             num_sentinels=sentinels.num_sentinels,
@@ -151,13 +225,16 @@ def span_corruption(
         )
         return inputs[:-1], targets[:-1]
 
-    @seqio.map_over_dataset(num_seeds=1)
-    def corrupt_example(example, seed):
+    def corrupt_example(example):
+        epoch = example.pop("epoch")
         inputs, targets = tf.numpy_function(
-            corrupt, [example["targets"], seed], (tf.int32, tf.int32), stateful=False
+            corrupt,
+            [example["targets"], example["id"], epoch],
+            (tf.int32, tf.int32),
+            stateful=False,
         )
         inputs.set_shape([None])
         targets.set_shape([None])
         return example | {"inputs": inputs, "targets": targets}
 
-    return corrupt_example(dataset)
+    return dataset.map(corrupt_example, num_parallel_calls=tf.data.AUTOTUNE)

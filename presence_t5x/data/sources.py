@@ -9,6 +9,7 @@ of it. `check_data` finds every mistake that can be found before anything is wri
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 
 import os
+import re
 
 from presence_t5x._validate import did_you_mean
 from presence_t5x.config_types import DataConfig
@@ -23,7 +24,11 @@ from presence_t5x.data.span_corruption import check_span_corruption
 from presence_t5x.data.store_writer import ReportTotal
 from presence_t5x.data.streaming import StreamingBatches
 from presence_t5x.data.task_source import tasks_of
-from presence_t5x.data.vocabularies import load_vocabulary, specification_of
+from presence_t5x.data.vocabularies import (
+    MT5_VOCABULARY_FILE,
+    load_vocabulary,
+    specification_of,
+)
 
 
 def find_provider(data_config: DataConfig) -> seqio.Task | seqio.Mixture:
@@ -44,11 +49,12 @@ def find_provider(data_config: DataConfig) -> seqio.Task | seqio.Mixture:
             )
         return tasks.register_local_text(data_config.local_text_files, data_config.vocabulary_file)
     tasks.register_all()
-    if name.split(".")[0] == "mc4" and data_config.vocabulary_file is not None:
-        tasks.register_mc4(vocabulary_file=data_config.vocabulary_file)
-        return seqio.get_mixture_or_task(name)
+    is_mc4 = name.split(".")[0] == "mc4"
+    if is_mc4:
+        vocabulary_file = data_config.vocabulary_file or MT5_VOCABULARY_FILE
+        tasks.register_mc4(data_config.mc4_version, vocabulary_file)
     for setting in ("local_text_files", "vocabulary_file"):
-        if getattr(data_config, setting) is not None:
+        if getattr(data_config, setting) is not None and not (is_mc4 and "vocab" in setting):
             raise ValueError(
                 f"{setting}={getattr(data_config, setting)!r} belongs to the task 'local_text', "
                 f"but mixture_or_task_name={name!r}; remove one of them"
@@ -141,8 +147,30 @@ def _check_tfds_directory(task: seqio.Task) -> None:
     if not tf.io.gfile.exists(path):
         raise ValueError(
             f"task {task.name!r} reads the TFDS data set {name!r}, which is not at {path}; prepare "
-            "it there or set TFDS_DATA_DIR to where it is"
+            f"it there or set TFDS_DATA_DIR to where it is{_mc4_remedy(path)}"
         )
+
+
+def _mc4_remedy(path: str) -> str:
+    """What to do about a missing version of mC4: another one that is there, or how to get it."""
+    folder, version = os.path.split(path)
+    if not folder.endswith(os.path.join("c4", "multilingual")):
+        return ""
+    entries = tf.io.gfile.listdir(folder) if tf.io.gfile.exists(folder) else []
+    names = sorted(entry.rstrip("/") for entry in entries)
+    found = [entry for entry in names if re.fullmatch(r"\d+\.\d+\.\d+", entry)]
+    other = f". Found {', '.join(found)} there: set MC4_VERSION" if found else ""
+    if version == "3.1.0":
+        return (
+            f"{other}. TFDS builds 3.1.0 with Apache Beam on a cluster (tens of TiB): pip "
+            "install mlcroissant apache-beam; tfds build c4/multilingual "
+            "--data_dir=$TFDS_DATA_DIR --beam_pipeline_options=runner=..."
+        )
+    return (
+        f"{other}. TFDS builds 3.1.0 alone, {version} can only be read where it is prepared "
+        "already: set MC4_VERSION = '3.1.0', or prepare the published JSON shards with "
+        "python -m presence_t5x.prepare"
+    )
 
 
 def open_batches(

@@ -2,7 +2,9 @@
 
 `seqio.EncDecFeatureConverter` makes the features; `pack` packs whole examples with segment ids (a
 packed row has no labels: seqio drops them). A process reads its own shard of the source, so unlike
-with prepared data another host count gives another order.
+with prepared data another host count gives another order; the examples themselves, masks included,
+are the same for every host count and those of prepared data with one document a row (masks depend
+on seed, row id and epoch alone).
 
 Position: where every source is TFDS or files the tf.data iterator itself is checkpointed (its
 shuffle buffers included). A source that is a Python function cannot be: there the state is the
@@ -25,7 +27,7 @@ import numpy as np
 
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.batches import Batch
-from presence_t5x.data.preprocessors import LABELS
+from presence_t5x.data.preprocessors import LABELS, data_seed
 from presence_t5x.data.quiet_tensorflow import seqio, tf
 
 _LABEL_FEATURES = {name: seqio.FeatureConverter.FeatureSpec(tf.string, rank=0) for name in LABELS}
@@ -99,16 +101,17 @@ class StreamingBatches:
         keywords: dict[str, Any] = {"passthrough_features": LABELS}
         if not isinstance(self._provider, seqio.Mixture):
             keywords = {}
-        dataset = self._provider.get_dataset(
-            lengths,
-            split=self._split,
-            use_cached=False,
-            shuffle=True,
-            seed=config.seed,
-            shard_info=shard_info,
-            num_epochs=None,
-            **keywords,
-        )
+        with data_seed(config.seed):
+            dataset = self._provider.get_dataset(
+                lengths,
+                split=self._split,
+                use_cached=False,
+                shuffle=True,
+                seed=config.seed,
+                shard_info=shard_info,
+                num_epochs=None,
+                **keywords,
+            )
         has_labels = set(LABELS) <= set(dataset.element_spec)
         if config.pack or not has_labels:
             return seqio.EncDecFeatureConverter(pack=config.pack)(dataset, lengths)

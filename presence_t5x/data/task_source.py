@@ -8,14 +8,23 @@ preprocessors of the registered task (everything before `tokenize`), unshuffled.
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 
 import dataclasses
+import functools
 import importlib
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import tensorflow_datasets as tfds
 
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.documents import Document, LocatedDocument, Part, Report
+from presence_t5x.data.preprocessors import add_labels, text_to_targets
 from presence_t5x.data.quiet_tensorflow import seqio, tf
+from presence_t5x.data.text_tasks import add_text_task
+from presence_t5x.data.vocabularies import BYTES, load_vocabulary
 
+TFDS = "tfds:"
 _DOCUMENT_FEATURES = ("targets", "id", "language", "source", "noise")
 _EXAMPLES_PER_BLOCK = 256
 
@@ -24,6 +33,7 @@ _EXAMPLES_PER_BLOCK = 256
 class TaskPart(Part):
     """One shard of one split of a task."""
 
+    task_split: str
     shard: int
     num_shards: int
 
@@ -33,14 +43,17 @@ class TaskSource:
     """The documents of a task, or of every task of a mixture; a part is a shard of a split.
 
     Attributes:
-      data_config: names the task or mixture, and what its registration needs.
+      data_config: names the task or mixture ("tfds:NAME" for a TFDS data set that no task reads),
+        and what its registration needs.
       splits: of the tasks, in the order of the store; a task may lack some.
       modules: imported first, because they register tasks.
+      text_field: of a "tfds:" input.
     """
 
     data_config: DataConfig
     splits: tuple[str, ...]
     modules: tuple[str, ...] = ()
+    text_field: str = "text"
 
     def tasks(self) -> list[seqio.Task]:
         """Returns the tasks that have one of the splits.
@@ -48,20 +61,32 @@ class TaskSource:
         Raises:
           ValueError: none has.
         """
-        tasks = [task for task in tasks_of(self._provider()) if {*task.splits} & {*self.splits}]
+        provider = self._provider()
+        tasks = [task for task in tasks_of(provider) if {*task.splits} & {*self.splits}]
         if not tasks:
-            provider = self._provider()
             raise ValueError(
                 f"{provider.name!r} has none of the splits {list(self.splits)}; it has "
                 f"{sorted(provider.splits)}"
             )
         return tasks
 
-    def _provider(self):
+    def vocabulary(self) -> seqio.Vocabulary | None:
+        """Returns the task's own vocabulary; a TFDS data set has none."""
+        if self._is_tfds:
+            return None
+        return self._provider().output_features["targets"].vocabulary
+
+    @property
+    def _is_tfds(self) -> bool:
+        return self.data_config.mixture_or_task_name.startswith(TFDS)
+
+    def _provider(self) -> seqio.Task | seqio.Mixture:
         from presence_t5x.data.sources import find_provider
 
         for module in self.modules:
             importlib.import_module(module)
+        if self._is_tfds:
+            return _register_tfds(self.data_config.mixture_or_task_name, self.text_field)
         return find_provider(self.data_config)
 
     def parts(self) -> list[Part]:
@@ -71,16 +96,15 @@ class TaskSource:
             for task in self.tasks()
             for split in self.splits
             if split in task.splits
-            for part in _parts_of(task, split)
+            for part in _parts_of(task, split, by_hash=self._is_tfds)
         ]
 
     def read(self, part: Part, report: Report) -> Iterator[LocatedDocument]:
         """Yields a shard's documents; whatever is wrong with a task is an error, not a problem."""
         del report
-        assert isinstance(part, TaskPart) and part.split is not None
+        assert isinstance(part, TaskPart)
         task = next(task for task in self.tasks() if task.name == part.task)
-        examples = _examples(_text_dataset(task, part.split, part.shard, part.num_shards))
-        for number, example in enumerate(examples):
+        for number, example in enumerate(_examples(_text_dataset(task, part))):
             labels = {
                 name: example[name].decode("utf-8", "replace")
                 for name in ("language", "source", "noise")
@@ -109,6 +133,66 @@ class TaskSource:
         return parameters | ({"contents": contents} if any(contents) else {})
 
 
+def is_task(name: str, modules: Sequence[str] = ()) -> bool:
+    """Returns whether an input is a task or a mixture or a "tfds:" data set, and no file."""
+    if name.startswith(TFDS):
+        return True
+    if "/" in name or "*" in name or os.path.exists(name):
+        return False
+    from presence_t5x import tasks
+
+    for module in modules:
+        importlib.import_module(module)
+    tasks.register_all()
+    return name in {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
+
+
+def _register_tfds(name: str, text_field: str) -> seqio.Task:
+    """Registers a task over a TFDS data set, in place of an earlier one."""
+    try:
+        builder = tfds.builder(name.removeprefix(TFDS))
+    except Exception as error:  # TFDS has a dozen of them, and one for "did you mean"
+        raise ValueError(
+            f"{name!r}: TensorFlow Datasets cannot find it ({' '.join(str(error).split())}); is "
+            "TFDS_DATA_DIR where it was prepared?"
+        ) from error
+    config = f"/{builder.builder_config.name}" if builder.builder_config else ""
+    version = f"{builder.name}{config}:{builder.version}"
+    if not builder.info.splits:
+        raise ValueError(
+            f"{name!r} is not prepared in {builder.data_path.parent}; run tfds build "
+            f"{version}, or set TFDS_DATA_DIR to where it is"
+        )
+    if text_field not in builder.info.features:
+        raise ValueError(
+            f"{name!r} has no feature {text_field!r}; it has {sorted(builder.info.features)}: set "
+            "--text_field"
+        )
+    return add_text_task(
+        re.sub(r"[^\w.:]", ".", name),
+        seqio.TfdsDataSource(version, splits=list(builder.info.splits)),
+        load_vocabulary(BYTES),  # only text is read
+        to_text=[
+            functools.partial(_rename_text, text_field=text_field),
+            text_to_targets,
+            functools.partial(add_labels, source=builder.name),
+        ],
+        concatenate=False,
+    )
+
+
+def _rename_text(dataset: tf.data.Dataset, text_field: str) -> tf.data.Dataset:
+    def rename(example):
+        labels = {name: example[name] for name in ("id", "language") if _is_text(example, name)}
+        return {"text": example[text_field], **labels}
+
+    return dataset.map(rename, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _is_text(example, name: str) -> bool:
+    return name in example and example[name].dtype == tf.string and not example[name].shape.rank
+
+
 def tasks_of(provider: seqio.Task | seqio.Mixture) -> list[seqio.Task]:
     """Returns the tasks of a mixture, or the task itself."""
     return list(provider.tasks) if isinstance(provider, seqio.Mixture) else [provider]
@@ -121,14 +205,18 @@ def _content(task: seqio.Task) -> Any:
     return getattr(task.source, "content", None)
 
 
-def _parts_of(task: seqio.Task, split: str) -> list[TaskPart]:
-    """The shards of a split; a source that is no set of files is one."""
+def _parts_of(task: seqio.Task, split: str, by_hash: bool) -> list[TaskPart]:
+    """The shards of a split; a source that is no set of files is one.
+
+    `by_hash` holds documents out of "train" where the task has nothing else to hold out.
+    """
     shards = task.source.list_shards(split)
     return [
         TaskPart(
             name=f"{task.name}-{split}" + (f"[{number}]" if len(shards) > 1 else ""),
             task=task.name,
-            split=split,
+            split=None if by_hash and "validation" not in task.splits else split,
+            task_split=split,
             num_bytes=tf.io.gfile.stat(shard).length if tf.io.gfile.exists(shard) else 0,
             shard=number,
             num_shards=len(shards),
@@ -137,7 +225,7 @@ def _parts_of(task: seqio.Task, split: str) -> list[TaskPart]:
     ]
 
 
-def _text_dataset(task: seqio.Task, split: str, shard: int, num_shards: int) -> Any:
+def _text_dataset(task: seqio.Task, part: TaskPart) -> Any:
     """A shard of a task's source through its preprocessors up to `tokenize`."""
     functions = [getattr(step, "func", step) for step in task.preprocessors]
     if seqio.preprocessors.tokenize not in functions:
@@ -145,8 +233,11 @@ def _text_dataset(task: seqio.Task, split: str, shard: int, num_shards: int) -> 
             f"task {task.name!r} has no seqio.preprocessors.tokenize, so its text cannot be "
             "prepared; use reader='streaming'"
         )
-    shard_info = seqio.ShardInfo(shard, num_shards) if num_shards > 1 else None
-    dataset = task.source.get_dataset(split=split, shuffle=False, shard_info=shard_info)
+    dataset = task.source.get_dataset(
+        split=part.task_split,
+        shuffle=False,
+        shard_info=seqio.ShardInfo(part.shard, part.num_shards) if part.num_shards > 1 else None,
+    )
     for step in task.preprocessors[: functions.index(seqio.preprocessors.tokenize)]:
         dataset = seqio.utils.add_kwargs_to_transform(
             step, output_features=task.output_features, sequence_length=None

@@ -1,83 +1,214 @@
-r"""Local text files as documents.
+"""Files as a source of documents, and their strict use.
 
 - `.txt`: a document is a block of lines between blank lines.
-- `.jsonl`: one JSON object a line with `text` and, if wanted, `language` (or `lang`), `source`,
-`id`.
+- `.jsonl`, `.json`: one JSON object a line with `text` and, if wanted, `id`, `language` (or
+`lang`), `source`.
+- `.parquet`: the same fields as columns.
 
-Either may be gzipped (`.gz`). An id that is not given is `file:line` (the line where the document
-starts), a source that is not given is the file; file names are relative to the fixed part of the
-pattern, so that ids do not depend on the machine. Files are read in sorted order.
+All but Parquet may be compressed (`.gz`, `.zst`). An id that is not given is `file:line` (the line
+where the document starts, or the row), a source that is not given is the file. The published shards
+of C4 and mC4 are known by their names (`c4_names`). Which files a pattern means is in
+`file_listing`; nothing of them is left out without a problem being reported.
 """
 
-import glob as glob_module
-import gzip
-import json
-import os
+import dataclasses
+import functools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-from presence_t5x._validate import check_text
-from presence_t5x.data.documents import Document
+from presence_t5x._validate import check_int, check_text
+from presence_t5x.data import file_listing, parquet_rows, text_formats
+from presence_t5x.data.c4_names import published_shard, rates_of_tasks
+from presence_t5x.data.compressed_lines import (
+    Line,
+    ReadingStoppedError,
+    decompress_blocks,
+    drop_byte_order_mark,
+    numbered_lines,
+    read_blocks,
+    unreadable,
+)
+from presence_t5x.data.documents import (
+    Document,
+    LocatedDocument,
+    Part,
+    Problem,
+    Report,
+    raise_problem,
+)
+from presence_t5x.data.file_listing import TextFile, find_text_files, list_files, split_suffix
+from presence_t5x.data.file_slices import FileSlice, cut_file
+from presence_t5x.data.text_formats import FileRules
 
-_SUFFIXES = (".txt", ".jsonl", ".txt.gz", ".jsonl.gz")
+__all__ = [
+    "FileSlice",
+    "FilesSource",
+    "TextFile",
+    "check_text_files",
+    "find_text_files",
+    "read_documents",
+]
 
 
-class TextFile(NamedTuple):
-    """A file to read and the name that ids use."""
+@dataclasses.dataclass(frozen=True)
+class FilesSource:
+    """The documents of all files of a pattern (`presence_t5x.data.documents.Source`).
 
-    path: str
-    name: str
-
-
-def find_text_files(pattern: str) -> list[TextFile]:
-    """Returns the files of a glob (`**` crosses directories) or under a directory, sorted.
-
-    Raises:
-      ValueError: nothing matches, or a matching file has another ending than .txt or .jsonl (.gz).
+    Attributes:
+      pattern: a file, a directory, a glob, or an fsspec URL of these.
+      text_field: of JSON objects and Parquet rows.
+      max_document_bytes: a longer line of JSON, paragraph or text is a problem.
+      slice_bytes: longer files are cut, if they can be.
+      language: of documents that do not tell.
+      task: of all files but the published shards of C4 and mC4.
     """
-    check_text("local_text_files", pattern)
-    is_directory = os.path.isdir(pattern)
-    expanded = os.path.join(glob_module.escape(pattern), "**") if is_directory else pattern
-    paths = sorted(filter(os.path.isfile, glob_module.glob(expanded, recursive=True)))
-    if is_directory:
-        paths = [path for path in paths if path.endswith(_SUFFIXES)]
-    if not paths:
-        raise ValueError(
-            f"local_text_files={pattern!r} matches no file; give a glob or a directory of "
-            f"{', '.join(_SUFFIXES)} files (quote the glob in a shell)"
-        )
-    for path in paths:
-        if not path.endswith(_SUFFIXES):
-            raise ValueError(
-                f"{path}: unknown kind of file; rename it to one of {', '.join(_SUFFIXES)} or "
-                f"narrow local_text_files={pattern!r}"
+
+    pattern: str
+    text_field: str = "text"
+    max_document_bytes: int = 10_000_000
+    slice_bytes: int = 64 << 20
+    language: str = ""
+    task: str = "local_text"
+
+    def __post_init__(self):
+        """Checks the settings; files are looked at later."""
+        check_text("pattern", self.pattern)
+        check_text("text_field", self.text_field)
+        check_text("task", self.task)
+        check_int("max_document_bytes", self.max_document_bytes, minimum=1)
+        check_int("slice_bytes", self.slice_bytes, minimum=1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves what was found out about the files behind."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @functools.cached_property
+    def _listing(self) -> file_listing.Listing:
+        return list_files(self.pattern)
+
+    @functools.cached_property
+    def _slices(self) -> list[FileSlice]:
+        by_task: dict[str, list[FileSlice]] = {}
+        for file in self._listing.files:
+            for piece in cut_file(file, self.slice_bytes, self.max_document_bytes, self.task):
+                by_task.setdefault(piece.task, []).append(piece)
+        first, *others = [piece for pieces in by_task.values() for piece in pieces]
+        return [dataclasses.replace(first, skipped=self._listing.skipped), *others]
+
+    @functools.cached_property
+    def _checksums(self) -> list[list[Any]]:
+        return [
+            [file.name, file.num_bytes, file_listing.content_checksum(file.path)]
+            for file in self._listing.files
+        ]
+
+    def parts(self) -> list[FileSlice]:
+        """Returns the slices of all files, sorted by file within each task.
+
+        Raises:
+          ValueError: there is nothing to read (see `file_listing.list_files`).
+        """
+        return list(self._slices)
+
+    def read(self, part: Part, report: Report) -> Iterator[LocatedDocument]:
+        """Yields the documents of a slice; what is left out is reported, and reading goes on."""
+        assert isinstance(part, FileSlice)
+        for name in part.skipped:
+            message = f"unknown kind of file; rename it to one of {file_listing.KNOWN_KINDS}"
+            report(Problem(name, 0, "unknown_kind", message))
+        num_found = 0
+
+        def count_and_report(problem: Problem) -> None:
+            nonlocal num_found
+            num_found += 1
+            report(problem)
+
+        try:
+            for located in self._read_slice(part, count_and_report):
+                num_found += 1
+                yield located
+        except ReadingStoppedError as stop:
+            # What is wrong with a file as a whole is said once.
+            if stop.kind in ("unreadable", "truncated") or not part.start:
+                count_and_report(Problem(part.file, stop.line, stop.kind, stop.message))
+        if not num_found and part.is_whole_file:
+            message = "no document in this file; remove it or add text"
+            report(Problem(part.file, 0, "empty_file", message))
+
+    def _read_slice(self, part: FileSlice, report: Report) -> Iterator[LocatedDocument]:
+        rules = self._rules(part)
+        ending, compression = split_suffix(part.path)
+        if ending == ".parquet":
+            return parquet_rows.read_rows(
+                part.path, part.start, part.stop, part.first_line, rules, report
             )
-    root = pattern if is_directory else _fixed_directory(pattern)
-    return [TextFile(path, os.path.relpath(path, root or ".")) for path in paths]
+        lines = _read_lines(part, compression, self.max_document_bytes)
+        is_text = ending == ".txt"
+        read = text_formats.read_paragraphs if is_text else text_formats.read_json_lines
+        return read(lines, rules, report)
+
+    def _rules(self, part: FileSlice) -> FileRules:
+        shard = published_shard(part.path)
+        return FileRules(
+            file=part.file,
+            text_field=self.text_field,
+            max_document_bytes=self.max_document_bytes,
+            language=shard.language if shard else self.language,
+            source=shard.source if shard else part.file,
+            id_fields=("id", "url") if shard else ("id",),
+        )
+
+    def task_rates(self) -> dict[str, float]:
+        """Returns pages ** 0.3 for the tasks of mC4 languages, 1.0 for others.
+
+        Raises:
+          ValueError: as `parts`, or mC4 files are of a language without a page count.
+        """
+        return rates_of_tasks(dict.fromkeys(part.task for part in self._slices))
+
+    def parameters(self) -> dict[str, Any]:
+        """Returns name, size and checksum of every file, and the settings that matter."""
+        return {
+            "files": [list(entry) for entry in self._checksums],
+            "text_field": self.text_field,
+            "max_document_bytes": self.max_document_bytes,
+            "slice_bytes": self.slice_bytes,
+            "language": self.language,
+        }
 
 
-def _fixed_directory(pattern: str) -> str:
-    """The directory part before the first wildcard."""
-    parts = pattern.split("/")[:-1]
-    wild = next((i for i, part in enumerate(parts) if glob_module.has_magic(part)), len(parts))
-    return "/".join(parts[:wild]) or ("/" if pattern.startswith("/") else "")
+def _read_lines(part: FileSlice, compression: str, max_bytes: int) -> Iterator[tuple[int, Line]]:
+    """The lines of a slice; a file that cannot be opened stops the reading."""
+    try:
+        stream = file_listing.open_bytes(part.path)
+    except Exception as error:  # file systems behind URLs raise classes of their own
+        raise unreadable(error) from error
+    with stream:
+        if part.start:
+            stream.seek(part.start)
+        blocks = read_blocks(stream, max(part.stop - part.start, 0))
+        blocks = decompress_blocks(blocks, compression)
+        if not part.start:
+            blocks = drop_byte_order_mark(blocks)
+        yield from numbered_lines(blocks, part.first_line, max_bytes)
 
 
 def read_documents(pattern: str) -> Iterator[Document]:
-    """Yields the documents of all files, in order.
+    """Yields the documents of all files, in order; other files in a directory are passed over.
 
     Raises:
-      ValueError: an empty glob or file, bytes that are not UTF-8, broken JSON, a missing, empty or
-        non-string `text`; always with file, line and what to do.
+      ValueError: the first problem of any kind, with file, line and what to do.
     """
-    for file in find_text_files(pattern):
-        num_documents = 0
-        is_json = file.name.endswith((".jsonl", ".jsonl.gz"))
-        for document in _read_json_lines(file) if is_json else _read_paragraphs(file):
-            num_documents += 1
-            yield document
-        if not num_documents:
-            raise ValueError(f"{file.path}: no document in this file; remove it or add text")
+    find_text_files(pattern)
+    source = FilesSource(pattern)
+    for part in source.parts():
+
+        def report(problem: Problem, path: str = part.path) -> None:
+            if problem.kind != "unknown_kind":
+                raise_problem(problem._replace(file=path))
+
+        for located in source.read(part, report):
+            yield located.document
 
 
 def check_text_files(pattern: str, visit: Callable[[Document], Any] = lambda document: None) -> int:
@@ -95,65 +226,3 @@ def check_text_files(pattern: str, visit: Callable[[Document], Any] = lambda doc
         visit(document)
         num_documents += 1
     return num_documents
-
-
-def _read_lines(file: TextFile) -> Iterator[tuple[int, str]]:
-    """Numbered decoded lines without their ends."""
-    number = 0
-    try:
-        with (gzip.open if file.path.endswith(".gz") else open)(file.path, "rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{file.path}:{number}: not UTF-8 ({error.reason} at byte {error.start} of the line); "
-            "convert the file, e.g. with iconv -t UTF-8"
-        ) from error
-    except (gzip.BadGzipFile, EOFError, OSError) as error:
-        raise ValueError(
-            f"{file.path}:{number + 1}: cannot be read ({error}); check the file or copy it again"
-        ) from error
-
-
-def _read_paragraphs(file: TextFile) -> Iterator[Document]:
-    block: list[str] = []
-    first_line = 0
-    for number, line in _read_lines(file):
-        if line.strip():
-            first_line = first_line if block else number
-            block.append(line)
-        elif block:
-            yield Document("\n".join(block), f"{file.name}:{first_line}", source=file.name)
-            block = []
-    if block:
-        yield Document("\n".join(block), f"{file.name}:{first_line}", source=file.name)
-
-
-def _read_json_lines(file: TextFile) -> Iterator[Document]:
-    for number, line in _read_lines(file):
-        if line.strip():
-            yield _parse_json_line(file, number, line)
-
-
-def _parse_json_line(file: TextFile, number: int, line: str) -> Document:
-    where = f"{file.path}:{number}"
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{where}: broken JSON ({error.msg} at column {error.colno}); write one object a line"
-        ) from error
-    if not isinstance(record, dict) or "text" not in record:
-        found = sorted(record) if isinstance(record, dict) else type(record).__name__
-        raise ValueError(f"{where}: no field 'text' (found {found}); add it or rename the field")
-    text = record["text"]
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError(
-            f"{where}: text={text!r} must be a non-empty string; repair or remove the line"
-        )
-    return Document(
-        text,
-        str(record.get("id", f"{file.name}:{number}")),
-        language=str(record.get("language", record.get("lang")) or ""),
-        source=str(record.get("source") or file.name),
-    )

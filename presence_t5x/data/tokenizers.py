@@ -4,6 +4,9 @@ A tokenizer is made from a seqio vocabulary in the main process and pickled to t
 the serialized model, sentinels included, and nothing else. It only encodes.
 """
 
+# protobuf declares no usable types here.
+# pyright: reportAttributeAccessIssue=false
+
 import threading
 from collections.abc import Sequence
 from typing import Any

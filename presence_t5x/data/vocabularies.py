@@ -1,4 +1,4 @@
-"""Vocabularies by name: a SentencePiece model file, or "bytes".
+"""Vocabularies by name: a SentencePiece model file, a folder that holds one, or "bytes".
 
 Sentinels are always the top ids, counting down from vocabulary size - 1. A model file either holds
 `<extra_id_0>` ... at its top (mT5's does) or none, in which case 100 are appended as seqio does.
@@ -11,6 +11,7 @@ Anything in between would silently give text pieces as sentinels and is refused.
 import functools
 import hashlib
 import socket
+from pathlib import Path
 
 from sentencepiece import sentencepiece_model_pb2
 
@@ -21,13 +22,27 @@ from presence_t5x.data.sentinels import sentinel_number
 NUM_EXTRA_IDS = 100
 BYTES = "bytes"
 MT5_VOCABULARY_FILE = "gs://t5-data/vocabs/mc4.250000.100extra/sentencepiece.model"
+MT5_VOCABULARY_SIZE = 250_100
+# Of spiece.model of google/mt5-* on Hugging Face (4,309,802 bytes), as several public sources have
+# it; published as the same model as the file above. No author of this package has read either file,
+# so a difference is stated and never refused.
+MT5_VOCABULARY_SHA256 = "ef78f86560d809067d12bac6c09f19a462cb3af3f54d2b8acbba26e1433125d6"
+
+# What Hugging Face calls the model in a checkpoint's folder: T5 and mT5, others, XLM-R.
+_MODEL_NAMES = (
+    "spiece.model",
+    "sentencepiece.model",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+)
 
 
 def load_vocabulary(spec: str) -> seqio.Vocabulary:
     """Returns the seqio vocabulary of a specification, with its sentinels at the top.
 
     Args:
-      spec: a path to a SentencePiece model, or "bytes": 3 special ids, 256 bytes, 100 sentinels.
+      spec: a path to a SentencePiece model or to a folder with one, such as a checkpoint of Hugging
+        Face (`spiece.model`), or "bytes": 3 special ids, 256 bytes, 100 sentinels.
 
     Raises:
       ValueError: the file is missing or damaged, its padding id is not 0, it has no EOS, or its
@@ -39,10 +54,11 @@ def load_vocabulary(spec: str) -> seqio.Vocabulary:
     check_text("vocabulary", spec)
     if spec == BYTES:
         return seqio.ByteVocabulary(extra_ids=NUM_EXTRA_IDS)
-    model = _parse_model(spec, read_model(spec))
-    _check_special_ids(spec, model)
-    extra_ids = 0 if _num_sentinels_at_top(spec, model) else NUM_EXTRA_IDS
-    return seqio.SentencePieceVocabulary(spec, extra_ids=extra_ids)
+    path = _model_file(spec)
+    model = _parse_model(path, read_model(path))
+    _check_special_ids(path, model)
+    extra_ids = 0 if _num_sentinels_at_top(path, model) else NUM_EXTRA_IDS
+    return seqio.SentencePieceVocabulary(path, extra_ids=extra_ids)
 
 
 def vocabulary_sha256(spec: str) -> str:
@@ -51,6 +67,41 @@ def vocabulary_sha256(spec: str) -> str:
     if spec == BYTES:
         return hashlib.sha256(f"bytes+{NUM_EXTRA_IDS}".encode()).hexdigest()
     return hashlib.sha256(read_model(spec)).hexdigest()
+
+
+def check_mt5_vocabulary(spec: str = MT5_VOCABULARY_FILE) -> str:
+    """Says in one line whether a vocabulary is mT5's, by the number of its pieces and its SHA-256.
+
+    Nothing is refused: a file of mT5's size with another content may be someone's own.
+
+    Args:
+      spec: as `load_vocabulary` takes it.
+
+    Raises:
+      ValueError: the file is missing or damaged.
+
+    >>> check_mt5_vocabulary("bytes")
+    "vocabulary 'bytes' is not mT5's"
+    """
+    check_text("vocabulary", spec)
+    if spec == BYTES:
+        return f"vocabulary {spec!r} is not mT5's"
+    path = _model_file(spec)
+    content = read_model(path)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest == MT5_VOCABULARY_SHA256:
+        return f"vocabulary {path!r} is mT5's (SHA-256 {digest})"
+    size = len(_parse_model(path, content).pieces)
+    if size == MT5_VOCABULARY_SIZE:
+        return (
+            f"vocabulary {path!r} has mT5's size ({size} pieces) but another content (SHA-256 "
+            f"{digest}, mT5's is {MT5_VOCABULARY_SHA256}): if it is not mT5's in another "
+            "serialization, parameters of mT5 do not fit it"
+        )
+    return (
+        f"vocabulary {path!r} is not mT5's (it has {size} pieces, not {MT5_VOCABULARY_SIZE}), so "
+        "parameters of mT5 do not fit it"
+    )
 
 
 def specification_of(vocabulary: seqio.Vocabulary) -> str:
@@ -68,9 +119,9 @@ def specification_of(vocabulary: seqio.Vocabulary) -> str:
     )
 
 
-def read_model(path: str) -> bytes:
-    """The bytes of a model file, on disk or in a bucket."""
-
+def read_model(spec: str) -> bytes:
+    """Returns the bytes of the model of a specification, on disk or in a bucket."""
+    path = _model_file(spec)
     local = "://" not in path
     try:
         if local:
@@ -85,6 +136,26 @@ def read_model(path: str) -> bytes:
             f"vocabulary file {path!r} cannot be read ({error}); give the path of a SentencePiece "
             "model, or 'bytes'"
         ) from error
+
+
+def _model_file(spec: str) -> str:
+    """The path itself, or that of the model in a local folder."""
+    folder = Path(spec)
+    if "://" in spec or not folder.is_dir():
+        return spec
+    for name in _MODEL_NAMES:
+        if (folder / name).is_file():
+            return str(folder / name)
+    if (folder / "tokenizer.json").is_file():
+        raise ValueError(
+            f"vocabulary folder {spec!r} has tokenizer.json but no SentencePiece model, which is "
+            "what is read here; copy spiece.model into it from where the checkpoint was published "
+            "(of mT5: https://huggingface.co/google/mt5-small/blob/main/spiece.model)"
+        )
+    raise ValueError(
+        f"vocabulary folder {spec!r} has no SentencePiece model ({', '.join(_MODEL_NAMES)}); give "
+        "the path of a model, or 'bytes'"
+    )
 
 
 def _parse_model(path: str, content: bytes) -> sentencepiece_model_pb2.ModelProto:
@@ -106,11 +177,15 @@ def _parse_model(path: str, content: bytes) -> sentencepiece_model_pb2.ModelProt
 def _check_special_ids(path, model):
     """Padding must be 0, because 0 means padding in every feature and loss weight."""
     trainer = model.trainer_spec
-    if trainer.pad_id != 0 or trainer.eos_id < 1:
+    if trainer.pad_id == 0 and trainer.eos_id >= 1:
+        return
+    found = f"vocabulary file {path!r} has pad_id={trainer.pad_id} and eos_id={trainer.eos_id}"
+    if Path(path).name == "sentencepiece.bpe.model":
         raise ValueError(
-            f"vocabulary file {path!r} has pad_id={trainer.pad_id} and eos_id={trainer.eos_id}; "
-            "train it with pad_id=0, eos_id=1, unk_id=2, bos_id=-1"
+            f"{found}: as XLM-R's, its ids in Hugging Face are not those of the file, and padding "
+            "is 1 there, but 0 here; use a T5 or mT5 vocabulary, or train one (padding id 0)"
         )
+    raise ValueError(f"{found}; train it with pad_id=0, eos_id=1, unk_id=2, bos_id=-1")
 
 
 def _num_sentinels_at_top(path, model) -> int:
@@ -132,4 +207,4 @@ def _num_sentinels_at_top(path, model) -> int:
 @functools.cache
 def mt5_vocabulary(path: str = MT5_VOCABULARY_FILE) -> seqio.SentencePieceVocabulary:
     """Returns mT5's vocabulary (250 100 ids, sentinels included); its file is read on first use."""
-    return seqio.SentencePieceVocabulary(path, extra_ids=0)
+    return seqio.SentencePieceVocabulary(_model_file(path), extra_ids=0)

@@ -13,6 +13,7 @@ import pytest
 
 import memory_source
 from presence_t5x.data.documents import Document
+from presence_t5x.data.beam_writer import BeamWriter
 from presence_t5x.data.store_writer import ProcessPool, prepare_store
 from presence_t5x.data.token_records import TokenizedDocument, decode_record, encode_record
 from presence_t5x.data.token_store import open_store
@@ -291,3 +292,29 @@ def test_records():
         decode_record(b"123")
     with pytest.raises(ValueError, match=r"id of document .* has 70000 bytes, at most 65535"):
         encode_record(document._replace(id="x" * 70000))
+
+
+def test_beam_writes_the_same_bytes_and_continues(tmp_path):
+    write(tmp_path / "a")
+    calls = []
+    write(tmp_path / "b", write_parts=BeamWriter(), progress=calls.append)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert calls[-1].num_documents == 40
+
+    def stop(progress):
+        raise _Killed
+
+    with pytest.raises(_Killed):
+        write(tmp_path / "c", progress=stop, part_size=2)
+    with pytest.raises(_Killed):  # the first part is finished now
+        write(tmp_path / "c", progress=lambda p: stop(p) if p.num_documents > 2 else None, part_size=2)
+    write(tmp_path / "c", write_parts=BeamWriter(), progress=calls.append, part_size=2)
+    assert calls[-1].num_documents == 38
+    write(tmp_path / "d", part_size=2)
+    assert contents(tmp_path / "c") == contents(tmp_path / "d")
+
+
+def test_a_failed_beam_pipeline_is_one_line(tmp_path):
+    documents = (*DOCUMENTS, Document(memory_source.BROKEN, "x"))
+    with pytest.raises(RuntimeError, match=r"pipeline failed: .*two:11: is broken; repair it"):
+        write(tmp_path / "s", documents, strict=True, write_parts=BeamWriter())

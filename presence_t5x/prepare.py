@@ -1,0 +1,183 @@
+"""Any corpus to a token store: `python -m presence_t5x.prepare --input=... --output=DIR`.
+
+Tells what it will give and cost, then writes; running the same command again continues after an
+interruption. With `--dry_run` it only tells.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+from presence_t5x.data.documents import Source
+from presence_t5x.prepare_display import ProgressDisplay
+
+_DOLLARS_PER_CORE_HOUR = 0.05
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors as one line, like every other command here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; --help lists the arguments")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(
+        prog="python -m presence_t5x.prepare",
+        description="Tokenise a corpus once, into a store that training reads by index.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--input", required=True, metavar="GLOB_OR_TASK",
+        help="files (.txt .jsonl .json .parquet, .gz or .zst; a folder, a glob, an fsspec URL, the "
+        "published mC4/C4 shards), a seqio task or mixture, or tfds:NAME")  # fmt: skip
+    add("--output", metavar="DIR", help="the store; needed unless only a vocabulary is trained")
+    add("--vocabulary", metavar="FILE",
+        help="a SentencePiece model, a Hugging Face folder with one, or 'bytes'; a task has its "
+        "own")  # fmt: skip
+    add("--train_vocabulary", type=int, metavar="SIZE",
+        help="first train a vocabulary of SIZE ids on the input and write it to --vocabulary")  # fmt: skip
+    add("--num_processes", type=int, default=os.cpu_count() or 1)
+    add("--dry_run", action="store_true", help="tell what it will give and cost, write nothing")
+    add("--splits", default="train,validation,noisy_validation", help="of a task")
+    add("--module_import", action="append", default=[], metavar="MODULE",
+        help="imported first, e.g. to register tasks; may be repeated")  # fmt: skip
+    add("--text_field", default="text", help="of JSON lines, parquet and tfds: input")
+    add("--language", default="", help="of files that do not say")
+    add("--max_document_bytes", type=int, default=10_000_000, help="longer ones are left out")
+    add("--mc4_version", default="3.1.0", help="of TFDS c4/multilingual, for the tasks mc4")
+    add("--strict", action="store_true", help="stop at the first problem of the input")
+    add("--beam", action="store_true", help="write with Apache Beam (pip install presence-t5x[beam])")
+    add("--beam_options", default="", help="e.g. '--runner=FlinkRunner --flink_master=...'")
+    add("--dollars_per_core_hour", type=float, default=_DOLLARS_PER_CORE_HOUR)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; a wrong setting ends it with one line and status 2."""
+    command = ["presence_t5x.prepare", *(sys.argv[1:] if arguments is None else arguments)]
+    try:
+        settings = _parse(arguments)
+        if settings.num_processes < 1:
+            raise ValueError(f"num_processes={settings.num_processes} must be >= 1")
+        return prepare(settings, command)
+    except (ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to continue", file=sys.stderr)
+        return 130
+
+
+def prepare(settings: argparse.Namespace, command: Sequence[str]) -> int:
+    """Previews and writes a store; returns the exit status.
+
+    Raises:
+      ValueError: settings that do not fit each other, or an input that cannot be read.
+    """
+    # These import TensorFlow and seqio, which takes seconds: not before the arguments are checked.
+    from presence_t5x.data.prepared import describe_vocabulary, write_store
+    from presence_t5x.data.preview import describe, lacks_space, preview
+    from presence_t5x.data.tokenizers import Tokenizer
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    source = _source(settings)
+    vocabulary = _vocabulary(settings, source, console)
+    if settings.output is None:
+        return 0
+    directory = Path(settings.output)
+    tokenizer = Tokenizer.from_vocabulary(vocabulary)
+    found = preview(source, source.parts(), tokenizer)
+    described = describe_vocabulary(vocabulary)
+    lines = describe(found, directory, settings.num_processes, settings.dollars_per_core_hour)
+    lines.insert(1, ("vocabulary", f"{described['kind']}, {described['num_ids']:,} ids"))
+    for label, text in lines:
+        console.print(f"{label:>10}  {text}", markup=False)
+    if lacks_space(found, directory):
+        raise ValueError(f"the store will not fit on the disk of {directory}; choose another --output")
+    if settings.dry_run:
+        return 0
+    with ProgressDisplay(console, found.num_text_bytes) as display:
+        store = write_store(
+            source,
+            directory,
+            vocabulary,
+            strict=settings.strict,
+            write_parts=_writer(settings),
+            progress=display.show,
+            command=command,
+        )
+    _say_result(console, store)
+    return 0
+
+
+def _source(settings: argparse.Namespace) -> Source:
+    """The task of this name, or the files of this pattern."""
+    from presence_t5x.config_types import DataConfig
+    from presence_t5x.data.task_source import TaskSource, is_task
+    from presence_t5x.data.text_files import FilesSource
+
+    name = settings.input
+    if is_task(name, settings.module_import):
+        # Only what registers the task is used of it.
+        lengths = {"inputs": 1024, "targets": 229}
+        config = DataConfig(
+            mixture_or_task_name=name,
+            task_feature_lengths=lengths,
+            mc4_version=settings.mc4_version,
+        )
+        splits = tuple(settings.splits.split(","))
+        modules = tuple(settings.module_import)
+        return TaskSource(config, splits, modules, settings.text_field)
+    return FilesSource(
+        name,
+        text_field=settings.text_field,
+        max_document_bytes=settings.max_document_bytes,
+        language=settings.language,
+    )
+
+
+def _vocabulary(settings: argparse.Namespace, source: Source, console: Console) -> Any:
+    """The vocabulary that is named, trained first if asked for, or the task's own."""
+    from presence_t5x.data.task_source import TaskSource
+    from presence_t5x.data.vocabularies import load_vocabulary, specification_of
+
+    if settings.train_vocabulary is not None:
+        _train_vocabulary(settings, source, console)
+    if settings.vocabulary is not None:
+        return load_vocabulary(settings.vocabulary)
+    own = source.vocabulary() if isinstance(source, TaskSource) else None
+    if own is None:
+        raise ValueError("--vocabulary=FILE is needed: a SentencePiece model, or 'bytes'")
+    return load_vocabulary(specification_of(own))
+
+
+def _writer(settings: argparse.Namespace) -> Any:
+    if settings.beam:
+        from presence_t5x.data.beam_writer import BeamWriter
+
+        return BeamWriter(settings.beam_options.split())
+    from presence_t5x.data.store_writer import ProcessPool
+
+    return ProcessPool(settings.num_processes)
+
+
+def _say_result(console: Console, store: Any) -> None:
+    manifest = store.manifest
+    console.print(
+        f"wrote {manifest['num_documents']:,} documents, {manifest['num_tokens']:,} tokens to "
+        f"{store.directory} (content {manifest['content_sha256'][:12]}...)",
+        markup=False,
+    )
+    if manifest["problems"]:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in manifest["problems"].items())
+        console.print(f"problems: {kinds}; see {store.directory}/problems.jsonl", markup=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
