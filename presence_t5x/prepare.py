@@ -42,6 +42,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "own")  # fmt: skip
     add("--train_vocabulary", type=int, metavar="SIZE",
         help="first train a vocabulary of SIZE ids on the input and write it to --vocabulary")  # fmt: skip
+    add("--vocabulary_training_bytes", type=int, default=64 << 20, metavar="BYTES",
+        help="of text that --train_vocabulary uses, sampled to balance the languages")  # fmt: skip
     add("--num_processes", type=int, default=os.cpu_count() or 1)
     add("--dry_run", action="store_true", help="tell what it will give and cost, write nothing")
     add("--splits", default="train,validation,noisy_validation", help="of a task")
@@ -155,6 +157,35 @@ def _vocabulary(settings: argparse.Namespace, source: Source, console: Console) 
     if own is None:
         raise ValueError("--vocabulary=FILE is needed: a SentencePiece model, or 'bytes'")
     return load_vocabulary(specification_of(own))
+
+
+def _train_vocabulary(settings: argparse.Namespace, source: Source, console: Console) -> None:
+    """Trains the vocabulary unless an earlier run of the same command has."""
+    from presence_t5x.data.vocabularies import BYTES
+    from presence_t5x.data.vocabulary_training import train_vocabulary
+
+    if settings.vocabulary in (None, BYTES):
+        raise ValueError("--train_vocabulary needs --vocabulary=FILE, where the model is written")
+    if os.path.exists(settings.vocabulary):
+        console.print(f"{settings.vocabulary} exists: not trained again", markup=False)
+        return
+    if settings.dry_run:
+        raise ValueError(
+            f"--dry_run needs a vocabulary and {settings.vocabulary} is not trained yet; leave "
+            "--train_vocabulary out and take --vocabulary=bytes for an upper bound"
+        )
+    documents = (
+        located.document
+        for part in source.parts()
+        for located in source.read(part, lambda problem: None)
+    )
+    summary = train_vocabulary(
+        documents,
+        settings.vocabulary,
+        vocabulary_size=settings.train_vocabulary,
+        max_training_bytes=settings.vocabulary_training_bytes,
+    )
+    console.print(str(summary), markup=False)
 
 
 def _writer(settings: argparse.Namespace) -> Any:

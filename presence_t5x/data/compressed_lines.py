@@ -128,10 +128,15 @@ def decompress_blocks(blocks: Iterable[bytes], compression: str) -> Iterator[byt
         yield b"".join(pieces)
         if isinstance(error, ReadingStoppedError):
             raise
-        kind = "truncated" if has_content else "unreadable"
+        if not has_content:
+            raise ReadingStoppedError(
+                "unreadable",
+                f"cannot be read, this is no {compression} data ({error}); rename or copy it again",
+            ) from error
         raise ReadingStoppedError(
-            kind,
-            f"cannot be read, the {compression} data is damaged ({error}); copy the file again",
+            "truncated",
+            f"cannot be read to its end, the {compression} data is damaged ({error}); copy it "
+            "again: what was read of it may be garbled, too",
         ) from error
     yield b"".join(pieces)
 

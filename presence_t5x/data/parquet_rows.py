@@ -13,7 +13,7 @@ from presence_t5x.data.text_formats import FileRules
 
 _BATCH_BYTES = 16 << 20
 _MOST_ROWS_PER_BATCH = 4096
-_LABELS = ("language", "lang", "source")
+_LABELS = ("id", "url", "language", "lang", "source")
 
 
 class RowGroups(NamedTuple):
@@ -115,18 +115,14 @@ def _rows(path: str, start: int, stop: int, rules: FileRules) -> Iterator[dict[s
 def _batches(file: Any, start: int, stop: int, rules: FileRules) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(file) as parquet:
         _check_text_column(parquet.schema_arrow, rules)
-        wanted = (rules.text_field, *rules.id_fields, *_LABELS)
+        wanted = (rules.text_field, *_LABELS)
         groups = range(start, stop or parquet.metadata.num_row_groups)
-        if not groups:
-            return
-        metadata = [parquet.metadata.row_group(i) for i in groups]
-        num_rows = max(1, sum(group.num_rows for group in metadata))
-        bytes_per_row = max(1, sum(group.total_byte_size for group in metadata) // num_rows)
-        yield from parquet.iter_batches(
-            batch_size=min(_MOST_ROWS_PER_BATCH, max(1, _BATCH_BYTES // bytes_per_row)),
-            row_groups=list(groups),
-            columns=[name for name in parquet.schema_arrow.names if name in wanted],
-        )
+        columns = [name for name in parquet.schema_arrow.names if name in wanted]
+        for i in groups:  # one by one, so that damage spoils nothing before its own group
+            metadata = parquet.metadata.row_group(i)
+            bytes_per_row = metadata.total_byte_size // max(1, metadata.num_rows)
+            batch_size = min(_MOST_ROWS_PER_BATCH, max(1, _BATCH_BYTES // max(1, bytes_per_row)))
+            yield from parquet.iter_batches(batch_size, row_groups=[i], columns=columns)
 
 
 def _check_text_column(schema: pa.Schema, rules: FileRules) -> None:

@@ -63,11 +63,16 @@ def add_labels(dataset: tf.data.Dataset, **labels: str) -> tf.data.Dataset:
     """
     defaults = {name: labels.get(name, "") for name in LABELS}
 
-    def label(position, example):
-        constants = {name: tf.constant(value) for name, value in defaults.items()}
-        return constants | example | {"position": position}
+    def label(example):
+        return {name: tf.constant(value) for name, value in defaults.items()} | example
 
-    return dataset.enumerate().map(label, num_parallel_calls=tf.data.AUTOTUNE)
+    def number(position, example):
+        return position + 1, example | {"position": position}
+
+    # Not `enumerate`: a zip that has ended forgets its input when it is saved, and with it which
+    # order of the files comes next.
+    numbered = dataset.scan(tf.constant(0, tf.int64), number)
+    return numbered.map(label, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _stamp_epochs(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import zstandard
+
 from presence_t5x.data.documents import Document, Part, Problem, Source
 from presence_t5x.data.part_writer import Tokenizer
 from presence_t5x.data.token_records import TokenizedDocument, encode_record
@@ -60,7 +62,9 @@ class _Sample:
     def add(self, documents: Sequence[Document], tokenizer: Tokenizer, part: Part) -> None:
         texts = [document.text for document in documents]
         for document, tokens in zip(documents, tokenizer.encode_batch(texts)):
-            self.store_bytes += len(encode_record(TokenizedDocument(tokens, *document[1:])))
+            record = encode_record(TokenizedDocument(tokens, *document[1:]))
+            # ArrayRecord compresses every record on its own, at Zstandard's default level.
+            self.store_bytes += len(zstandard.compress(record))
             self.num_tokens += tokens.size
         self.num_documents += len(documents)
         self.num_text_bytes += sum(len(text.encode()) for text in texts)

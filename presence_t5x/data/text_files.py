@@ -155,7 +155,7 @@ class FilesSource:
             max_document_bytes=self.max_document_bytes,
             language=shard.language if shard else self.language,
             source=shard.source if shard else part.file,
-            id_fields=("id", "url") if shard else ("id",),
+            url_is_id=shard is not None,
         )
 
     def task_rates(self) -> dict[str, float]:

@@ -7,17 +7,22 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 
 import functools
-import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from presence_t5x.data import preprocessors
-from presence_t5x.data.documents import Document
+from presence_t5x.data.documents import (
+    HELD_OUT_ONE_IN,
+    TRAIN,
+    VALIDATION,
+    Document,
+    id_hash,
+    split_of,
+)
 from presence_t5x.data.quiet_tensorflow import seqio, tf
 from presence_t5x.data.text_files import check_text_files, read_documents
 
-HELD_OUT_ONE_IN = 20
 _DOCUMENTS_PER_BLOCK = 256
 
 
@@ -84,7 +89,7 @@ class LocalTextSplits:
     is none, the one with the smallest hash is, so that there always is a validation document.
     """
 
-    SPLITS = ("train", "validation")
+    SPLITS = (TRAIN, VALIDATION)
 
     def __init__(self, pattern: str):
         """Remembers the pattern; files are read when a split is."""
@@ -99,7 +104,7 @@ class LocalTextSplits:
         def visit(document):
             nonlocal num_held_out
             hashes.append(id_hash(document.id))
-            num_held_out += hashes[-1] % HELD_OUT_ONE_IN == 0
+            num_held_out += split_of(hashes[-1]) == VALIDATION
             if len(hashes) > HELD_OUT_ONE_IN and num_held_out:
                 hashes[:] = [min(hashes)]
 
@@ -116,9 +121,9 @@ class LocalTextSplits:
         """Yields the documents of "train" or "validation", in file order."""
         lone_hash = self._lone_held_out_hash
         for document in read_documents(self.pattern):
-            number = id_hash(document.id)
-            held_out = number % HELD_OUT_ONE_IN == 0 if lone_hash is None else number == lone_hash
-            if held_out == (split == "validation"):
+            hashed = id_hash(document.id)
+            held_out = split_of(hashed) == VALIDATION if lone_hash is None else hashed == lone_hash
+            if held_out == (split == VALIDATION):
                 yield document
 
     def dataset(
@@ -127,12 +132,3 @@ class LocalTextSplits:
         """A seqio source function; files keep their order, the task's buffer shuffles."""
         del shuffle_files, seed
         return documents_dataset(lambda: self.documents(split))
-
-
-def id_hash(identity: str) -> int:
-    """Returns a 64-bit hash of an id, equal on every machine (Python's own is not).
-
-    >>> id_hash("a.txt:1") % HELD_OUT_ONE_IN
-    0
-    """
-    return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest(), "little")

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import hashlib
 import itertools
 import types
 
@@ -188,6 +189,37 @@ def test_processes_share_one_global_batch(mixture, config, process_count):
         assert np.array_equal(array, np.concatenate([part.features[name] for part in parts]))
     for field in range(1, 5):
         assert whole[field] == [label for part in parts for label in part[field]]
+
+
+@pytest.mark.parametrize(
+    "num_steps", [300, pytest.param(10_000, marks=pytest.mark.slow)], ids=["300", "10000"]
+)
+def test_example_ids_hash_the_same_on_every_number_of_hosts(mixture, num_steps):
+    """Batch t is a function of (seed, t): on 1, 2 and 4 hosts, and from a start in the middle."""
+    config = dataclasses.replace(CONFIG, batch_size=4)
+
+    def digest(num_hosts, first_step, seed=0):
+        hashed = hashlib.sha256()
+        hosts = [
+            open_batches(
+                mixture,
+                dataclasses.replace(config, seed=seed),
+                process_index=index,
+                process_count=num_hosts,
+            ).iterate(first_step)
+            for index in range(num_hosts)
+        ]
+        for _ in range(first_step, num_steps):
+            ids = [name for host in hosts for name in next(host).example_ids]
+            hashed.update("\n".join(ids).encode())
+        for host in hosts:
+            host.close()
+        return hashed.hexdigest()
+
+    whole = digest(1, 0)
+    assert whole == digest(2, 0) == digest(4, 0) != digest(1, 0, seed=1)
+    middle = num_steps * 2 // 3
+    assert digest(1, middle) == digest(4, middle) != whole
 
 
 def test_seeds_change_order_and_masks_separately_from_batch_size(store):

@@ -10,12 +10,9 @@ import pytest
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.batches import PreparedBatches
 from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
-from presence_t5x.data.sources import (
-    check_data,
-    open_batches,
-    open_store_for,
-    resolve_vocabulary,
-)
+from presence_t5x.data.mixing import make_groups
+from presence_t5x.data.prepared import open_stores
+from presence_t5x.data.sources import check_data, open_batches, resolve_vocabulary
 from presence_t5x.data.streaming import StreamingBatches
 
 LENGTHS = {"inputs": 32, "targets": 8}
@@ -36,34 +33,39 @@ def config(tmp_path):
     )
 
 
+def open_store(config, root):
+    (store,) = open_stores(config, resolve_vocabulary(config), prepared_root=root)
+    return store
+
+
 def test_local_files_end_to_end(config, tmp_path):
     calls = []
     root = tmp_path / "data"
-    batches = open_batches(config, prepared_root=root, progress=lambda *c: calls.append(c))
+    batches = open_batches(config, prepared_root=root, progress=calls.append)
     assert isinstance(batches, PreparedBatches)
     batch = batches.batch_at(0)
     assert batch.features["encoder_input_tokens"].shape == (4, 32)
     assert {*batch.sources} == {"a.txt"}
-    train = open_store_for(config, "train", prepared_root=root)
-    validation = open_store_for(config, "validation", prepared_root=root)
-    assert len(train) + len(validation) == 200 and 0 < len(validation) < 40
-    assert calls[-1] == (len(train), train.num_tokens)
+    store = open_store(config, root)
+    train, validation = (store.documents_with(split=name) for name in ("train", "validation"))
+    assert train.size + validation.size == 200 and 0 < validation.size < 40
+    assert calls[-1][:2] == (200, store.num_tokens)
     vocabulary = resolve_vocabulary(config)
-    assert vocabulary.decode(train[0].tokens.tolist()).startswith("document")
+    assert vocabulary.decode(store[0].tokens.tolist()).startswith("document")
     calls.clear()
-    again = open_batches(config, prepared_root=root, progress=lambda *c: calls.append(c))
+    again = open_batches(config, prepared_root=root, progress=calls.append)
     assert not calls
     found = again.batch_at(0).features["encoder_input_tokens"]
     assert np.array_equal(found, batch.features["encoder_input_tokens"])
 
 
 def test_both_readers_see_the_same_documents(config, tmp_path):
-    store = open_store_for(config, "train", prepared_root=tmp_path / "data")
+    store = open_store(config, tmp_path / "data")
     streaming = open_batches(
         dataclasses.replace(config, reader="streaming"), prepared_root=tmp_path / "data"
     )
     assert isinstance(streaming, StreamingBatches)
-    known = {document.id for document in store}
+    known = {store[int(index)].id for index in store.documents_with(split="train")}
     seen = {name.split("#")[0] for _ in range(30) for name in next(streaming).example_ids}
     assert len(seen) > 50 and seen <= known
 
@@ -71,27 +73,26 @@ def test_both_readers_see_the_same_documents(config, tmp_path):
 def test_prepared_dir_goes_first(config, tmp_path):
     config = dataclasses.replace(config, prepared_dir=str(tmp_path / "mine"))
     open_batches(config, prepared_root=tmp_path / "data")
-    assert (tmp_path / "mine" / "local_text-train" / "manifest.json").is_file()
+    assert (tmp_path / "mine" / "local_text" / "manifest.json").is_file()
     assert not (tmp_path / "data").exists()
 
 
 def test_another_vocabulary_or_source_is_an_error_that_names_it(config, tmp_path):
-    open_store_for(config, "train", prepared_root=tmp_path / "data")
+    open_store(config, tmp_path / "data")
     other = dataclasses.replace(config, vocabulary_file=vocabulary_file())
-    with pytest.raises(
-        ValueError, match=r"prepared with other settings: vocabulary_sha256 \(store"
-    ):
-        open_store_for(other, "train", prepared_root=tmp_path / "data")
+    message = r"prepared with other settings: kind \(store 'bytes', wanted 'sentencepiece'\).* sha256"
+    with pytest.raises(ValueError, match=message):
+        open_store(other, tmp_path / "data")
     (tmp_path / "text" / "b.txt").write_text("more")
-    with pytest.raises(ValueError, match=r"other settings: local_text_files \(store .*delete it"):
-        open_store_for(config, "train", prepared_root=tmp_path / "data")
+    with pytest.raises(ValueError, match=r"other settings: files \(store .*delete it"):
+        open_store(config, tmp_path / "data")
 
 
 def test_broken_files_write_nothing(config, tmp_path):
     (tmp_path / "text" / "z.jsonl").write_text('{"text": "fine"}\n{"txt": 1}')
     with pytest.raises(ValueError, match=r"z.jsonl:2: no field 'text'"):
-        open_store_for(config, "train", prepared_root=tmp_path / "data")
-    assert not (tmp_path / "data").exists()
+        open_store(config, tmp_path / "data")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [".local_text.lock"]
 
 
 def test_mixture_store_keeps_tasks_and_rates(tmp_path):
@@ -103,16 +104,20 @@ def test_mixture_store_keeps_tasks_and_rates(tmp_path):
     name = "two_languages"
     config = DataConfig(mixture_or_task_name=name, task_feature_lengths=LENGTHS, batch_size=64)
     for code in ("en", "zh"):
-        small = EncyclopediaConfig(num_validation_documents=30, languages=(code,))
+        small = EncyclopediaConfig(
+            num_train_documents=30, num_validation_documents=30, languages=(code,)
+        )
         register_encyclopedia_task(f"small.{code}", small)
     seqio.MixtureRegistry.add(name, [("small.en", 1.0), ("small.zh", 3.0)])
     try:
-        store = open_store_for(config, "validation", prepared_root=tmp_path)
+        store = open_store(config, tmp_path)
         assert [(task.name, task.rate) for task in store.tasks] == [
             ("small.en", 1.0),
             ("small.zh", 3.0),
         ]
-        batches = PreparedBatches(store, config, resolve_vocabulary(config))
+        batches = PreparedBatches(
+            make_groups([store], "validation"), config, resolve_vocabulary(config)
+        )
         languages = [lang for step in range(16) for lang in batches.batch_at(step).languages]
         assert languages.count("zh") == 768 and languages.count("en") == 256
     finally:
@@ -164,7 +169,32 @@ def test_missing_tfds_data_is_named_without_any_download(tmp_path, monkeypatch):
         check_data(config, 250_112)
 
 
-def test_unknown_split(tmp_path):
-    config = DataConfig(mixture_or_task_name="encyclopedia", task_feature_lengths=LENGTHS)
-    with pytest.raises(ValueError, match="'encyclopedia' has no split 'test'; it has"):
-        open_store_for(config, "test", prepared_root=tmp_path)
+def test_unknown_split(config, tmp_path):
+    with pytest.raises(ValueError, match=r"split 'test' has no document in .*local_text"):
+        open_batches(config, "test", prepared_root=tmp_path)
+
+
+def test_prepared_stores_bring_their_vocabulary(config, tmp_path):
+    for name, spec in (("a", "bytes"), ("b", "bytes"), ("c", vocabulary_file())):
+        one = dataclasses.replace(config, vocabulary_file=spec, prepared_dir=str(tmp_path / name))
+        open_batches(one, prepared_root="")
+    prepared = dataclasses.replace(
+        config,
+        mixture_or_task_name="prepared",
+        local_text_files=None,
+        vocabulary_file=None,
+        prepared_stores=(f"{tmp_path}/a/*", f"{tmp_path}/b/local_text"),
+    )
+    assert check_data(prepared, 400).vocab_size == 359
+    batches = open_batches(prepared, prepared_root="")
+    assert [row["group"] for row in batches.epochs_at(0)] == ["local_text"] * 2
+    own = dataclasses.replace(prepared, prepared_stores=f"{tmp_path}/c/*")
+    assert check_data(own, 4096).vocab_size == 4096
+    other = dataclasses.replace(prepared, prepared_stores=f"{tmp_path}/*/*")
+    with pytest.raises(ValueError, match=r"c/local_text was written with another vocabulary"):
+        check_data(other, 4096)
+    other = dataclasses.replace(prepared, prepared_stores=f"{tmp_path}/d/*")
+    with pytest.raises(ValueError, match="matches no token store .* presence_t5x.prepare"):
+        check_data(other, 4096)
+    with pytest.raises(ValueError, match="'encyclopedia' and prepared_stores=.* do not go together"):
+        check_data(dataclasses.replace(prepared, mixture_or_task_name="encyclopedia"), 4096)

@@ -11,9 +11,9 @@ from presence_t5x.tasks import mc4
 
 from presence_t5x import tasks
 from presence_t5x.data import preprocessors
+from presence_t5x.data.documents import id_hash
 from presence_t5x.data.encyclopedia.lexicons import LANGUAGES
 from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
-from presence_t5x.data.text_tasks import id_hash
 from presence_t5x.data.vocabularies import load_vocabulary
 
 LENGTHS = {"inputs": 32, "targets": 8}

@@ -30,7 +30,9 @@ def write_mc4(
 
             def _info(self):
                 names = ("text", "url", "content-type", "content-length", "timestamp")
-                features = tfds.features.FeaturesDict({name: tfds.features.Text() for name in names})
+                features = tfds.features.FeaturesDict(
+                    {name: tfds.features.Text() for name in names}
+                )
                 return tfds.core.DatasetInfo(builder=self, features=features)
 
             def _split_generators(self, dl_manager):
@@ -38,18 +40,19 @@ def write_mc4(
 
             def _generate_examples(self, found):
                 for number, (url, text) in enumerate(found):
-                    yield number, {
-                        "text": text,
-                        "url": url,
-                        "content-type": "text/plain",
-                        "content-length": str(len(text)),
-                        "timestamp": "2019-04-21T10:07:13Z",
-                    }
+                    yield (
+                        number,
+                        {
+                            "text": text,
+                            "url": url,
+                            "content-type": "text/plain",
+                            "content-length": str(len(text)),
+                            "timestamp": "2019-04-21T10:07:13Z",
+                        },
+                    )
 
         builder = C4(config="multilingual", data_dir=str(data_dir))
     builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(
-            try_download_gcs=False, num_shards=num_shards
-        )
+        download_config=tfds.download.DownloadConfig(try_download_gcs=False, num_shards=num_shards)
     )
     return Path(builder.data_dir)
