@@ -7,13 +7,14 @@ interruption. With `--dry_run` it only tells.
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
 
-from presence_t5x.data.documents import Source
+from presence_t5x.data.documents import TRAIN, Document, Problem, Source, id_hash, split_of
 from presence_t5x.prepare_display import ProgressDisplay
 
 _DOLLARS_PER_CORE_HOUR = 0.05
@@ -174,11 +175,7 @@ def _train_vocabulary(settings: argparse.Namespace, source: Source, console: Con
             f"--dry_run needs a vocabulary and {settings.vocabulary} is not trained yet; leave "
             "--train_vocabulary out and take --vocabulary=bytes for an upper bound"
         )
-    documents = (
-        located.document
-        for part in source.parts()
-        for located in source.read(part, lambda problem: None)
-    )
+    documents = _train_documents(source, problems := Counter())
     summary = train_vocabulary(
         documents,
         settings.vocabulary,
@@ -186,6 +183,21 @@ def _train_vocabulary(settings: argparse.Namespace, source: Source, console: Con
         max_training_bytes=settings.vocabulary_training_bytes,
     )
     console.print(str(summary), markup=False)
+    if problems:
+        console.print(f"left out of the vocabulary's text: {dict(problems)}", markup=False)
+
+
+def _train_documents(source: Source, problems: Counter) -> Iterator[Document]:
+    """Yields what is not held out, and counts what cannot be read."""
+
+    def count(problem: Problem) -> None:
+        problems[problem.kind] += 1
+
+    for part in source.parts():
+        for located in source.read(part, count):
+            split = part.split or split_of(id_hash(located.document.id))
+            if split == TRAIN:
+                yield located.document
 
 
 def _writer(settings: argparse.Namespace) -> Any:

@@ -16,6 +16,7 @@ the epoch is counted there: see `_stamp_epochs`.
 import contextlib
 import contextvars
 import functools
+import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,7 +36,7 @@ MAX_DOCUMENT_TOKENS = 65_536
 DOCUMENTS_PER_GROUP = 128
 NOISE_DENSITY = 0.15
 MEAN_NOISE_SPAN_LENGTH = 3.0
-_SEED = contextvars.ContextVar("_SEED", default=None)
+_SEED: contextvars.ContextVar[int | None] = contextvars.ContextVar("_SEED", default=None)
 
 
 @contextlib.contextmanager
@@ -53,7 +54,7 @@ def _mask_seed() -> int:
     seed = _SEED.get()
     # seqio has no public way to ask for its seed; None there means another one every time.
     seed = getattr(seqio.utils, "_NEXT_MAP_SEED", None) if seed is None else seed
-    return np.random.SeedSequence().entropy if seed is None else int(seed) % 2**64
+    return secrets.randbits(64) if seed is None else int(seed) % 2**64
 
 
 def add_labels(dataset: tf.data.Dataset, **labels: str) -> tf.data.Dataset:
@@ -189,8 +190,8 @@ def segments(
       ValueError: the lengths do not fit the density.
     """
     raw_length = _raw_length(sequence_length, output_features, noise_density, mean_span)
-    dataset = _stamp_epochs(dataset)
-    dataset = dataset.filter(lambda example: tf.size(example["targets"]) > 0).map(_name_by_tokens)
+    dataset = _stamp_epochs(dataset.map(_name_by_tokens, num_parallel_calls=tf.data.AUTOTUNE))
+    dataset = dataset.filter(lambda example: tf.size(example["targets"]) > 0)
     if concatenate:
         dataset = _random_chunk(dataset)
         dataset = dataset.map(lambda e: {name: e[name] for name in (*_CARRIED, "targets")})

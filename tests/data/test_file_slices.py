@@ -4,6 +4,7 @@ import gzip
 import itertools
 import json
 import pickle
+import random
 
 import hypothesis
 import pytest
@@ -103,8 +104,19 @@ def test_one_line_longer_than_the_slice(tmp_path):
     ]
 
 
+def test_cuts_are_as_early_as_they_can_be(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"text":"a"}\n' * 6)
+    (tmp_path / "b.txt").write_bytes(b"a\n\n" * 6)
+    json_parts = FilesSource(f"{tmp_path}/a.jsonl", slice_bytes=26).parts()
+    assert [part.start for part in json_parts] == [0, 26, 52]
+    text_parts = FilesSource(f"{tmp_path}/b.txt", slice_bytes=7).parts()
+    assert [part.start for part in text_parts] == [0, 9]
+
+
 def test_compressed_files_are_one_slice(tmp_path):
-    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"text": "a"}\n' * 9))
+    packed = gzip.compress(random.Random(0).randbytes(9999))
+    assert packed.count(b"\n") > 9
+    (tmp_path / "a.jsonl.gz").write_bytes(packed)
     (part,) = FilesSource(str(tmp_path), slice_bytes=1).parts()
     assert part.is_whole_file and part.num_bytes == part.stop > 0
 
@@ -124,6 +136,7 @@ MC4 = [
     ("realnewslike/c4-validation.00000-of-00001.json.gz", "c4", "validation", "en"),
     ("de/c4-train.00000-of-00008.json.gz", "c4", "train", "de"),
     ("c4-sw-mine.json.gz", "local_text", None, ""),
+    ("x/last.jsonl.gz", "local_text", None, ""),
 ]
 
 

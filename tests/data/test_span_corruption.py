@@ -1,6 +1,7 @@
 """Span corruption against T5's published numbers, an inversion, and uniformity of the cuts."""
 
 import collections
+import math
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from presence_t5x.data.span_corruption import (
     check_span_corruption,
     corrupt_spans,
+    mask_generator,
     noise_counts,
     noise_mask,
     span_corruption_lengths,
@@ -102,6 +104,71 @@ def test_every_pair_of_compositions_is_equally_likely():
     )
     assert len(counts) == 21
     assert scipy.stats.chisquare(list(counts.values())).pvalue > 1e-3
+
+
+def run_lengths(rows):
+    """Lengths of the runs after each sentinel [rows, sentinels], and the sentinels."""
+    is_sentinel = rows > 5000
+    sentinels = rows[is_sentinel].reshape(len(rows), -1)
+    # Every row has as many sentinels, so that the places in order are those of row after row.
+    places = np.nonzero(is_sentinel)[1].reshape(sentinels.shape)
+    ends = np.full((len(rows), 1), rows.shape[1])
+    return np.diff(np.concatenate([places, ends], axis=1), axis=1) - 1, sentinels
+
+
+def assert_follows_composition_law(lengths, total, num_parts):
+    """One part of independent uniform compositions: P(l) = C(total-l-1, k-2) / C(total-1, k-1)."""
+    longest = total - num_parts + 1
+    law = np.array(
+        [
+            math.comb(total - length - 1, num_parts - 2) / math.comb(total - 1, num_parts - 1)
+            for length in range(1, longest + 1)
+        ]
+    )
+    assert math.isclose(law.sum(), 1, rel_tol=1e-9)
+    expected = law * len(lengths)
+    last = int(np.flatnonzero(expected >= 10)[-1])  # the rest is one cell
+    cells = np.minimum(lengths, last + 1) - 1
+    expected = np.append(expected[:last], expected[last:].sum())
+    counts = np.bincount(cells, minlength=last + 1)
+    # Seeds are fixed; the bound is what one of a thousand right samplers would fail.
+    assert scipy.stats.chisquare(counts, expected).pvalue > 1e-3
+
+
+def test_ten_thousand_full_rows_have_the_published_statistics():
+    """1024 inputs and 229 targets: everything is read back from the two sequences alone."""
+    num_rows, raw = 10_000, np.arange(5, 5 + 1137)
+    pairs = [
+        corrupt_spans(raw, mask_generator(0, f"document {row}", 0), FIRST_SENTINEL, EOS)
+        for row in range(num_rows)
+    ]
+    inputs, targets = (np.stack(column) for column in zip(*pairs))
+    assert inputs.shape == (num_rows, 1024) and targets.shape == (num_rows, 229)
+    for part in (inputs, targets):
+        assert (part[:, -1] == EOS).all() and (part[:, :-1] != EOS).all()
+    inputs, targets = inputs[:, :-1], targets[:, :-1]
+    spans, sentinels = run_lengths(targets)
+    assert (sentinels == FIRST_SENTINEL - np.arange(57)).all()
+    assert (spans.sum(axis=1) == 171).all() and spans.min() >= 1
+    assert spans.mean() == 3.0 and round(171 / 1137, 4) == 0.1504
+    kept_after, sentinels = run_lengths(inputs)
+    assert (sentinels == FIRST_SENTINEL - np.arange(57)).all()
+    assert (kept_after[:, -1] == 0).all() and kept_after[:, :-1].min() >= 1
+    kept = np.concatenate([np.argmax(inputs > 5000, axis=1)[:, None], kept_after[:, :-1]], axis=1)
+    assert (kept.sum(axis=1) == 1137 - 171).all() and kept.min() >= 1
+    # Every raw token is in one of the two, once.
+    together = np.concatenate([inputs, targets], axis=1)
+    together = np.sort(together[together < 5000].reshape(num_rows, -1), axis=1)
+    assert (together == raw).all()
+    for number in (0, 1, 28, 55, 56):
+        assert_follows_composition_law(spans[:, number], 171, 57)
+        assert_follows_composition_law(kept[:, number], 966, 57)
+    # Parts of a composition repel each other by -1 / (k - 1); 4 standard deviations are 0.04.
+    for parts in (spans, kept):
+        correlation = np.corrcoef(parts[:, 10], parts[:, 40])[0, 1]
+        assert abs(correlation + 1 / 56) < 0.04
+    # Noise and rest are cut independently.
+    assert abs(np.corrcoef(spans[:, 20], kept[:, 20])[0, 1]) < 0.04
 
 
 def test_the_generator_alone_decides():

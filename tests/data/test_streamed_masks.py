@@ -22,7 +22,7 @@ from presence_t5x.data.vocabularies import load_vocabulary
 LENGTHS = {"inputs": 32, "targets": 8}
 RAW_LENGTH = 34
 # Bytes of the documents: single tokens (no row), single tokens left over, several segments.
-SIZES = [1, 2, 33, 34, 35, 36, 68, 69, 70, 100, 171, 340] + list(range(3, 63))
+SIZES = [1, 2, 33, 34, 35, 36, 68, 69, 70, 100, 171, 340, *range(3, 63)]
 CONFIG = DataConfig(
     mixture_or_task_name="streamed_lines",
     task_feature_lengths=LENGTHS,
@@ -264,3 +264,36 @@ def test_as_t5x_reads_a_task():
     one, again, other, unseeded = (read(seed) for seed in (1, 1, 2, None))
     half = len(one) // 2
     assert one == again != other and unseeded != one and one[:half] != one[half:]
+
+
+def test_full_size_rows_through_seqio():
+    """At 1024 inputs and 229 targets: R2.2's numbers, and masks that differ from row to row."""
+    lengths = {"inputs": 1024, "targets": 229}
+    text = "".join(chr(97 + i % 26) for i in range(1137))
+
+    def source(split, shuffle_files, seed=None):
+        return tf.data.Dataset.from_tensor_slices([f"{i}\t{text}" for i in range(300)])
+
+    add_text_task(
+        "streamed_full",
+        seqio.FunctionDataSource(source, splits=("train",)),
+        load_vocabulary("bytes"),
+        to_text=[lines_to_text, text_to_targets, add_labels],
+        concatenate=False,
+    )
+    try:
+        config = dataclasses.replace(
+            CONFIG, mixture_or_task_name="streamed_full", task_feature_lengths=lengths
+        )
+        rows = rows_of(StreamingBatches(config), 300)
+    finally:
+        seqio.TaskRegistry.remove("streamed_full")
+    inputs, targets = (np.array(column) for column in list(zip(*rows))[1:])
+    assert inputs.shape == (300, 1024) and targets.shape == (300, 229)
+    assert ((inputs >= 259).sum(axis=1) == 57).all() and ((targets >= 259).sum(axis=1) == 57).all()
+    noise = (targets < 259) & (targets != 1)
+    assert (noise.sum(axis=1) == 171).all()
+    assert len({row.tobytes() for row in inputs}) == 300
+    # The second span begins after the first, of 3 tokens on average (standard deviation 2.4).
+    first_span = np.argmax(targets[:, 1:] >= 259, axis=1)
+    assert abs(first_span.mean() - 3) < 4 * 2.4 / 300**0.5

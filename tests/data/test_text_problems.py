@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from presence_t5x.data import file_listing
+from presence_t5x.data import file_listing, file_slices, parquet_rows
 from presence_t5x.data.text_files import FilesSource
 
 GOOD = b'{"text": "good"}'
@@ -200,6 +200,19 @@ def test_files_that_cannot_be_opened_or_vanish(tmp_path, monkeypatch):
         ("e.txt", 0, "unreadable"),
     ]
     assert "Permission denied" in problems[0].message
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.parquet"])
+def test_files_that_cannot_be_cut_are_one_problem(tmp_path, monkeypatch, name):
+    (tmp_path / name).write_bytes(b"text\n\n" * 9)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    for module in (file_listing, file_slices, parquet_rows):
+        monkeypatch.setattr(module, "open_bytes", refuse)
+    located, (problem,) = read_source(FilesSource(str(tmp_path), slice_bytes=1))
+    assert not located and problem[:3] == (name, 0, "unreadable")
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.jsonl.gz", "a.jsonl.zst"])

@@ -158,7 +158,10 @@ def test_sentinels_are_appended_to_any_model(documents):
     assert model.vocab_size() == 900
     assert model.id_to_piece([880, 899]) == ["<extra_id_19>", "<extra_id_0>"]
     assert model.encode("a<extra_id_0>")[-1] == 899
-    assert sentencepiece_model_pb2.ModelProto.FromString(content).trainer_spec.vocab_size == 900
+    proto = sentencepiece_model_pb2.ModelProto.FromString(content)
+    assert proto.trainer_spec.vocab_size == 900
+    user_defined = sentencepiece_model_pb2.ModelProto.SentencePiece.USER_DEFINED
+    assert {piece.type for piece in proto.pieces[-20:]} == {user_defined}
 
 
 # --- the training text -------------------------------------------------------------------------
