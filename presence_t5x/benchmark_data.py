@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--documents", type=int, default=30_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--input", help="JSON lines; the encyclopedia if not given")
-    parser.add_argument("--vocabulary", help="a SentencePiece model; the encyclopedia's if not given")
+    parser.add_argument("--vocabulary", help="a SentencePiece model")
     settings = parser.parse_args(arguments)
     table = Table("measure", "this project, per second", "compared with", "per second", "ratio")
     with tempfile.TemporaryDirectory() as folder:
@@ -73,9 +73,7 @@ def _interleave(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, 
 
 def _add_row(table: Table, measure: str, medians: dict[str, float], one: str, other: str) -> None:
     ratio = medians[one] / medians[other]
-    table.add_row(
-        measure, f"{medians[one]:,.0f}", other, f"{medians[other]:,.0f}", f"{ratio:.2f}"
-    )
+    table.add_row(measure, f"{medians[one]:,.0f}", other, f"{medians[other]:,.0f}", f"{ratio:.2f}")
 
 
 def _write_texts(settings: argparse.Namespace, folder: Path) -> str:

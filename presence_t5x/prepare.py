@@ -55,7 +55,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--max_document_bytes", type=int, default=10_000_000, help="longer ones are left out")
     add("--mc4_version", default="3.1.0", help="of TFDS c4/multilingual, for the tasks mc4")
     add("--strict", action="store_true", help="stop at the first problem of the input")
-    add("--beam", action="store_true", help="write with Apache Beam (pip install presence-t5x[beam])")
+    add(
+        "--beam",
+        action="store_true",
+        help="write with Apache Beam (pip install presence-t5x[beam])",
+    )
     add("--beam_options", default="", help="e.g. '--runner=FlinkRunner --flink_master=...'")
     add("--dollars_per_core_hour", type=float, default=_DOLLARS_PER_CORE_HOUR)
     return parser.parse_args(arguments)
@@ -102,7 +106,9 @@ def prepare(settings: argparse.Namespace, command: Sequence[str]) -> int:
     for label, text in lines:
         console.print(f"{label:>10}  {text}", markup=False)
     if lacks_space(found, directory):
-        raise ValueError(f"the store will not fit on the disk of {directory}; choose another --output")
+        raise ValueError(
+            f"the store will not fit on the disk of {directory}; choose another --output"
+        )
     if settings.dry_run:
         return 0
     with ProgressDisplay(console, found.num_text_bytes) as display:

@@ -44,9 +44,7 @@ class ProgressDisplay:
             total = None
             if self._total and done.num_text_bytes:
                 total = done.num_documents * max(self._total / done.num_text_bytes, 1.0)
-            self._bar.update(
-                self._task, completed=done.num_documents, total=total, numbers=numbers
-            )
+            self._bar.update(self._task, completed=done.num_documents, total=total, numbers=numbers)
         elif now - self._last_line >= _PLAIN_PERIOD_SECONDS:
             self._last_line = now
             self._console.print(f"{done.num_documents:,} documents  {numbers}", markup=False)

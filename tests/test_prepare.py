@@ -23,7 +23,9 @@ def write_corpus(folder, num_documents=300):
     folder.mkdir()
     for number, language in enumerate(("en", "sw", "zh")):
         lines = [
-            json.dumps({"text": f"{language} text {i} " * 9, "lang": language, "id": f"{language}{i}"})
+            json.dumps(
+                {"text": f"{language} text {i} " * 9, "lang": language, "id": f"{language}{i}"}
+            )
             for i in range(number, num_documents, 3)
         ]
         content = "\n".join(lines).encode()
@@ -86,7 +88,11 @@ def test_files_to_a_store_that_trains(tmp_path, capsys):
 
 def test_two_processes_and_beam_write_the_same_store(tmp_path):
     corpus = write_corpus(tmp_path / "corpus")
-    for name, extra in {"1": ["--num_processes=1"], "2": ["--num_processes=2"], "b": ["--beam"]}.items():
+    for name, extra in {
+        "1": ["--num_processes=1"],
+        "2": ["--num_processes=2"],
+        "b": ["--beam"],
+    }.items():
         run(f"--input={corpus}", "--vocabulary=bytes", f"--output={tmp_path / name}", *extra)
     assert contents(tmp_path / "1") == contents(tmp_path / "2") == contents(tmp_path / "b")
 
@@ -107,7 +113,11 @@ def test_problems_are_said_counted_and_listed(tmp_path, capsys):
     assert manifest["problems"] == {"encoding": 1, "json": 1, "no_text": 1, "truncated": 1}
     lines = (tmp_path / "s" / "problems.jsonl").read_text().splitlines()
     places = {(p["file"], p["line"], p["kind"]) for p in map(json.loads, lines)}
-    assert {("bad.jsonl", 2, "no_text"), ("bad.jsonl", 3, "encoding"), ("bad.jsonl", 4, "json")} < places
+    assert {
+        ("bad.jsonl", 2, "no_text"),
+        ("bad.jsonl", 3, "encoding"),
+        ("bad.jsonl", 4, "json"),
+    } < places
 
 
 def test_a_task_brings_its_splits_and_vocabulary(tmp_path, monkeypatch):

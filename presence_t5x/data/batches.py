@@ -16,8 +16,8 @@ from jaxtyping import Int
 
 from presence_t5x._validate import check_int
 from presence_t5x.config_types import DataConfig
-from presence_t5x.data.packing import shift_right
 from presence_t5x.data.mixing import RowGroup
+from presence_t5x.data.packing import shift_right
 from presence_t5x.data.rows import RowOrder
 from presence_t5x.data.sentinels import sentinels_of
 from presence_t5x.data.span_corruption import (

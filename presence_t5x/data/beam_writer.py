@@ -48,10 +48,11 @@ class BeamWriter:
           RuntimeError: the pipeline failed; what it finished is kept.
         """
         pipeline = beam.Pipeline(options=PipelineOptions(self._options))
+        write = _WritePart(source, str(work.absolute()), tokenizer, strict)
         _ = (
             pipeline
             | "Parts" >> beam.Create(parts_to_write(parts, work), reshuffle=True)
-            | "WriteParts" >> beam.ParDo(_WritePart(source, str(work.absolute()), tokenizer, strict))
+            | "WriteParts" >> beam.ParDo(write)
         )
         try:
             result = pipeline.run()

@@ -51,6 +51,8 @@ class Problem(NamedTuple):
 
 
 Report = Callable[[Problem], None]
+# A file of a kind that holds no text: worth saying, but no reason to stop.
+UNKNOWN_KIND = "unknown_kind"
 
 
 def raise_problem(problem: Problem) -> NoReturn:

@@ -126,9 +126,7 @@ def corrupt_rows(
 
     Missing rows of the last batch are all zeros.
     """
-    seeded = [
-        (row, make_generator(seed, EVALUATION, 1, id_hash(row.example_id))) for row in rows
-    ]
+    seeded = [(row, make_generator(seed, EVALUATION, 1, id_hash(row.example_id))) for row in rows]
     return [
         corruption.batch(seeded[i : i + batch_size], batch_size)
         for i in range(0, len(seeded), batch_size)

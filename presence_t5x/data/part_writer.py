@@ -19,10 +19,10 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Int
 
 from presence_t5x.data.documents import (
+    UNKNOWN_KIND,
     LocatedDocument,
     Part,
     Problem,
-    Report,
     Source,
     id_hash,
     raise_problem,
@@ -101,7 +101,12 @@ def write_part(
                 document = TokenizedDocument(tokens, *located.document[1:])
                 if not tokens.size:
                     problems(
-                        Problem(part.file or part.name, located.line, "no_token", "the text has no token")
+                        Problem(
+                            part.file or part.name,
+                            located.line,
+                            "no_token",
+                            "the text has no token",
+                        )
                     )
                     continue
                 record = encode_record(document)
@@ -177,7 +182,7 @@ class _Problems:
         self.listed: list[dict[str, Any]] = []
 
     def __call__(self, problem: Problem) -> None:
-        if self._strict:
+        if self._strict and problem.kind != UNKNOWN_KIND:
             raise_problem(problem)
         self.counts[problem.kind] += 1
         if self.counts[problem.kind] <= LISTED_PROBLEMS:
@@ -190,9 +195,7 @@ class _Index:
     def __init__(self, part: Part):
         self._split = part.split
         self.labels = {name: {} for name in LABEL_NAMES}
-        self._columns = {
-            name: [] for name in (TOKEN_COUNTS, ID_HASHES, LINES, *LABEL_NAMES)
-        }
+        self._columns = {name: [] for name in (TOKEN_COUNTS, ID_HASHES, LINES, *LABEL_NAMES)}
 
     @property
     def num_documents(self) -> int:
@@ -204,7 +207,9 @@ class _Index:
         self._columns[ID_HASHES].append(hashed)
         self._columns[LINES].append(line)
         for name in LABEL_NAMES:
-            value = (self._split or split_of(hashed)) if name == "split" else getattr(document, name)
+            value = (
+                (self._split or split_of(hashed)) if name == "split" else getattr(document, name)
+            )
             codes = self.labels[name]
             self._columns[name].append(codes.setdefault(value, len(codes)))
 

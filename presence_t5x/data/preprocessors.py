@@ -20,8 +20,6 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from presence_t5x.data.quiet_tensorflow import seqio, tf
 from presence_t5x.data.sentinels import sentinels_of
 from presence_t5x.data.span_corruption import (

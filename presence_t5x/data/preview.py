@@ -152,7 +152,10 @@ def describe(
                 f"{about}{found.num_tokens:,.0f} "
                 f"({found.num_text_bytes / max(found.num_tokens, 1):.2f} bytes each)",
             ),
-            ("store", f"{about}{_size(found.store_bytes)}; {_size(free)} free in {directory.parent}"),
+            (
+                "store",
+                f"{about}{_size(found.store_bytes)}; {_size(free)} free in {directory.parent}",
+            ),
             ("time", f"about {_duration(seconds)} with {num_processes} processes"),
             (
                 "cost",

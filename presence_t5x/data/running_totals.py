@@ -21,9 +21,7 @@ class RunningTotals:
     (7, (0, 0), (2, 2))
     """
 
-    def __init__(
-        self, num_items: int, read: Callable[[int, int], Int[np.ndarray, " items"]]
-    ):
+    def __init__(self, num_items: int, read: Callable[[int, int], Int[np.ndarray, " items"]]):
         """Args: how many counts there are; (start, stop) -> those counts."""
         self._num_items = num_items
         self._read = read

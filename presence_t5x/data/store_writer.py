@@ -86,9 +86,7 @@ def prepare_store(
         try:
             parts = source.parts()
             _start_or_continue(work, expected, parts)
-            (write_parts or write_in_this_process)(
-                source, parts, work, tokenizer, strict, progress
-            )
+            (write_parts or write_in_this_process)(source, parts, work, tokenizer, strict, progress)
             manifest = merge_parts(work, parts, source.task_rates())
         except ValueError:
             shutil.rmtree(work, ignore_errors=True)
@@ -138,9 +136,7 @@ def _short(value: Any) -> str:
 
 def _start_or_continue(work: Path, expected: Mapping[str, Any], parts: Sequence[Part]) -> None:
     """Keeps the finished parts of an earlier run of the same plan; removes those of another."""
-    plan = json.dumps(
-        [FORMAT_VERSION, expected, [part.name for part in parts]], ensure_ascii=False
-    )
+    plan = json.dumps([FORMAT_VERSION, expected, [part.name for part in parts]], ensure_ascii=False)
     path = work / _PLAN_NAME
     if not path.is_file() or path.read_text("utf-8") != plan:
         shutil.rmtree(work, ignore_errors=True)

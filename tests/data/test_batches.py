@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import types
 
+import memory_source
 import numpy as np
 import pytest
 
@@ -14,7 +15,6 @@ from presence_t5x.data.batches import Corruption, PreparedBatches
 from presence_t5x.data.documents import Document
 from presence_t5x.data.evaluation import corrupt_rows, sample_rows
 from presence_t5x.data.mixing import make_groups
-import memory_source
 
 VOCABULARY = types.SimpleNamespace(vocab_size=5000, eos_id=1, extra_ids=100)
 CONFIG = DataConfig(
@@ -46,9 +46,7 @@ def open_batches(store, config, vocabulary=VOCABULARY, **processes):
 
 def evaluate(store, config, *, max_rows, seed=0, **labels):
     corruption = Corruption(config, VOCABULARY)
-    rows = sample_rows(
-        [store], corruption.raw_length, max_rows=max_rows, labels=labels, seed=seed
-    )
+    rows = sample_rows([store], corruption.raw_length, max_rows=max_rows, labels=labels, seed=seed)
     return corrupt_rows(rows, corruption, config.batch_size, seed)
 
 
@@ -180,9 +178,7 @@ def test_state_resumes(store):
 def test_processes_share_one_global_batch(mixture, config, process_count):
     whole = open_batches(mixture, config).batch_at(3)
     parts = [
-        open_batches(
-            mixture, config, process_index=index, process_count=process_count
-        ).batch_at(3)
+        open_batches(mixture, config, process_index=index, process_count=process_count).batch_at(3)
         for index in range(process_count)
     ]
     for name, array in whole.features.items():
@@ -276,9 +272,7 @@ def test_mixture_rates_epochs_and_labels(mixture, config):
 def test_evaluation_rows_are_fixed(mixture):
     first = evaluate(mixture, CONFIG, max_rows=20, seed=3)
     for other in (PACKED, dataclasses.replace(CONFIG, seed=9)):
-        for one, two in zip(
-            first, evaluate(mixture, other, max_rows=20, seed=3)
-        ):
+        for one, two in zip(first, evaluate(mixture, other, max_rows=20, seed=3)):
             assert_equal(one, two)
     changed = evaluate(mixture, CONFIG, max_rows=20, seed=4)
     assert first[0].example_ids != changed[0].example_ids
@@ -295,9 +289,7 @@ def test_evaluation_rows_are_fixed(mixture):
 def test_evaluation_noise_depends_on_the_id_alone(store, tmp_path):
     document = next(d for d in store if len(d.tokens) > RAW_LENGTH)
     text = " ".join(map(str, document.tokens))
-    alone = make_store(
-        tmp_path / "s", [("other", 1.0, [Document(text, document.id, "x")])]
-    )
+    alone = make_store(tmp_path / "s", [("other", 1.0, [Document(text, document.id, "x")])])
     (small,) = evaluate(alone, CONFIG, max_rows=1)
     for batch in evaluate(store, CONFIG, max_rows=99):
         for row, name in enumerate(batch.example_ids):
@@ -322,9 +314,7 @@ def test_errors(store, tmp_path):
     with pytest.raises(ValueError, match="need targets >= 8"):
         open_batches(store, long)
     tiny = make_store(tmp_path / "s", [("t", 1.0, [Document("5 6 7", "d")])])
-    with pytest.raises(
-        ValueError, match=r"'t' has 3 tokens in 1 documents.*or set pack=False"
-    ):
+    with pytest.raises(ValueError, match=r"'t' has 3 tokens in 1 documents.*or set pack=False"):
         open_batches(tiny, PACKED)
     with pytest.raises(ValueError, match="has no sentinels"):
         no_sentinels = types.SimpleNamespace(vocab_size=10, eos_id=1)

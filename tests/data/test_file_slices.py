@@ -10,8 +10,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from presence_t5x.data.compressed_lines import OverlongLine, numbered_lines
 from presence_t5x.data.text_files import FilesSource
+from presence_t5x.data.text_files.lines import OverlongLine, numbered_lines
 
 LONG = b"long " * 12
 BLANK = [b"", b"", b" ", b"\t ", "\u3000".encode(), b"\r", b" " * 30]

@@ -84,7 +84,7 @@ def test_given_rates_and_sources(stores):
 def synthetic_groups(rates):
     """Groups that are not on any disk: every language has 1000 documents of two tokens."""
     counts = np.full(1000, 2, np.int32)
-    store = collections.namedtuple("Store", "token_counts directory")(counts, "none")  # noqa: PYI024
+    store = collections.namedtuple("Store", "token_counts directory")(counts, "none")
     return [RowGroup(name, rate, store, range(1000)) for name, rate in rates.items()]
 
 
@@ -138,7 +138,7 @@ class HugeCounts:
 def test_an_order_of_300_million_documents(monkeypatch):
     # Fewer, larger blocks: their totals are made in Python here.
     monkeypatch.setattr("presence_t5x.data.running_totals._ITEMS_PER_BLOCK", 1 << 22)
-    store = collections.namedtuple("Store", "token_counts directory")(HugeCounts(), "none")  # noqa: PYI024
+    store = collections.namedtuple("Store", "token_counts directory")(HugeCounts(), "none")
     group = RowGroup("en", 1.0, store, range(HugeCounts.size))
     order = RowOrder([group], 10, pack=False, seed=0)
     assert order.rows_per_epoch == [HugeCounts.size]

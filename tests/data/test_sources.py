@@ -80,7 +80,9 @@ def test_prepared_dir_goes_first(config, tmp_path):
 def test_another_vocabulary_or_source_is_an_error_that_names_it(config, tmp_path):
     open_store(config, tmp_path / "data")
     other = dataclasses.replace(config, vocabulary_file=vocabulary_file())
-    message = r"prepared with other settings: kind \(store 'bytes', wanted 'sentencepiece'\).* sha256"
+    message = (
+        r"prepared with other settings: kind \(store 'bytes', wanted 'sentencepiece'\).* sha256"
+    )
     with pytest.raises(ValueError, match=message):
         open_store(other, tmp_path / "data")
     (tmp_path / "text" / "b.txt").write_text("more")
@@ -196,5 +198,7 @@ def test_prepared_stores_bring_their_vocabulary(config, tmp_path):
     other = dataclasses.replace(prepared, prepared_stores=f"{tmp_path}/d/*")
     with pytest.raises(ValueError, match="matches no token store .* presence_t5x.prepare"):
         check_data(other, 4096)
-    with pytest.raises(ValueError, match="'encyclopedia' and prepared_stores=.* do not go together"):
+    with pytest.raises(
+        ValueError, match="'encyclopedia' and prepared_stores=.* do not go together"
+    ):
         check_data(dataclasses.replace(prepared, mixture_or_task_name="encyclopedia"), 4096)

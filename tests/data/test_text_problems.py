@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from presence_t5x.data import file_listing, file_slices, parquet_rows
-from presence_t5x.data.text_files import FilesSource
+from presence_t5x.data.text_files import FilesSource, listing, parquet_rows, slices
 
 GOOD = b'{"text": "good"}'
 DEEP = b'{"text": ' + b"[" * 100_000
@@ -174,14 +173,14 @@ def test_files_that_cannot_be_opened_or_vanish(tmp_path, monkeypatch):
     for name in "abcd":
         write_plain(tmp_path / f"{name}.txt", b"text\n\n" * 9)
     (tmp_path / "e.txt").symlink_to(tmp_path / "nowhere")
-    opened = file_listing.open_bytes
+    opened = listing.open_bytes
 
     def refuse(path):
         if path.endswith("b.txt"):
             raise PermissionError(13, "Permission denied")
         return opened(path)
 
-    monkeypatch.setattr(file_listing, "open_bytes", refuse)
+    monkeypatch.setattr(listing, "open_bytes", refuse)
     source = FilesSource(str(tmp_path))
     assert source.parameters()["files"][1] == ["b.txt", 54, ""]
     assert source.parameters()["files"][4] == ["e.txt", 0, ""]
@@ -209,7 +208,7 @@ def test_files_that_cannot_be_cut_are_one_problem(tmp_path, monkeypatch, name):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    for module in (file_listing, file_slices, parquet_rows):
+    for module in (listing, slices, parquet_rows):
         monkeypatch.setattr(module, "open_bytes", refuse)
     located, (problem,) = read_source(FilesSource(str(tmp_path), slice_bytes=1))
     assert not located and problem[:3] == (name, 0, "unreadable")

@@ -8,12 +8,12 @@ import pathlib
 import signal
 import time
 
+import memory_source
 import numpy as np
 import pytest
 
-import memory_source
-from presence_t5x.data.documents import Document
 from presence_t5x.data.beam_writer import BeamWriter
+from presence_t5x.data.documents import Document
 from presence_t5x.data.store_writer import ProcessPool, prepare_store
 from presence_t5x.data.token_records import TokenizedDocument, decode_record, encode_record
 from presence_t5x.data.token_store import open_store
@@ -307,7 +307,9 @@ def test_beam_writes_the_same_bytes_and_continues(tmp_path):
     with pytest.raises(_Killed):
         write(tmp_path / "c", progress=stop, part_size=2)
     with pytest.raises(_Killed):  # the first part is finished now
-        write(tmp_path / "c", progress=lambda p: stop(p) if p.num_documents > 2 else None, part_size=2)
+        write(
+            tmp_path / "c", progress=lambda p: stop(p) if p.num_documents > 2 else None, part_size=2
+        )
     write(tmp_path / "c", write_parts=BeamWriter(), progress=calls.append, part_size=2)
     assert calls[-1].num_documents == 38
     write(tmp_path / "d", part_size=2)

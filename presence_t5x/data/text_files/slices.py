@@ -7,8 +7,9 @@ after a line, paragraphs after a blank line, Parquet between row groups; compres
 import dataclasses
 from typing import BinaryIO
 
-from presence_t5x.data.c4_names import published_shard
-from presence_t5x.data.compressed_lines import (
+from presence_t5x.data.documents import Part
+from presence_t5x.data.text_files.c4_names import published_shard
+from presence_t5x.data.text_files.lines import (
     ReadingStoppedError,
     is_blank,
     is_utf16,
@@ -16,9 +17,8 @@ from presence_t5x.data.compressed_lines import (
     numbered_lines,
     read_blocks,
 )
-from presence_t5x.data.documents import Part
-from presence_t5x.data.file_listing import TextFile, open_bytes, split_suffix
-from presence_t5x.data.parquet_rows import cut_row_groups
+from presence_t5x.data.text_files.listing import TextFile, open_bytes, split_suffix
+from presence_t5x.data.text_files.parquet_rows import cut_row_groups
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

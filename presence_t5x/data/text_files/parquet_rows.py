@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from presence_t5x.data.compressed_lines import ReadingStoppedError, unreadable
 from presence_t5x.data.documents import Document, LocatedDocument, Problem, Report
-from presence_t5x.data.file_listing import open_bytes
-from presence_t5x.data.text_formats import FileRules
+from presence_t5x.data.text_files.formats import FileRules
+from presence_t5x.data.text_files.lines import ReadingStoppedError, unreadable
+from presence_t5x.data.text_files.listing import open_bytes
 
 _BATCH_BYTES = 16 << 20
 _MOST_ROWS_PER_BATCH = 4096

@@ -8,7 +8,7 @@
 All but Parquet may be compressed (`.gz`, `.zst`). An id that is not given is `file:line` (the line
 where the document starts, or the row), a source that is not given is the file. The published shards
 of C4 and mC4 are known by their names (`c4_names`). Which files a pattern means is in
-`file_listing`; nothing of them is left out without a problem being reported.
+`listing`; nothing of them is left out without a problem being reported.
 """
 
 import dataclasses
@@ -17,9 +17,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from presence_t5x._validate import check_int, check_text
-from presence_t5x.data import file_listing, parquet_rows, text_formats
-from presence_t5x.data.c4_names import published_shard, rates_of_tasks
-from presence_t5x.data.compressed_lines import (
+from presence_t5x.data.documents import (
+    UNKNOWN_KIND,
+    Document,
+    LocatedDocument,
+    Part,
+    Problem,
+    Report,
+    raise_problem,
+)
+from presence_t5x.data.text_files import formats, listing, parquet_rows
+from presence_t5x.data.text_files.c4_names import published_shard, rates_of_tasks
+from presence_t5x.data.text_files.formats import FileRules
+from presence_t5x.data.text_files.lines import (
     Line,
     ReadingStoppedError,
     decompress_blocks,
@@ -28,26 +38,8 @@ from presence_t5x.data.compressed_lines import (
     read_blocks,
     unreadable,
 )
-from presence_t5x.data.documents import (
-    Document,
-    LocatedDocument,
-    Part,
-    Problem,
-    Report,
-    raise_problem,
-)
-from presence_t5x.data.file_listing import TextFile, find_text_files, list_files, split_suffix
-from presence_t5x.data.file_slices import FileSlice, cut_file
-from presence_t5x.data.text_formats import FileRules
-
-__all__ = [
-    "FileSlice",
-    "FilesSource",
-    "TextFile",
-    "check_text_files",
-    "find_text_files",
-    "read_documents",
-]
+from presence_t5x.data.text_files.listing import find_text_files, list_files, split_suffix
+from presence_t5x.data.text_files.slices import FileSlice, cut_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +75,7 @@ class FilesSource:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @functools.cached_property
-    def _listing(self) -> file_listing.Listing:
+    def _listing(self) -> listing.Listing:
         return list_files(self.pattern)
 
     @functools.cached_property
@@ -98,7 +90,7 @@ class FilesSource:
     @functools.cached_property
     def _checksums(self) -> list[list[Any]]:
         return [
-            [file.name, file.num_bytes, file_listing.content_checksum(file.path)]
+            [file.name, file.num_bytes, listing.content_checksum(file.path)]
             for file in self._listing.files
         ]
 
@@ -106,7 +98,7 @@ class FilesSource:
         """Returns the slices of all files, sorted by file within each task.
 
         Raises:
-          ValueError: there is nothing to read (see `file_listing.list_files`).
+          ValueError: there is nothing to read (see `listing.list_files`).
         """
         return list(self._slices)
 
@@ -114,8 +106,8 @@ class FilesSource:
         """Yields the documents of a slice; what is left out is reported, and reading goes on."""
         assert isinstance(part, FileSlice)
         for name in part.skipped:
-            message = f"unknown kind of file; rename it to one of {file_listing.KNOWN_KINDS}"
-            report(Problem(name, 0, "unknown_kind", message))
+            message = f"unknown kind of file; rename it to one of {listing.KNOWN_KINDS}"
+            report(Problem(name, 0, UNKNOWN_KIND, message))
         num_found = 0
 
         def count_and_report(problem: Problem) -> None:
@@ -144,7 +136,7 @@ class FilesSource:
             )
         lines = _read_lines(part, compression, self.max_document_bytes)
         is_text = ending == ".txt"
-        read = text_formats.read_paragraphs if is_text else text_formats.read_json_lines
+        read = formats.read_paragraphs if is_text else formats.read_json_lines
         return read(lines, rules, report)
 
     def _rules(self, part: FileSlice) -> FileRules:
@@ -180,7 +172,7 @@ class FilesSource:
 def _read_lines(part: FileSlice, compression: str, max_bytes: int) -> Iterator[tuple[int, Line]]:
     """The lines of a slice; a file that cannot be opened stops the reading."""
     try:
-        stream = file_listing.open_bytes(part.path)
+        stream = listing.open_bytes(part.path)
     except Exception as error:  # file systems behind URLs raise classes of their own
         raise unreadable(error) from error
     with stream:
@@ -204,7 +196,7 @@ def read_documents(pattern: str) -> Iterator[Document]:
     for part in source.parts():
 
         def report(problem: Problem, path: str = part.path) -> None:
-            if problem.kind != "unknown_kind":
+            if problem.kind != UNKNOWN_KIND:
                 raise_problem(problem._replace(file=path))
 
         for located in source.read(part, report):

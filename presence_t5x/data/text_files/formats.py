@@ -10,13 +10,13 @@ import reprlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from presence_t5x.data.compressed_lines import (
+from presence_t5x.data.documents import Document, LocatedDocument, Problem, Report
+from presence_t5x.data.text_files.lines import (
     Line,
     OverlongLine,
     is_blank,
     line_bytes,
 )
-from presence_t5x.data.documents import Document, LocatedDocument, Problem, Report
 
 _FIELDS_SHOWN = 20
 _CONVERT = "convert the file, e.g. with iconv -t UTF-8"
