@@ -42,7 +42,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="a SentencePiece model, a Hugging Face folder with one, or 'bytes'; a task has its "
         "own")  # fmt: skip
     add("--train_vocabulary", type=int, metavar="SIZE",
-        help="first train a vocabulary of SIZE ids on the input and write it to --vocabulary")  # fmt: skip
+        help="first train one of SIZE ids on the input, and write it to --vocabulary")  # fmt: skip
     add("--vocabulary_training_bytes", type=int, default=64 << 20, metavar="BYTES",
         help="of text that --train_vocabulary uses, sampled to balance the languages")  # fmt: skip
     add("--num_processes", type=int, default=os.cpu_count() or 1)
@@ -58,7 +58,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--beam",
         action="store_true",
-        help="write with Apache Beam (pip install presence-t5x[beam])",
+        help="write with Apache Beam (the extra beam)",
     )
     add("--beam_options", default="", help="e.g. '--runner=FlinkRunner --flink_master=...'")
     add("--dollars_per_core_hour", type=float, default=_DOLLARS_PER_CORE_HOUR)

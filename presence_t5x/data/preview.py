@@ -143,6 +143,7 @@ def describe(
     else:
         seconds = found.core_seconds / min(num_processes, found.num_parts)
         core_hours = found.core_seconds / 3600
+        dollars = core_hours * dollars_per_core_hour
         free = shutil.disk_usage(_existing(directory)).free
         lines += [
             ("documents", f"{about}{found.num_documents:,.0f} ({found.num_sampled:,} sampled)"),
@@ -159,7 +160,7 @@ def describe(
             ("time", f"about {_duration(seconds)} with {num_processes} processes"),
             (
                 "cost",
-                f"about {core_hours:,.2f} core hours, ${core_hours * dollars_per_core_hour:,.2f} at "
+                f"about {core_hours:,.2f} core hours, ${dollars:,.2f} at "
                 f"${dollars_per_core_hour:g} a core hour",
             ),
         ]

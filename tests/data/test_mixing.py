@@ -71,13 +71,13 @@ def test_given_rates_and_sources(stores):
     given_rates = {"web-en": 1.0, "web-sw": 0.0, "book-sw": 3.0, "book-zh": 0.0}
     groups = make_groups(stores, "train", mix_by="source", rates=given_rates)
     assert rates(groups) == pytest.approx({"web-en": 0.25, "book-sw": 0.75})
-    with pytest.raises(ValueError, match="names the language 'ws', which .* did you mean 'sw'"):
+    with pytest.raises(ValueError, match=r"names the language 'ws', which .* did you mean 'sw'"):
         make_groups(stores, "train", mix_by="language", rates={"ws": 1.0})
     with pytest.raises(ValueError, match=r"no rate for the language \['en', 'zh'\]; give"):
         make_groups(stores, "train", mix_by="language", rates={"sw": 1.0})
     with pytest.raises(ValueError, match="must hold a rate above 0"):
         make_groups(stores, "train", rates={"a": 0.0, "b": 0})
-    with pytest.raises(ValueError, match="split 'test' has no document in .*a, .*b"):
+    with pytest.raises(ValueError, match=r"split 'test' has no document in .*a, .*b"):
         make_groups(stores, "test")
 
 

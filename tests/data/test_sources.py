@@ -196,9 +196,9 @@ def test_prepared_stores_bring_their_vocabulary(config, tmp_path):
     with pytest.raises(ValueError, match=r"c/local_text was written with another vocabulary"):
         check_data(other, 4096)
     other = dataclasses.replace(prepared, prepared_stores=f"{tmp_path}/d/*")
-    with pytest.raises(ValueError, match="matches no token store .* presence_t5x.prepare"):
+    with pytest.raises(ValueError, match=r"matches no token store .* presence_t5x.prepare"):
         check_data(other, 4096)
     with pytest.raises(
-        ValueError, match="'encyclopedia' and prepared_stores=.* do not go together"
+        ValueError, match=r"'encyclopedia' and prepared_stores=.* do not go together"
     ):
         check_data(dataclasses.replace(prepared, mixture_or_task_name="encyclopedia"), 4096)
