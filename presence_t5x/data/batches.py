@@ -20,11 +20,8 @@ from presence_t5x.data.mixing import RowGroup
 from presence_t5x.data.packing import shift_right
 from presence_t5x.data.rows import RowOrder
 from presence_t5x.data.sentinels import sentinels_of
-from presence_t5x.data.span_corruption import (
-    check_span_corruption,
-    corrupt_spans,
-    mask_generator,
-)
+from presence_t5x.data.span_corruption import corrupt_rows, mask_key
+from presence_t5x.data.span_lengths import check_span_corruption
 from presence_t5x.data.token_store import TokenStore
 
 MIXED_LABEL = "mixed"
@@ -80,21 +77,22 @@ class Corruption:
             **self._settings,
         )
 
-    def batch(self, rows: Sequence[tuple[RawRow, np.random.Generator]], batch_size: int) -> Batch:
-        """Corrupts rows, each with its own generator; missing rows are all zeros."""
-        inputs = np.zeros((batch_size, self._lengths["inputs"]), np.int32)
-        targets = np.zeros((batch_size, self._lengths["targets"]), np.int32)
-        for number, (row, rng) in enumerate(rows):
-            pair = corrupt_spans(
-                row.tokens,
-                rng,
-                self._sentinels.first_id,
-                self._eos_id,
-                num_sentinels=self._sentinels.num_sentinels,
-                **self._settings,
+    def batch(self, rows: Sequence[tuple[RawRow, int]], batch_size: int) -> Batch:
+        """Corrupts rows, each with its own key; missing rows are all zeros."""
+        inputs, targets = (
+            corrupted.pad(batch_size, self._lengths[name])
+            for name, corrupted in zip(
+                ("inputs", "targets"),
+                corrupt_rows(
+                    [row.tokens for row, _ in rows],
+                    [key for _, key in rows],
+                    self._sentinels.first_id,
+                    self._eos_id,
+                    num_sentinels=self._sentinels.num_sentinels,
+                    **self._settings,
+                ),
             )
-            for array, tokens in zip((inputs, targets), pair):
-                array[number, : tokens.size] = tokens
+        )
         features = {
             "encoder_input_tokens": inputs,
             "decoder_target_tokens": targets,
@@ -191,13 +189,13 @@ class PreparedBatches:
         rows = [self._read(index) for index in range(first, first + self._local_size)]
         return self._corruption.batch(rows, self._local_size)
 
-    def _read(self, index: int) -> tuple[RawRow, np.random.Generator]:
+    def _read(self, index: int) -> tuple[RawRow, int]:
         row = self._order.row(index)
         raw = read_row(self._order.groups[row.group].store, row.pieces, self._segment_length)
         first = row.pieces[0]
         # A packed row's id does not say where in its first document it begins.
         key = raw.example_id if self._segment_length else f"{raw.example_id}@{first.start}"
-        return raw, mask_generator(self._seed, key, row.epoch)
+        return raw, mask_key(self._seed, key, row.epoch)
 
     def iterate(self, start_step: int | None = None) -> Iterator[Batch]:
         """Yields batch_at(start_step), batch_at(start_step + 1), ..., read ahead by threads.

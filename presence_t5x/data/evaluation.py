@@ -68,7 +68,7 @@ def evaluation_batches(
             )
             kinds = plant_permuted_words(rows, starts) if plant else [rows]
             for kind in kinds:
-                batches += corrupt_rows(kind, corruption, data_config.batch_size)
+                batches += corrupt_batches(kind, corruption, data_config.batch_size)
     return batches
 
 
@@ -119,14 +119,14 @@ def plant_permuted_words(
     return [row._replace(noise=CLEAN) for row in rows], permuted
 
 
-def corrupt_rows(
+def corrupt_batches(
     rows: Sequence[RawRow], corruption: Corruption, batch_size: int, seed: int = 0
 ) -> list[Batch]:
     """Returns batches of corrupted rows; a row's masks depend on its id and the seed only.
 
     Missing rows of the last batch are all zeros.
     """
-    seeded = [(row, make_generator(seed, EVALUATION, 1, id_hash(row.example_id))) for row in rows]
+    seeded = [(row, id_hash(f"evaluation/{seed}/{row.example_id}")) for row in rows]
     return [
         corruption.batch(seeded[i : i + batch_size], batch_size)
         for i in range(0, len(seeded), batch_size)

@@ -1,7 +1,7 @@
 """seqio preprocessors: labels, documents to raw segments, span corruption.
 
 They make seqio tasks of the same parts that the prepared reader uses: the corruption is
-`span_corruption.corrupt_spans` through `tf.numpy_function`, and its generator is `mask_generator`,
+`span_corruption.corrupt_rows` through `tf.numpy_function`, and its key is `mask_key`,
 so that a row has the same mask from either reader, whatever the order and however many hosts read.
 Examples carry their labels (`LABELS`, scalar strings) up to the batch.
 
@@ -22,11 +22,8 @@ from typing import Any
 
 from presence_t5x.data.quiet_tensorflow import seqio, tf
 from presence_t5x.data.sentinels import sentinels_of
-from presence_t5x.data.span_corruption import (
-    check_span_corruption,
-    corrupt_spans,
-    mask_generator,
-)
+from presence_t5x.data.span_corruption import corrupt_rows, mask_key
+from presence_t5x.data.span_lengths import check_span_corruption
 
 LABELS = ("id", "language", "source", "noise")
 _CARRIED = (*LABELS, "epoch")
@@ -218,16 +215,16 @@ def span_corruption(
     seed = _mask_seed()
 
     def corrupt(tokens, identity, epoch):
-        inputs, targets = corrupt_spans(
-            tokens,
-            mask_generator(seed, identity.decode("utf-8", "replace"), int(epoch)),
+        inputs, targets = corrupt_rows(
+            [tokens],
+            [mask_key(seed, identity.decode("utf-8", "replace"), int(epoch))],
             sentinels.first_id,
             vocabulary.eos_id,
             num_sentinels=sentinels.num_sentinels,
             noise_density=noise_density,
             mean_span=mean_span,
         )
-        return inputs[:-1], targets[:-1]
+        return inputs.tokens[:-1], targets.tokens[:-1]
 
     def corrupt_example(example):
         epoch = example.pop("epoch")

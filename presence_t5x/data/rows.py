@@ -28,8 +28,8 @@ from jaxtyping import Int
 from presence_t5x.data.mixing import RowGroup
 from presence_t5x.data.running_totals import RunningTotals
 
-# What a generator is for: different purposes never share a state (3 is `mask_generator`'s).
-_ROW_ORDER, _OFFSETS, _GROUP_ORDER, _, EVALUATION = range(5)
+# What a generator is for: different purposes never share a state.
+_ROW_ORDER, _OFFSETS, _GROUP_ORDER, EVALUATION = range(4)
 
 
 def make_generator(seed: int, purpose: int, *numbers: int) -> np.random.Generator:

@@ -20,7 +20,7 @@ from presence_t5x.data.prepared import LOCAL_TEXT, PREPARED, open_prepared, open
 from presence_t5x.data.preprocessors import MEAN_NOISE_SPAN_LENGTH, NOISE_DENSITY
 from presence_t5x.data.quiet_tensorflow import seqio, tf
 from presence_t5x.data.sentinels import sentinels_of
-from presence_t5x.data.span_corruption import check_span_corruption
+from presence_t5x.data.span_lengths import check_span_corruption
 from presence_t5x.data.store_writer import ReportTotal
 from presence_t5x.data.streaming import StreamingBatches
 from presence_t5x.data.task_source import tasks_of

@@ -1,124 +1,47 @@
 """Span corruption: runs of tokens replaced by sentinels, and what the model must fill in.
 
-The one definition of the objective. The prepared reader calls it on NumPy arrays, seqio tasks call
-it through `tf.numpy_function`. It knows no files, no batches and no padding, and it is a pure
-function of its tokens and its generator.
+The one definition of the objective. The prepared reader corrupts all rows of a batch at once, seqio
+tasks one at a time through `tf.numpy_function`; both call `corrupt_rows`, a pure function of the
+tokens and one 64-bit key a row, so a row is the same whatever stands beside it. It knows no files,
+no batches and no padding.
 
-The numbers are those of T5 (Raffel et al. 2020, section 3.1.4) as mT5 uses them: noise tokens are
-round(length * noise_density) clipped to [1, length - 1]; spans are max(1, round(noise / mean
-length)); noise and rest are each cut into that many non-empty runs, every cut equally likely; the
-runs alternate and the first one is kept. `round` is Python's (half to even). T5 does not say what
-happens when there are more spans than kept tokens (densities far above 0.15): here spans are also
-clipped to the number of tokens on either side, which changes nothing at the usual settings.
+Noise and rest are each cut into as many non-empty runs as there are spans (`span_lengths`), every
+cut equally likely; the runs alternate and the first one is kept (Raffel et al. 2020, section
+3.1.4). The random numbers are SplitMix64's of (key, place): places with the smallest ones are cut.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, UInt64
 
 from presence_t5x.data.documents import id_hash
+from presence_t5x.data.span_lengths import noise_counts
 
-# What the generator is for; `rows` numbers the other purposes.
-_MASKS = 3
-
-
-class NoiseCounts(NamedTuple):
-    """How many tokens of an example are noise and in how many spans."""
-
-    num_noise_tokens: int
-    num_spans: int
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_ROW_BITS = np.uint64(20)
 
 
-class SpanCorruptionLengths(NamedTuple):
-    """Raw tokens that fill an encoder row, and the decoder row they need (EOS included)."""
+class RaggedRows(NamedTuple):
+    """Rows of unequal length, one after the other."""
 
-    raw_length: int
-    targets_length: int
+    tokens: Int[np.ndarray, " tokens"]
+    lengths: Int[np.ndarray, " rows"]
 
+    def pad(self, num_rows: int, length: int) -> Int[np.ndarray, "{num_rows} {length}"]:
+        """Returns the rows as an int32 array, zeros behind them and below them."""
+        padded = np.zeros((num_rows, length), np.int32)
+        padded[_rows_of(self.lengths), _places_of(self.lengths)] = self.tokens
+        return padded
 
-def noise_counts(length: int, noise_density: float, mean_span: float) -> NoiseCounts:
-    """Returns the number of noise tokens and of spans of an example.
-
-    >>> noise_counts(1137, 0.15, 3.0)
-    NoiseCounts(num_noise_tokens=171, num_spans=57)
-
-    Raises:
-      ValueError: fewer than 2 tokens, of which one would have to be noise and one kept.
-    """
-    if length < 2:
-        raise ValueError(
-            f"length={length} must be >= 2: span corruption needs one token to keep and one to drop"
-        )
-    num_noise_tokens = min(max(round(length * noise_density), 1), length - 1)
-    num_spans = max(1, round(num_noise_tokens / mean_span))
-    return NoiseCounts(
-        num_noise_tokens, min(num_spans, num_noise_tokens, length - num_noise_tokens)
-    )
+    def split(self) -> list[Int[np.ndarray, " tokens"]]:
+        """Returns the rows one by one."""
+        return np.split(self.tokens, np.cumsum(self.lengths)[:-1])
 
 
-def span_corruption_lengths(
-    inputs_length: int, noise_density: float = 0.15, mean_span: float = 3.0
-) -> SpanCorruptionLengths:
-    """Returns the largest raw length whose corrupted inputs fit, and the targets length it needs.
-
-    Both corrupted sequences count their sentinels and one EOS. Shorter examples never need more.
-
-    >>> span_corruption_lengths(1024)
-    SpanCorruptionLengths(raw_length=1137, targets_length=229)
-
-    Raises:
-      ValueError: `inputs_length` is too short for two tokens, a sentinel and EOS.
-    """
-
-    def encoded_length(raw_length):
-        counts = noise_counts(raw_length, noise_density, mean_span)
-        return raw_length - counts.num_noise_tokens + counts.num_spans + 1
-
-    if inputs_length < encoded_length(2):
-        raise ValueError(
-            f"inputs length {inputs_length} must be >= {encoded_length(2)} to hold a kept token, a "
-            "sentinel and EOS"
-        )
-    raw_length = 2
-    while encoded_length(raw_length + 1) <= inputs_length:
-        raw_length += 1
-    counts = noise_counts(raw_length, noise_density, mean_span)
-    return SpanCorruptionLengths(raw_length, counts.num_noise_tokens + counts.num_spans + 1)
-
-
-def check_span_corruption(
-    inputs_length: int,
-    targets_length: int,
-    num_sentinels: int,
-    noise_density: float = 0.15,
-    mean_span: float = 3.0,
-) -> int:
-    """Returns the raw length of a full row after checking that corrupted rows always fit.
-
-    Raises:
-      ValueError: the targets length is too short for the density (the needed one is named), or a
-        full row has more spans than the vocabulary has sentinels.
-    """
-    lengths = span_corruption_lengths(inputs_length, noise_density, mean_span)
-    if targets_length < lengths.targets_length:
-        raise ValueError(
-            f"task_feature_lengths['targets']={targets_length} is too short: inputs of "
-            f"{inputs_length} tokens at noise_density={noise_density} and "
-            f"mean_noise_span_length={mean_span} need targets >= {lengths.targets_length}"
-        )
-    num_spans = noise_counts(lengths.raw_length, noise_density, mean_span).num_spans
-    if num_spans > num_sentinels:
-        raise ValueError(
-            f"rows of {inputs_length} inputs have {num_spans} noise spans but the vocabulary has "
-            f"{num_sentinels} sentinels; shorten the inputs or raise mean_noise_span_length="
-            f"{mean_span}"
-        )
-    return lengths.raw_length
-
-
-def mask_generator(seed: int, row_id: str, epoch: int) -> np.random.Generator:
-    """Returns the generator of a row's mask: the same for prepared and for streamed data.
+def mask_key(seed: int, row_id: str, epoch: int) -> int:
+    """Returns the key of a row's noise: the same for prepared and for streamed data.
 
     It depends on nothing else: order, batch size, hosts and what was read before play no part.
 
@@ -127,68 +50,96 @@ def mask_generator(seed: int, row_id: str, epoch: int) -> np.random.Generator:
       row_id: the document's id, with "#k" for its k-th later segment.
       epoch: which pass over the data this is, from 0.
 
-    >>> mask_generator(0, "a.txt:1#2", 0).integers(1000, size=3)
-    array([146, 800, 493])
+    >>> mask_key(0, "a.txt:1#2", 0)
+    7578703171505402179
     """
-    row_hash = id_hash(row_id)
-    # Always five words, the hash as two of them: SeedSequence takes a number as its 32-bit words
-    # and pads with zeros, so that tuples of other lengths could collide.
-    words = (seed, _MASKS, row_hash >> 32, row_hash & 0xFFFFFFFF, epoch)
-    return np.random.default_rng(words)
+    return id_hash(f"{seed}/{epoch}/{row_id}")
 
 
-def _random_composition(
-    total: int, num_parts: int, rng: np.random.Generator
+def _rows_of(lengths: np.ndarray) -> np.ndarray:
+    """0 for every token of row 0, 1 for those of row 1, ..."""
+    return np.repeat(np.arange(lengths.size), lengths)
+
+
+def _places_of(lengths: np.ndarray) -> np.ndarray:
+    """0, 1, ... within every row."""
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
+
+def _hash(numbers: np.ndarray) -> np.ndarray:
+    """SplitMix64's mixing of 64-bit numbers."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def _cut_rows(
+    totals: Int[np.ndarray, " rows"],
+    num_parts: Int[np.ndarray, " rows"],
+    keys: UInt64[np.ndarray, " rows"],
 ) -> Int[np.ndarray, " parts"]:
-    """Cuts `total` into non-empty parts, every composition equally likely."""
-    cuts = rng.choice(total - 1, size=num_parts - 1, replace=False, shuffle=False)
-    bounds = np.concatenate([[0], np.sort(cuts) + 1, [total]])
-    return np.diff(bounds)
+    """Cuts every total into non-empty parts, every composition equally likely; row after row."""
+    rows, places = _rows_of(totals).astype(np.uint64), _places_of(totals)
+    numbers = _hash(np.repeat(keys, totals) + (places + 1).astype(np.uint64) * _GOLDEN)
+    # Sorted by row, then by random number (44 bits of it): the first places of a row are its cuts.
+    numbers = (rows << (np.uint64(64) - _ROW_BITS)) | (numbers >> _ROW_BITS)
+    numbers[places == 0] = rows[places == 0] << (np.uint64(64) - _ROW_BITS)  # always a cut
+    order = np.argsort(numbers, kind="stable")
+    starts = np.sort(order[places < np.repeat(num_parts, totals)])
+    return np.diff(starts, append=rows.size)
 
 
-def noise_mask(
-    length: int,
-    rng: np.random.Generator,
+def noise_masks(
+    lengths: Int[np.ndarray, " rows"],
+    keys: UInt64[np.ndarray, " rows"],
     noise_density: float = 0.15,
     mean_span: float = 3.0,
 ) -> Bool[np.ndarray, " tokens"]:
-    """Returns which tokens are noise; the first one never is, the last one always.
+    """Returns which tokens are noise, row after row; the first of a row never, the last always.
 
     Args:
-      length: number of tokens, at least 2.
-      rng: the only source of randomness; the same state gives the same mask.
+      lengths: tokens of each row, at least 2.
+      keys: of each row, its only source of randomness.
       noise_density: share of the tokens that are noise.
       mean_span: mean length of a noise span, in tokens.
 
-    >>> noise_mask(10, np.random.default_rng(0), 0.3).sum()
-    np.int64(3)
+    >>> noise_masks(np.array([10]), np.array([7], np.uint64), 0.3).astype(int)
+    array([0, 0, 0, 0, 0, 0, 0, 1, 1, 1])
     """
-    num_noise_tokens, num_spans = noise_counts(length, noise_density, mean_span)
-    kept = _random_composition(length - num_noise_tokens, num_spans, rng)
-    noise = _random_composition(num_noise_tokens, num_spans, rng)
+    counts = np.array([noise_counts(n, noise_density, mean_span) for n in lengths.tolist()])
+    num_noise_tokens, num_spans = counts.T
+    kept = _cut_rows(lengths - num_noise_tokens, num_spans, keys)
+    noise = _cut_rows(num_noise_tokens, num_spans, _hash(~keys))
     run_lengths = np.stack([kept, noise], axis=1).reshape(-1)
-    return np.repeat(np.arange(2 * num_spans) % 2 == 1, run_lengths)
+    return np.repeat(np.arange(run_lengths.size) % 2 == 1, run_lengths)
 
 
-def _replace_runs(tokens, mask, first_sentinel_id, eos_id):
+def _replace_runs(rows: RaggedRows, mask, first_sentinel_id: int, eos_id: int) -> RaggedRows:
     """Each run of the mask becomes one sentinel, numbered downwards; EOS is appended."""
-    starts = mask & ~np.concatenate([[False], mask[:-1]])
-    sentinels = first_sentinel_id + 1 - np.cumsum(starts)
-    replaced = np.where(starts, sentinels, tokens)[~mask | starts]
-    return np.append(replaced, eos_id).astype(np.int32)
+    row_starts = np.cumsum(rows.lengths) - rows.lengths
+    starts = mask.copy()
+    starts[1:] &= ~mask[:-1]
+    starts[row_starts] = mask[row_starts]
+    runs = np.cumsum(starts)
+    before = runs[row_starts] - starts[row_starts]
+    sentinels = first_sentinel_id + 1 - (runs - np.repeat(before, rows.lengths))
+    kept = ~mask | starts
+    lengths = np.add.reduceat(kept, row_starts, dtype=np.int64)
+    replaced = np.where(starts, sentinels, rows.tokens)[kept]
+    return RaggedRows(np.insert(replaced, np.cumsum(lengths), eos_id).astype(np.int32), lengths + 1)
 
 
-def corrupt_spans(
-    tokens: Int[np.ndarray, " tokens"],
-    rng: np.random.Generator,
+def corrupt_rows(
+    rows: Sequence[Int[np.ndarray, " tokens"]],
+    keys: Sequence[int],
     first_sentinel_id: int,
     eos_id: int,
     *,
     num_sentinels: int = 100,
     noise_density: float = 0.15,
     mean_span: float = 3.0,
-) -> tuple[Int[np.ndarray, " inputs"], Int[np.ndarray, " targets"]]:
-    """Returns (inputs, targets) as int32, each ending in EOS.
+) -> tuple[RaggedRows, RaggedRows]:
+    """Returns (inputs, targets) of every row as int32, each row ending in EOS.
 
     Inputs are the tokens with every noise span replaced by one sentinel; targets are the tokens
     with every kept run replaced by one. Sentinels count down from `first_sentinel_id`, one per
@@ -196,23 +147,27 @@ def corrupt_spans(
     the two together are the raw tokens again.
 
     Args:
-      tokens: at least 2, without EOS or padding.
-      rng: the only source of randomness.
+      rows: at least one, at most 2**20, of at least 2 tokens each, without EOS or padding.
+      keys: of each row, from `mask_key`; its only source of randomness.
       first_sentinel_id: the highest sentinel, usually vocabulary size - 1.
       eos_id: appended to both.
       num_sentinels: how many sentinels lie below and at `first_sentinel_id`.
+      noise_density: share of the tokens that are noise.
+      mean_span: mean length of a noise span, in tokens.
 
     Raises:
       ValueError: fewer than 2 tokens, or more spans than sentinels.
     """
-    tokens = np.asarray(tokens)
-    num_spans = noise_counts(tokens.size, noise_density, mean_span).num_spans
+    lengths = np.array([len(row) for row in rows])
+    longest = int(lengths.max())
+    num_spans = noise_counts(longest, noise_density, mean_span).num_spans
     if num_spans > num_sentinels:
         raise ValueError(
-            f"{tokens.size} tokens have {num_spans} noise spans but there are only "
+            f"{longest} tokens have {num_spans} noise spans but there are only "
             f"num_sentinels={num_sentinels}; cut shorter segments or raise mean_span={mean_span}"
         )
-    mask = noise_mask(tokens.size, rng, noise_density, mean_span)
-    inputs = _replace_runs(tokens, mask, first_sentinel_id, eos_id)
-    targets = _replace_runs(tokens, ~mask, first_sentinel_id, eos_id)
+    mask = noise_masks(lengths, np.asarray(keys, np.uint64), noise_density, mean_span)
+    ragged = RaggedRows(np.concatenate(rows), lengths)
+    inputs = _replace_runs(ragged, mask, first_sentinel_id, eos_id)
+    targets = _replace_runs(ragged, ~mask, first_sentinel_id, eos_id)
     return inputs, targets

@@ -13,7 +13,7 @@ import pytest
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.batches import Corruption, PreparedBatches
 from presence_t5x.data.documents import Document
-from presence_t5x.data.evaluation import corrupt_rows, sample_rows
+from presence_t5x.data.evaluation import corrupt_batches, sample_rows
 from presence_t5x.data.mixing import make_groups
 
 VOCABULARY = types.SimpleNamespace(vocab_size=5000, eos_id=1, extra_ids=100)
@@ -47,7 +47,7 @@ def open_batches(store, config, vocabulary=VOCABULARY, **processes):
 def evaluate(store, config, *, max_rows, seed=0, **labels):
     corruption = Corruption(config, VOCABULARY)
     rows = sample_rows([store], corruption.raw_length, max_rows=max_rows, labels=labels, seed=seed)
-    return corrupt_rows(rows, corruption, config.batch_size, seed)
+    return corrupt_batches(rows, corruption, config.batch_size, seed)
 
 
 @pytest.fixture(scope="module")

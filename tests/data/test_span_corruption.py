@@ -1,6 +1,7 @@
 """Span corruption against T5's published numbers, an inversion, and uniformity of the cuts."""
 
 import collections
+import itertools
 import math
 
 import numpy as np
@@ -9,12 +10,10 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from presence_t5x.data.span_corruption import (
+from presence_t5x.data.span_corruption import corrupt_rows, mask_key, noise_masks
+from presence_t5x.data.span_lengths import (
     check_span_corruption,
-    corrupt_spans,
-    mask_generator,
     noise_counts,
-    noise_mask,
     span_corruption_lengths,
 )
 
@@ -30,6 +29,12 @@ PUBLISHED_LENGTHS = [
     (1024, 1137, 229, 171, 57),
     (2048, 2274, 456, 341, 114),
 ]
+
+
+def corrupt_spans(tokens, key, first_sentinel_id, eos_id, **settings):
+    """One row."""
+    inputs, targets = corrupt_rows([tokens], [key], first_sentinel_id, eos_id, **settings)
+    return inputs.tokens, targets.tokens
 
 
 def restore(inputs, targets):
@@ -51,9 +56,7 @@ def restore(inputs, targets):
 def test_lengths_are_those_of_t5(inputs, raw, targets, noise, spans):
     assert span_corruption_lengths(inputs, 0.15, 3.0) == (raw, targets)
     assert noise_counts(raw, 0.15, 3.0) == (noise, spans)
-    corrupted = corrupt_spans(
-        np.arange(5, 5 + raw), np.random.default_rng(0), FIRST_SENTINEL, EOS, num_sentinels=spans
-    )
+    corrupted = corrupt_spans(np.arange(5, 5 + raw), 0, FIRST_SENTINEL, EOS, num_sentinels=spans)
     assert [len(part) for part in corrupted] == [inputs, targets]
 
 
@@ -68,7 +71,7 @@ def test_inputs_and_targets_are_the_raw_tokens_again(length, seed, density, mean
     tokens = np.random.default_rng(seed).integers(2, 500, length)
     inputs, targets = corrupt_spans(
         tokens,
-        np.random.default_rng(seed),
+        seed,
         FIRST_SENTINEL,
         EOS,
         num_sentinels=400,
@@ -87,21 +90,17 @@ def test_inputs_and_targets_are_the_raw_tokens_again(length, seed, density, mean
 
 def test_shorter_examples_never_need_more_room():
     for raw in range(2, 300):
-        inputs, targets = corrupt_spans(
-            np.arange(5, 5 + raw), np.random.default_rng(raw), FIRST_SENTINEL, EOS
-        )
-        following, _ = corrupt_spans(
-            np.arange(5, 6 + raw), np.random.default_rng(raw), FIRST_SENTINEL, EOS
-        )
+        inputs, targets = corrupt_spans(np.arange(5, 5 + raw), raw, FIRST_SENTINEL, EOS)
+        following, _ = corrupt_spans(np.arange(5, 6 + raw), raw, FIRST_SENTINEL, EOS)
         assert len(inputs) <= len(following) <= len(inputs) + 1
         assert len(targets) <= len(inputs) + 1
 
 
 def test_every_pair_of_compositions_is_equally_likely():
     # 12 tokens, 4 of them noise in 2 spans: 3 cuts of the noise times 7 of the rest.
-    counts = collections.Counter(
-        noise_mask(12, np.random.default_rng(seed), 0.34, 2.0).tobytes() for seed in range(6300)
-    )
+    keys = np.array([mask_key(0, str(row), 0) for row in range(6300)], np.uint64)
+    masks = noise_masks(np.full(6300, 12), keys, 0.34, 2.0).reshape(6300, 12)
+    counts = collections.Counter(mask.tobytes() for mask in masks)
     assert len(counts) == 21
     assert scipy.stats.chisquare(list(counts.values())).pvalue > 1e-3
 
@@ -138,11 +137,11 @@ def assert_follows_composition_law(lengths, total, num_parts):
 def test_ten_thousand_full_rows_have_the_published_statistics():
     """1024 inputs and 229 targets: everything is read back from the two sequences alone."""
     num_rows, raw = 10_000, np.arange(5, 5 + 1137)
-    pairs = [
-        corrupt_spans(raw, mask_generator(0, f"document {row}", 0), FIRST_SENTINEL, EOS)
-        for row in range(num_rows)
-    ]
-    inputs, targets = (np.stack(column) for column in zip(*pairs))
+    keys = [mask_key(0, f"document {row}", 0) for row in range(num_rows)]
+    inputs, targets = (
+        rows.tokens.reshape(num_rows, -1)
+        for rows in corrupt_rows([raw] * num_rows, keys, FIRST_SENTINEL, EOS)
+    )
     assert inputs.shape == (num_rows, 1024) and targets.shape == (num_rows, 229)
     for part in (inputs, targets):
         assert (part[:, -1] == EOS).all() and (part[:, :-1] != EOS).all()
@@ -171,25 +170,42 @@ def test_ten_thousand_full_rows_have_the_published_statistics():
     assert abs(np.corrcoef(spans[:, 20], kept[:, 20])[0, 1]) < 0.04
 
 
-def test_the_generator_alone_decides():
+def test_the_key_alone_decides():
     tokens = np.arange(5, 305)
-    first, again, other = (
-        corrupt_spans(tokens, np.random.default_rng(seed), FIRST_SENTINEL, EOS)[0]
-        for seed in (3, 3, 4)
-    )
+    first, again, other = (corrupt_spans(tokens, key, FIRST_SENTINEL, EOS)[0] for key in (3, 3, 4))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=st.lists(st.integers(2, 200), min_size=1, max_size=9), seed=st.integers(0, 99))
+def test_a_row_is_the_same_whatever_stands_beside_it(lengths, seed):
+    rows = [np.arange(5, 5 + length) for length in lengths]
+    keys = [mask_key(seed, str(number), 0) for number in range(len(rows))]
+    together = corrupt_rows(rows, keys, FIRST_SENTINEL, EOS)
+    for number, (row, key) in enumerate(zip(rows, keys)):
+        alone = corrupt_spans(row, key, FIRST_SENTINEL, EOS)
+        for part, expected in zip(together, alone):
+            assert np.array_equal(part.split()[number], expected)
+            padded = part.pad(len(rows) + 1, 300)
+            assert np.array_equal(padded[number, : expected.size], expected)
+            assert not padded[number, expected.size :].any() and not padded[-1].any()
+
+
+def test_keys_differ_by_seed_row_and_epoch():
+    names = itertools.product((0, 1, 10), ("a", "0/a", "a#1"), (0, 1, 10))
+    assert len({mask_key(*name) for name in names}) == 27
 
 
 def test_masks_do_not_change_between_versions():
     # Regenerate by printing the mask; a change breaks the resumption of running experiments.
-    mask = noise_mask(20, np.random.default_rng(7), 0.3, 2.0)
-    assert "".join(map(str, mask.astype(int))) == "00000000011100011001"
+    mask = noise_masks(np.array([20]), np.array([7], np.uint64), 0.3, 2.0)
+    assert "".join(map(str, mask.astype(int))) == "01100000000011100001"
 
 
 @pytest.mark.parametrize("length", [0, 1])
 def test_too_few_tokens(length):
     with pytest.raises(ValueError, match=rf"length={length} must be >= 2"):
-        corrupt_spans(np.arange(length), np.random.default_rng(0), FIRST_SENTINEL, EOS)
+        corrupt_spans(np.arange(length), 0, FIRST_SENTINEL, EOS)
 
 
 def test_too_short_rows_and_too_few_sentinels():
@@ -199,6 +215,6 @@ def test_too_short_rows_and_too_few_sentinels():
     with pytest.raises(ValueError, match="114 noise spans but the vocabulary has 100 sentinels"):
         check_span_corruption(2048, 512, 100)
     with pytest.raises(ValueError, match="114 noise spans but there are only num_sentinels=100"):
-        corrupt_spans(np.arange(2274), np.random.default_rng(0), FIRST_SENTINEL, EOS)
+        corrupt_spans(np.arange(2274), 0, FIRST_SENTINEL, EOS)
     with pytest.raises(ValueError, match="inputs length 2 must be >= 3"):
         span_corruption_lengths(2)
