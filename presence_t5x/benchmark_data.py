@@ -154,15 +154,16 @@ def _register_lines_task(texts: Path, vocabulary_file: str) -> None:
     from presence_t5x.data.quiet_tensorflow import seqio
     from presence_t5x.data.vocabularies import load_vocabulary
 
+    source: Any = seqio.TextLineDataSource({"train": f"{texts}/*.lines"})
     features = {
         "inputs": seqio.Feature(load_vocabulary(vocabulary_file), required=False),
         "targets": seqio.Feature(load_vocabulary(vocabulary_file)),
     }
     seqio.TaskRegistry.add(
         _TASK,
-        source=seqio.TextLineDataSource({"train": f"{texts}/*.lines"}),
+        source=source,
         preprocessors=[
-            functools.partial(seqio.preprocessors.rekey, key_map={"text": "text"}),
+            _line_to_text,
             text_to_targets,
             seqio.preprocessors.tokenize,
             seqio.CacheDatasetPlaceholder(),
@@ -171,20 +172,27 @@ def _register_lines_task(texts: Path, vocabulary_file: str) -> None:
     )
 
 
-def _reading_runs(texts: Path, vocabulary: str, store: Path) -> dict[str, Callable[[], float]]:
+def _line_to_text(dataset: Any) -> Any:
+    return dataset.map(lambda line: {"text": line})
+
+
+def _reading_runs(texts: Path, vocabulary_file: str, store: Path) -> dict[str, Callable[[], float]]:
     """Reading on one core, and training on all; both as raw tokens a second."""
     import jax
 
     from presence_t5x.config import load_config
+    from presence_t5x.data.batches import PreparedBatches
+    from presence_t5x.data.mixing import make_groups
     from presence_t5x.data.prepared import write_store
-    from presence_t5x.data.sources import open_batches
+    from presence_t5x.data.span_lengths import span_corruption_lengths
     from presence_t5x.data.text_files import FilesSource
     from presence_t5x.data.vocabularies import load_vocabulary
     from presence_t5x.models.t5 import init_params
     from presence_t5x.train import make_objective
     from presence_t5x.train_step import init_train_state, train_step
 
-    write_store(FilesSource(f"{texts}/*.jsonl"), store, load_vocabulary(vocabulary))
+    vocabulary = load_vocabulary(vocabulary_file)
+    stored = write_store(FilesSource(f"{texts}/*.jsonl"), store, vocabulary)
     config = load_config(
         ["configs/runs/pretrain_prepared.gin"],
         [
@@ -193,18 +201,18 @@ def _reading_runs(texts: Path, vocabulary: str, store: Path) -> dict[str, Callab
             'MIX_BY = "task"',
             "PACK = True",
             'TEMPERATURE_SCHEDULE = "unweighted"',
-            f"T5Config.vocab_size = {-(-load_vocabulary(vocabulary).vocab_size // 128) * 128}",
+            f"T5Config.vocab_size = {-(-vocabulary.vocab_size // 128) * 128}",
         ],
     )
-    batches = open_batches(config.data, prepared_root="")
+    batches = PreparedBatches(make_groups([stored], "train"), config.data, vocabulary)
     objective = make_objective(config)
     key = jax.random.key(0)
     state = jax.jit(lambda: init_train_state(objective, init_params(config.model, key)))()
     step = jax.jit(functools.partial(train_step, objective), donate_argnums=0)
     batch = batches.batch_at(0)
     # A packed row is full: every one stands for the same number of raw tokens.
-    raw_length = len(batch.example_ids) and batches.raw_length
-    tokens_per_batch = config.data.batch_size * raw_length
+    inputs_length = config.data.task_feature_lengths["inputs"]
+    tokens_per_batch = config.data.batch_size * span_corruption_lengths(inputs_length).raw_length
     states = [step(state, batch.features)[0]]
 
     def train(num_steps: int = 10) -> float:

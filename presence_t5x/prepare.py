@@ -111,7 +111,8 @@ def prepare(settings: argparse.Namespace, command: Sequence[str]) -> int:
         )
     if settings.dry_run:
         return 0
-    with ProgressDisplay(console, found.num_text_bytes) as display:
+    num_text_bytes = found.estimate.num_text_bytes if found.estimate else None
+    with ProgressDisplay(console, num_text_bytes) as display:
         store = write_store(
             source,
             directory,

@@ -103,7 +103,7 @@ def test_problems_are_said_counted_and_listed(tmp_path, capsys):
     (corpus / "bad.jsonl").write_bytes(b'{"text": "fine"}\n{"txt": 1}\n\xff\xfe\xff\n{"text": \n')
     (corpus / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"text": "a b c"}\n' * 9999)[:90])
     arguments = [f"--input={corpus}", "--vocabulary=bytes", f"--output={tmp_path / 's'}"]
-    run(*arguments, "--strict", status=2)
+    run(f"--input={corpus}/bad.jsonl", *arguments[1:], "--strict", status=2)
     assert "bad.jsonl:2: no field 'text'" in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
     run(*arguments)

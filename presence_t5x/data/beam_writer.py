@@ -17,6 +17,7 @@ from presence_t5x.data.store_writer import ReportTotal, parts_to_write
 
 try:
     import apache_beam as beam
+    from apache_beam.metrics.metric import Metrics, MetricsFilter
     from apache_beam.options.pipeline_options import PipelineOptions
 except ImportError as error:
     raise ValueError(
@@ -72,9 +73,7 @@ class _WritePart(beam.DoFn):
 
     def __init__(self, source: Source, work: str, tokenizer: Tokenizer, strict: bool):
         self._arguments = (source, Path(work), tokenizer, strict)
-        self._counters = {
-            name: beam.metrics.Metrics.counter(_NAMESPACE, name) for name in Progress._fields
-        }
+        self._counters = {name: Metrics.counter(_NAMESPACE, name) for name in Progress._fields}
 
     def process(self, element: tuple[int, Part], *args: Any, **kwargs: Any) -> None:
         number, part = element
@@ -89,7 +88,7 @@ class _WritePart(beam.DoFn):
 
 def _total(result: Any) -> Progress:
     """The sums of all workers' counters."""
-    query = beam.metrics.MetricsFilter().with_namespace(_NAMESPACE)
+    query = MetricsFilter().with_namespace(_NAMESPACE)
     counters = result.metrics().query(query)["counters"]
     totals = {counter.key.metric.name: counter.result for counter in counters}
     return Progress(*(totals.get(name, 0) for name in Progress._fields))

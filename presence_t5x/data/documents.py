@@ -6,7 +6,7 @@ was left out, and where), and the hash of an id, from which splits and noise are
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 HELD_OUT_ONE_IN = 20
@@ -82,7 +82,7 @@ class Part:
 class Source(Protocol):
     """Where documents come from; crosses to other processes, so it must be picklable."""
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> Sequence[Part]:
         """Returns the parts in the order of the store; the same for the same input."""
         ...
 

@@ -15,9 +15,9 @@ from presence_t5x.data.batches import Batch, Corruption, RawRow, read_row
 from presence_t5x.data.documents import id_hash
 from presence_t5x.data.planted_noise import PERMUTED_WORDS, permute_words
 from presence_t5x.data.prepared import SPLITS, open_stores
+from presence_t5x.data.providers import find_provider, tasks_of
 from presence_t5x.data.rows import EVALUATION, make_generator
-from presence_t5x.data.sources import find_provider, open_batches, resolve_vocabulary
-from presence_t5x.data.task_source import tasks_of
+from presence_t5x.data.sources import open_batches, resolve_vocabulary
 from presence_t5x.data.token_store import TokenStore
 from presence_t5x.data.tokenizers import Tokenizer
 

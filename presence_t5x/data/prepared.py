@@ -8,6 +8,7 @@ from typing import Any
 
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.documents import Source
+from presence_t5x.data.providers import LOCAL_TEXT, PREPARED
 from presence_t5x.data.quiet_tensorflow import seqio
 from presence_t5x.data.store_writer import ReportTotal, prepare_store
 from presence_t5x.data.task_source import TaskSource
@@ -22,7 +23,6 @@ from presence_t5x.data.vocabularies import (
     vocabulary_sha256,
 )
 
-LOCAL_TEXT, PREPARED = "local_text", "prepared"
 # Of a task these are prepared, where it has them; the last one is labelled noise to judge scores.
 SPLITS = ("train", "validation", "noisy_validation")
 

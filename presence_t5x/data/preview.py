@@ -1,6 +1,5 @@
 """What preparing a source will give and cost, estimated from a sample of its documents."""
 
-import itertools
 import shutil
 import time
 import zlib
@@ -17,21 +16,36 @@ from presence_t5x.data.token_records import TokenizedDocument, encode_record
 
 _SAMPLED_PARTS = 8
 _SAMPLED_DOCUMENTS = 4000
+_SAMPLED_CHARACTERS = 16_000_000
 _COMPRESSED = (".gz", ".zst", ".parquet")
 
 
-class Preview(NamedTuple):
-    """Numbers of the whole input; all but the first two are estimates unless `is_exact`.
+class Amounts(NamedTuple):
+    """What preparing yields and takes.
 
     Attributes:
-      num_parts: units of parallel work and of a restart.
-      input_bytes: on disk; 0 is unknown.
-      num_sampled: documents the estimates rest on.
-      num_documents: that will be written; None is unknown (a source that cannot tell its size).
+      num_documents: that will be written.
       num_text_bytes: UTF-8.
       num_tokens: without EOS.
       store_bytes: on disk.
       core_seconds: of one process on this machine, reading and tokenising.
+    """
+
+    num_documents: float
+    num_text_bytes: float
+    num_tokens: float
+    store_bytes: float
+    core_seconds: float
+
+
+class Preview(NamedTuple):
+    """What is known of an input before it is prepared.
+
+    Attributes:
+      num_parts: units of parallel work and of a restart.
+      input_bytes: on disk; 0 is unknown.
+      num_sampled: documents the estimate rests on.
+      estimate: of the whole input; None where a source cannot tell its size.
       problems: of the sample, by kind.
       is_exact: the sample was everything.
     """
@@ -39,90 +53,79 @@ class Preview(NamedTuple):
     num_parts: int
     input_bytes: int
     num_sampled: int
-    num_documents: float | None
-    num_text_bytes: float | None
-    num_tokens: float | None
-    store_bytes: float | None
-    core_seconds: float | None
+    estimate: Amounts | None
     problems: dict[str, int]
     is_exact: bool
 
 
-class _Sample:
-    """Sums over the documents read so far."""
-
-    def __init__(self):
-        self.num_documents = self.num_text_bytes = self.num_tokens = 0
-        self.store_bytes = self.input_bytes = 0
-        self.problems = Counter()
-
-    def report(self, problem: Problem) -> None:
-        self.problems[problem.kind] += 1
-
-    def add(self, documents: Sequence[Document], tokenizer: Tokenizer, part: Part) -> None:
-        texts = [document.text for document in documents]
-        for document, tokens in zip(documents, tokenizer.encode_batch(texts)):
-            record = encode_record(TokenizedDocument(tokens, *document[1:]))
-            # ArrayRecord compresses every record on its own, at Zstandard's default level.
-            self.store_bytes += len(zstandard.compress(record))
-            self.num_tokens += tokens.size
-        self.num_documents += len(documents)
-        self.num_text_bytes += sum(len(text.encode()) for text in texts)
-        self.input_bytes += _input_bytes(documents, part)
-
-
 def preview(source: Source, parts: Sequence[Part], tokenizer: Tokenizer) -> Preview:
-    """Reads up to 4,000 documents from the starts of up to 8 parts and extrapolates.
+    """Reads up to 4,000 documents from the starts of up to 8 parts and extrapolates by bytes.
 
     Args:
       source: the documents.
       parts: of the source.
       tokenizer: of the store.
     """
-    step = max(1, len(parts) // _SAMPLED_PARTS)
-    chosen = parts[::step][:_SAMPLED_PARTS]
-    sample = _Sample()
-    finished_bytes = unfinished = 0
-    start = time.perf_counter()
+    chosen = parts[:: max(1, len(parts) // _SAMPLED_PARTS)][:_SAMPLED_PARTS]
+    sample = Amounts(0, 0, 0, 0, 0)
+    problems = Counter()
+    sampled_bytes, num_unfinished = 0, len(parts) - len(chosen)
     for part in chosen:
-        budget = _SAMPLED_DOCUMENTS // len(chosen)
-        located = itertools.islice(source.read(part, sample.report), budget + 1)
-        documents = [found.document for found in located]
-        before = sample.input_bytes
-        sample.add(documents[:budget], tokenizer, part)
-        if len(documents) <= budget:
-            # The whole part was read: its size is known, not estimated.
-            sample.input_bytes = before + part.num_bytes
-            finished_bytes += part.num_bytes
-        else:
-            unfinished += 1
-    seconds = time.perf_counter() - start
-    is_exact = not unfinished and len(chosen) == len(parts)
-    factor = 1.0 if is_exact else _factor(sample, parts)
-    estimates = [
-        None if factor is None else factor * amount
-        for amount in (
-            sample.num_documents,
-            sample.num_text_bytes,
-            sample.num_tokens,
-            sample.store_bytes,
-            seconds,
-        )
-    ]
+        start = time.perf_counter()
+        documents, is_whole = _first_documents(source, part, len(chosen), problems)
+        amounts = _measure(documents, tokenizer)._replace(core_seconds=time.perf_counter() - start)
+        sample = Amounts(*map(sum, zip(sample, amounts)))
+        # Of a part that was read to its end the size is known.
+        sampled_bytes += part.num_bytes if is_whole else _input_bytes(documents, part)
+        num_unfinished += not is_whole
+    input_bytes = sum(part.num_bytes for part in parts)
+    factor = None
+    if not num_unfinished:
+        factor = 1.0
+    elif input_bytes and sampled_bytes:
+        factor = max(1.0, input_bytes / sampled_bytes)
     return Preview(
         len(parts),
-        sum(part.num_bytes for part in parts),
-        sample.num_documents,
-        *estimates,
-        problems=dict(sample.problems),
-        is_exact=is_exact,
+        input_bytes,
+        int(sample.num_documents),
+        None if factor is None else Amounts(*(factor * amount for amount in sample)),
+        dict(problems),
+        is_exact=not num_unfinished,
     )
 
 
-def _factor(sample: _Sample, parts: Sequence[Part]) -> float | None:
-    """How many times the sample the input is: by bytes on disk."""
-    total = sum(part.num_bytes for part in parts)
-    return total / sample.input_bytes if total and sample.input_bytes else None
+def _first_documents(
+    source: Source, part: Part, num_parts: int, problems: Counter
+) -> tuple[list[Document], bool]:
+    """The first documents of a part within its share of the sample, and whether they are all."""
+
+    def count(problem: Problem) -> None:
+        problems[problem.kind] += 1
+
+    documents: list[Document] = []
+    num_characters = 0
+    for located in source.read(part, count):
+        if (
+            len(documents) >= _SAMPLED_DOCUMENTS // num_parts
+            or num_characters >= _SAMPLED_CHARACTERS // num_parts
+        ):
+            return documents, False
+        documents.append(located.document)
+        num_characters += len(located.document.text)
+    return documents, True
+
+
+def _measure(documents: Sequence[Document], tokenizer: Tokenizer) -> Amounts:
+    """What these documents come to."""
+    texts = [document.text for document in documents]
+    num_tokens = store_bytes = 0
+    for document, tokens in zip(documents, tokenizer.encode_batch(texts)):
+        # ArrayRecord compresses every record on its own, at Zstandard's default level.
+        record = encode_record(TokenizedDocument(tokens, *document[1:]))
+        store_bytes += len(zstandard.compress(record))
+        num_tokens += tokens.size
+    num_text_bytes = sum(len(text.encode()) for text in texts)
+    return Amounts(len(documents), num_text_bytes, num_tokens, store_bytes, 0)
 
 
 def _input_bytes(documents: Sequence[Document], part: Part) -> int:
@@ -136,44 +139,50 @@ def describe(
     found: Preview, directory: Path, num_processes: int, dollars_per_core_hour: float
 ) -> list[tuple[str, str]]:
     """Returns the preview as (label, text) lines for people."""
-    about = "" if found.is_exact else "about "
     lines = [("input", f"{found.num_parts:,} parts, {_size(found.input_bytes)} on disk")]
-    if found.num_documents is None or not found.num_sampled:
+    if found.estimate is None:
         lines.append(("size", "unknown: this source cannot tell how large it is"))
     else:
-        seconds = found.core_seconds / min(num_processes, found.num_parts)
-        core_hours = found.core_seconds / 3600
-        dollars = core_hours * dollars_per_core_hour
-        free = shutil.disk_usage(_existing(directory)).free
-        lines += [
-            ("documents", f"{about}{found.num_documents:,.0f} ({found.num_sampled:,} sampled)"),
-            ("text", f"{about}{_size(found.num_text_bytes)}"),
-            (
-                "tokens",
-                f"{about}{found.num_tokens:,.0f} "
-                f"({found.num_text_bytes / max(found.num_tokens, 1):.2f} bytes each)",
-            ),
-            (
-                "store",
-                f"{about}{_size(found.store_bytes)}; {_size(free)} free in {directory.parent}",
-            ),
-            ("time", f"about {_duration(seconds)} with {num_processes} processes"),
-            (
-                "cost",
-                f"about {core_hours:,.2f} core hours, ${dollars:,.2f} at "
-                f"${dollars_per_core_hour:g} a core hour",
-            ),
-        ]
+        lines += _describe_amounts(found, found.estimate, directory)
+        lines += _describe_cost(found, found.estimate, num_processes, dollars_per_core_hour)
     if found.problems:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(found.problems.items()))
         lines.append(("left out", f"of the sample: {kinds}"))
     return lines
 
 
+def _describe_amounts(found: Preview, whole: Amounts, directory: Path) -> list[tuple[str, str]]:
+    about = "" if found.is_exact else "about "
+    bytes_per_token = whole.num_text_bytes / max(whole.num_tokens, 1)
+    free = _size(shutil.disk_usage(_existing(directory)).free)
+    return [
+        ("documents", f"{about}{whole.num_documents:,.0f} ({found.num_sampled:,} sampled)"),
+        ("text", f"{about}{_size(whole.num_text_bytes)}"),
+        ("tokens", f"{about}{whole.num_tokens:,.0f} ({bytes_per_token:.2f} bytes each)"),
+        ("store", f"about {_size(whole.store_bytes)}; {free} free on its disk"),
+    ]
+
+
+def _describe_cost(
+    found: Preview, whole: Amounts, num_processes: int, dollars_per_core_hour: float
+) -> list[tuple[str, str]]:
+    core_hours = whole.core_seconds / 3600
+    dollars = core_hours * dollars_per_core_hour
+    seconds = whole.core_seconds / max(min(num_processes, found.num_parts), 1)
+    return [
+        ("time", f"about {_duration(seconds)} with {num_processes} processes"),
+        (
+            "cost",
+            f"about {core_hours:,.2f} core hours, ${dollars:,.2f} at ${dollars_per_core_hour:g} "
+            "a core hour",
+        ),
+    ]
+
+
 def lacks_space(found: Preview, directory: Path) -> bool:
     """Returns whether the store will not fit on the disk."""
     free = shutil.disk_usage(_existing(directory)).free
-    return found.store_bytes is not None and found.store_bytes > free
+    return found.estimate is not None and found.estimate.store_bytes > free
 
 
 def _existing(path: Path) -> Path:

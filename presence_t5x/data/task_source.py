@@ -20,6 +20,7 @@ import tensorflow_datasets as tfds
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.documents import Document, LocatedDocument, Part, Report
 from presence_t5x.data.preprocessors import add_labels, text_to_targets
+from presence_t5x.data.providers import check_tfds_directory, find_provider, tasks_of
 from presence_t5x.data.quiet_tensorflow import seqio, tf
 from presence_t5x.data.text_tasks import add_text_task
 from presence_t5x.data.vocabularies import BYTES, load_vocabulary
@@ -59,7 +60,7 @@ class TaskSource:
         """Returns the tasks that have one of the splits.
 
         Raises:
-          ValueError: none has.
+          ValueError: none has, or TFDS data are not there.
         """
         provider = self._provider()
         tasks = [task for task in tasks_of(provider) if {*task.splits} & {*self.splits}]
@@ -68,6 +69,8 @@ class TaskSource:
                 f"{provider.name!r} has none of the splits {list(self.splits)}; it has "
                 f"{sorted(provider.splits)}"
             )
+        for task in tasks:
+            check_tfds_directory(task)
         return tasks
 
     def vocabulary(self) -> seqio.Vocabulary | None:
@@ -81,8 +84,6 @@ class TaskSource:
         return self.data_config.mixture_or_task_name.startswith(TFDS)
 
     def _provider(self) -> seqio.Task | seqio.Mixture:
-        from presence_t5x.data.sources import find_provider
-
         for module in self.modules:
             importlib.import_module(module)
         if self._is_tfds:
@@ -163,10 +164,10 @@ def _register_tfds(name: str, text_field: str) -> seqio.Task:
             f"{name!r} is not prepared in {builder.data_path.parent}; run tfds build "
             f"{version}, or set TFDS_DATA_DIR to where it is"
         )
-    if text_field not in builder.info.features:
+    features: Any = builder.info.features
+    if text_field not in features:
         raise ValueError(
-            f"{name!r} has no feature {text_field!r}; it has {sorted(builder.info.features)}: set "
-            "--text_field"
+            f"{name!r} has no feature {text_field!r}; it has {sorted(features)}: set --text_field"
         )
     return add_text_task(
         re.sub(r"[^\w.:]", ".", name),
@@ -191,11 +192,6 @@ def _rename_text(dataset: tf.data.Dataset, text_field: str) -> tf.data.Dataset:
 
 def _is_text(example, name: str) -> bool:
     return name in example and example[name].dtype == tf.string and not example[name].shape.rank
-
-
-def tasks_of(provider: seqio.Task | seqio.Mixture) -> list[seqio.Task]:
-    """Returns the tasks of a mixture, or the task itself."""
-    return list(provider.tasks) if isinstance(provider, seqio.Mixture) else [provider]
 
 
 def _content(task: seqio.Task) -> Any:

@@ -17,7 +17,8 @@ from presence_t5x.config import load_config
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
 from presence_t5x.data.preprocessors import DOCUMENTS_PER_GROUP
-from presence_t5x.data.sources import check_data, find_provider, open_batches
+from presence_t5x.data.providers import find_provider
+from presence_t5x.data.sources import check_data, open_batches
 from presence_t5x.data.streaming import StreamingBatches
 from presence_t5x.data.vocabularies import load_vocabulary
 
