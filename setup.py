@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
-BEAM_REQUIREMENTS = ["apache-beam"]
+BEAM_REQUIREMENTS = ["apache-beam", "google-crc32c"]  # the latter for seqio's own caching
 TEST_REQUIREMENTS = [
     *BEAM_REQUIREMENTS,
     "beartype",
@@ -55,6 +55,7 @@ setup(
         "numpy",
         "optax>=0.2.8",
         "orbax-checkpoint",
+        "psutil",
         "pyarrow",
         "rich",
         "sentencepiece",
