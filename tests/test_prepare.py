@@ -11,8 +11,10 @@ import time
 
 import pytest
 import zstandard
+from data.tfds_files import write_mc4
 
 from presence_t5x.config_types import DataConfig
+from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
 from presence_t5x.data.sources import open_batches
 from presence_t5x.data.token_store import open_store
 from presence_t5x.prepare import main
@@ -189,3 +191,32 @@ def test_killed_and_run_again_is_the_same_store(tmp_path):
     subprocess.run([*command, f"--output={tmp_path / 's'}"], check=True)
     run(*command[3:5], "--num_processes=1", f"--output={tmp_path / 'whole'}")
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+
+
+# TFDS reads its own metadata with a function that protobuf has deprecated.
+@pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated:DeprecationWarning")
+def test_tasks_over_tfds_files_are_prepared_shard_by_shard(tmp_path):
+    """A little mC4 in TFDS's format, with 3 shards of each split, as a task and as a data set."""
+    pages = {
+        "sw": [(f"https://sw/{i}", f"maandishi ya ukurasa {i} " * 9) for i in range(60)],
+        "sw-validation": [(f"https://v/{i}", f"ukurasa mwingine {i} " * 9) for i in range(7)],
+    }
+    write_mc4(tmp_path / "tfds", "3.1.0", pages, num_shards=3)
+    command = [sys.executable, "-m", "presence_t5x.prepare", f"--vocabulary={vocabulary_file()}"]
+    environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path / "tfds")}
+    for arguments in (
+        ["--input=mc4.sw", f"--output={tmp_path / 's'}", "--num_processes=2"],
+        ["--input=tfds:c4/multilingual:3.1.0", "--splits=sw", f"--output={tmp_path / 't'}"],
+    ):
+        subprocess.run([*command, *arguments], check=True, env=environment)
+    store = open_store(tmp_path / "s")
+    assert len(store.manifest["parts"]) == 6
+    urls = {url for found in pages.values() for url, _ in found}
+    assert {document.id for document in store} == urls
+    counts = {name: n["num_documents"] for name, n in store.manifest["splits"].items()}
+    assert counts == {"train": 60, "validation": 7}
+    assert store.labels("language") == ["sw"] and store.labels("source") == ["mc4"]
+    store = open_store(tmp_path / "t")
+    counts = {name: n["num_documents"] for name, n in store.manifest["splits"].items()}
+    assert sum(counts.values()) == 60 and 0 < counts["validation"] < 15
+    assert len({document.id for document in store}) == 60

@@ -90,7 +90,7 @@ def _mc4_remedy(path: str) -> str:
     if version == "3.1.0":
         return (
             f"{other}. TFDS builds 3.1.0 with Apache Beam on a cluster (tens of TiB): pip "
-            "install mlcroissant apache-beam; tfds build c4/multilingual "
+            "install apache-beam mlcroissant importlib_resources; tfds build c4/multilingual "
             "--data_dir=$TFDS_DATA_DIR --beam_pipeline_options=runner=..."
         )
     return (
