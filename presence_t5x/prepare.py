@@ -91,6 +91,11 @@ def prepare(settings: argparse.Namespace, command: Sequence[str]) -> int:
     from presence_t5x.data.prepared import describe_vocabulary, write_store
     from presence_t5x.data.preview import describe, lacks_space, preview
     from presence_t5x.data.tokenizers import Tokenizer
+    from presence_t5x.data.vocabularies import (
+        MT5_VOCABULARY_SIZE,
+        check_mt5_vocabulary,
+        specification_of,
+    )
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     source = _source(settings)
@@ -103,6 +108,8 @@ def prepare(settings: argparse.Namespace, command: Sequence[str]) -> int:
     described = describe_vocabulary(vocabulary)
     lines = describe(found, directory, settings.num_processes, settings.dollars_per_core_hour)
     lines.insert(1, ("vocabulary", f"{described['kind']}, {described['num_ids']:,} ids"))
+    if described["num_ids"] == MT5_VOCABULARY_SIZE:
+        lines.insert(2, ("", check_mt5_vocabulary(specification_of(vocabulary))))
     for label, text in lines:
         console.print(f"{label:>10}  {text}", markup=False)
     if lacks_space(found, directory):

@@ -95,6 +95,8 @@ def prepare(config: RunConfig) -> Run:
     root = model_dir / "data"
     say = functools.partial(print, file=sys.stderr, flush=True)
     say(f"opening {config.data.mixture_or_task_name!r} ({config.data.reader})")
+    if config.data.mixture_or_task_name.split(".")[0] == "mc4":
+        say(sources.describe_mt5_vocabulary(config.data))
     batches = sources.open_batches(
         config.data,
         prepared_root=root,

@@ -25,8 +25,11 @@ __all__ = ["seqio", "tf"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with _standard_error_away():
+    import sentencepiece
     import seqio
     import tensorflow as tf
+
+    sentencepiece.set_min_log_level(1)
 
     for _kind in ("GPU", "TPU"):
         # JAX owns the accelerators; too late only if someone used TensorFlow before.

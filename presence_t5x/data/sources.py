@@ -27,7 +27,11 @@ from presence_t5x.data.sentinels import sentinels_of
 from presence_t5x.data.span_lengths import check_span_corruption
 from presence_t5x.data.store_writer import ReportTotal
 from presence_t5x.data.streaming import StreamingBatches
-from presence_t5x.data.vocabularies import load_vocabulary, specification_of
+from presence_t5x.data.vocabularies import (
+    check_mt5_vocabulary,
+    load_vocabulary,
+    specification_of,
+)
 
 
 def resolve_vocabulary(data_config: DataConfig) -> seqio.Vocabulary:
@@ -36,6 +40,11 @@ def resolve_vocabulary(data_config: DataConfig) -> seqio.Vocabulary:
         return open_prepared(data_config)[1]
     vocabulary = find_provider(data_config).output_features["targets"].vocabulary
     return load_vocabulary(specification_of(vocabulary))
+
+
+def describe_mt5_vocabulary(data_config: DataConfig) -> str:
+    """Says in one line whether the vocabulary of a run is mT5's, by its SHA-256."""
+    return check_mt5_vocabulary(specification_of(resolve_vocabulary(data_config)))
 
 
 def check_data(data_config: DataConfig, vocab_size_of_model: int) -> seqio.Vocabulary:

@@ -110,6 +110,7 @@ class Tokenizer:
         """The loaded model."""
         with _LOAD_LOCK:
             if self._loaded is None:
+                sentencepiece.set_min_log_level(1)  # or it prints a line a load
                 self._loaded = sentencepiece.SentencePieceProcessor(model_proto=self._model)
         return self._loaded
 
