@@ -1,19 +1,21 @@
 """Documents held in memory as a source of a store."""
 
 import dataclasses
+import time
 from collections.abc import Iterator
 
 from presence_t5x.data.documents import Document, LocatedDocument, Part, Problem
 from presence_t5x.data.store_writer import prepare_store
 
-BROKEN = "<broken>"
+BROKEN, SLOW = "<broken>", "<slow>"
 
 
 @dataclasses.dataclass(frozen=True)
 class MemorySource:
     """Tasks of (name, rate, documents), each cut into parts of `part_size` documents.
 
-    A document whose text is BROKEN is reported as a problem. `split` None splits by id.
+    A document whose text is BROKEN is reported as a problem, one that is SLOW takes two minutes.
+    `split` None splits by id.
     """
 
     tasks: tuple[tuple[str, float, tuple[Document, ...]], ...]
@@ -34,6 +36,8 @@ class MemorySource:
             if document.text == BROKEN:
                 report(Problem(part.task, line, "broken", "is broken; repair it"))
             else:
+                if document.text == SLOW:
+                    time.sleep(120)
                 yield LocatedDocument(document, line)
 
     def task_rates(self):

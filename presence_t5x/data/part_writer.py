@@ -76,7 +76,7 @@ def write_part(
     strict: bool = False,
     progress: ReportProgress = lambda progress: None,
 ) -> None:
-    """Writes part `number` of a store under `directory` unless it is there already.
+    """Writes part `number` of a store under `directory`; it is there whole or not at all.
 
     Args:
       source: reads the documents.
@@ -87,8 +87,6 @@ def write_part(
       strict: the first problem is a ValueError; otherwise problems are counted and listed.
       progress: called after every block of documents.
     """
-    if is_written(directory, number):
-        return
     problems = _Problems(strict)
     index = _Index(part)
     content = hashlib.sha256()

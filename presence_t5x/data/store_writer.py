@@ -94,6 +94,8 @@ def prepare_store(
         if vocabulary_model is not None:
             (work / VOCABULARY_NAME).write_bytes(vocabulary_model)
         (work / _PLAN_NAME).unlink()
+        for leftover in work.glob(".*"):  # of processes that were killed while they wrote
+            leftover.unlink()
         text = json.dumps(
             manifest | expected | {"command": list(command)}, indent=1, ensure_ascii=False
         )

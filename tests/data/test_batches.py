@@ -153,6 +153,14 @@ def test_packed_rows_are_full_and_follow_the_documents(store):
     assert max(map(len, missing)) < 2 * RAW_LENGTH and missing[0] != missing[1]
 
 
+def test_packed_rows_of_one_long_document_have_masks_of_their_own(tmp_path):
+    text = " ".join(map(str, range(10, 10 + 40 * RAW_LENGTH)))
+    store = make_store(tmp_path / "s", [("t", 1.0, [Document(text, "long")])])
+    inputs = open_batches(store, PACKED).batch_at(0).features["encoder_input_tokens"]
+    places = {tuple(np.flatnonzero(row >= 4900).tolist()) for row in inputs}
+    assert len(places) > 4  # 8 rows; alike if the document's id alone were the key
+
+
 @pytest.mark.parametrize("config", [CONFIG, PACKED], ids=["one_document", "packed"])
 def test_iterate_equals_batch_at_from_any_step(store, config):
     batches = open_batches(store, config)

@@ -63,6 +63,8 @@ def test_exponent_flattens(stores):
     parts = [group for group in found if group.name == "sw"]
     assert [len(group.documents) for group in parts] == [100, 60]
     assert parts[0].rate / parts[1].rate == pytest.approx(100 / 60)
+    tasks = rates(make_groups(stores, "train", exponent=1.0))  # instead of the recorded rates
+    assert tasks == pytest.approx({"a": 500 / 600, "b": 100 / 600})
     equal = rates(make_groups(stores, "train", mix_by="language", exponent=0.0))
     assert equal == pytest.approx(dict.fromkeys(("en", "sw", "zh"), 1 / 3))
 
