@@ -34,6 +34,9 @@ class ProgressDisplay:
 
     def __exit__(self, *error) -> None:
         if self._console.is_terminal:
+            if error[0] is None:
+                completed = self._bar.tasks[0].completed
+                self._bar.update(self._task, total=completed)
             self._bar.stop()
 
     def show(self, done: Progress) -> None:
@@ -56,5 +59,5 @@ class ProgressDisplay:
         )
         if self._total and done.num_text_bytes:
             left = max(self._total / done.num_text_bytes - 1.0, 0.0) * seconds
-            text += f"  {left:,.0f} s left"
+            text += f"  about {left:,.0f} s left"
         return text

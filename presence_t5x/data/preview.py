@@ -170,7 +170,7 @@ def _describe_cost(
     dollars = core_hours * dollars_per_core_hour
     seconds = whole.core_seconds / max(min(num_processes, found.num_parts), 1)
     return [
-        ("time", f"about {_duration(seconds)} with {num_processes} processes"),
+        ("time", f"about {_duration(seconds)}, --num_processes={num_processes}"),
         (
             "cost",
             f"about {core_hours:,.2f} core hours, ${dollars:,.2f} at ${dollars_per_core_hour:g} "
