@@ -87,8 +87,38 @@ def prepare(settings: argparse.Namespace, command: Sequence[str]) -> int:
     Raises:
       ValueError: settings that do not fit each other, or an input that cannot be read.
     """
-    # These import TensorFlow and seqio, which takes seconds: not before the arguments are checked.
-    from presence_t5x.data.prepared import describe_vocabulary, write_store
+    # It imports TensorFlow and seqio, which takes seconds: not before the arguments are checked.
+    from presence_t5x.data.prepared import write_store
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    source = _source(settings)
+    vocabulary = _vocabulary(settings, source, console)
+    if settings.output is None:
+        return 0
+    estimate = _tell(settings, source, vocabulary, console)
+    if settings.dry_run:
+        return 0
+    with ProgressDisplay(console, estimate and estimate.num_text_bytes) as display:
+        store = write_store(
+            source,
+            settings.output,
+            vocabulary,
+            strict=settings.strict,
+            write_parts=_writer(settings),
+            progress=display.show,
+            command=command,
+        )
+    _say_result(console, store)
+    return 0
+
+
+def _tell(settings: argparse.Namespace, source: Source, vocabulary: Any, console: Console) -> Any:
+    """Prints the preview; returns its estimate, None where there is none.
+
+    Raises:
+      ValueError: the store will not fit on its disk.
+    """
+    from presence_t5x.data.prepared import describe_vocabulary
     from presence_t5x.data.preview import describe, lacks_space, preview
     from presence_t5x.data.tokenizers import Tokenizer
     from presence_t5x.data.vocabularies import (
@@ -97,14 +127,8 @@ def prepare(settings: argparse.Namespace, command: Sequence[str]) -> int:
         specification_of,
     )
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    source = _source(settings)
-    vocabulary = _vocabulary(settings, source, console)
-    if settings.output is None:
-        return 0
     directory = Path(settings.output)
-    tokenizer = Tokenizer.from_vocabulary(vocabulary)
-    found = preview(source, source.parts(), tokenizer)
+    found = preview(source, source.parts(), Tokenizer.from_vocabulary(vocabulary))
     described = describe_vocabulary(vocabulary)
     lines = describe(found, directory, settings.num_processes, settings.dollars_per_core_hour)
     lines.insert(1, ("vocabulary", f"{described['kind']}, {described['num_ids']:,} ids"))
@@ -116,21 +140,7 @@ def prepare(settings: argparse.Namespace, command: Sequence[str]) -> int:
         raise ValueError(
             f"the store will not fit on the disk of {directory}; choose another --output"
         )
-    if settings.dry_run:
-        return 0
-    num_text_bytes = found.estimate.num_text_bytes if found.estimate else None
-    with ProgressDisplay(console, num_text_bytes) as display:
-        store = write_store(
-            source,
-            directory,
-            vocabulary,
-            strict=settings.strict,
-            write_parts=_writer(settings),
-            progress=display.show,
-            command=command,
-        )
-    _say_result(console, store)
-    return 0
+    return found.estimate
 
 
 def _source(settings: argparse.Namespace) -> Source:

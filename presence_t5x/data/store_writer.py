@@ -7,6 +7,7 @@ depends on which process writes which part, or when.
 
 import contextlib
 import fcntl
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -96,9 +97,10 @@ def prepare_store(
         (work / _PLAN_NAME).unlink()
         for leftover in work.glob(".*"):  # of processes that were killed while they wrote
             leftover.unlink()
-        text = json.dumps(
-            manifest | expected | {"command": list(command)}, indent=1, ensure_ascii=False
-        )
+        # Its versions break ties between equally likely pieces differently.
+        versions = {"sentencepiece": importlib.metadata.version("sentencepiece")}
+        manifest |= {**expected, "versions": versions, "command": list(command)}
+        text = json.dumps(manifest, indent=1, ensure_ascii=False)
         write_text_atomically(text + "\n", work / MANIFEST_NAME)
         os.rename(work, directory)
     return open_store(directory)
