@@ -5,7 +5,8 @@ counts and label codes, so that rows can be located without reading; memory-mapp
 6.6 billion documents), `problems.jsonl` (what of the input was left out, by file and line), the
 vocabulary's model file and `manifest.json`. It appears by one rename: a directory with this name is
 complete. Nothing in it but the manifest's `command` depends on time, machine or number of
-processes: the same documents, vocabulary, parameters and versions give the same bytes. No pickle anywhere.
+processes: the same documents, vocabulary, parameters and versions give the same bytes. No pickle
+anywhere.
 """
 
 import dataclasses
