@@ -8,12 +8,11 @@ only the parts that are missing.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from presence_t5x.data.documents import Part, Source
-from presence_t5x.data.part_writer import Progress, Tokenizer, write_part
-from presence_t5x.data.store_writer import ReportTotal, parts_to_write
+from presence_t5x.data.documents import Part
+from presence_t5x.data.part_writer import PartJob, Progress, write_part
+from presence_t5x.data.store_writer import ReportTotal
 
 try:
     import apache_beam as beam
@@ -35,13 +34,7 @@ class BeamWriter:
         self._options = list(options)
 
     def __call__(
-        self,
-        source: Source,
-        parts: Sequence[Part],
-        work: Path,
-        tokenizer: Tokenizer,
-        strict: bool,
-        progress: ReportTotal,
+        self, job: PartJob, parts: Sequence[tuple[int, Part]], progress: ReportTotal
     ) -> None:
         """Writes the parts.
 
@@ -49,11 +42,10 @@ class BeamWriter:
           RuntimeError: the pipeline failed; what it finished is kept.
         """
         pipeline = beam.Pipeline(options=PipelineOptions(self._options))
-        write = _WritePart(source, str(work.absolute()), tokenizer, strict)
         _ = (
             pipeline
-            | "Parts" >> beam.Create(parts_to_write(parts, work), reshuffle=True)
-            | "WriteParts" >> beam.ParDo(write)
+            | "Parts" >> beam.Create(parts, reshuffle=True)
+            | "WriteParts" >> beam.ParDo(_WritePart(job))
         )
         try:
             result = pipeline.run()
@@ -71,19 +63,18 @@ class BeamWriter:
 class _WritePart(beam.DoFn):
     """Writes one part and counts."""
 
-    def __init__(self, source: Source, work: str, tokenizer: Tokenizer, strict: bool):
-        self._arguments = (source, Path(work), tokenizer, strict)
+    def __init__(self, job: PartJob):
+        self._job = job
         self._counters = {name: Metrics.counter(_NAMESPACE, name) for name in Progress._fields}
 
     def process(self, element: tuple[int, Part], *args: Any, **kwargs: Any) -> None:
         number, part = element
-        source, work, tokenizer, strict = self._arguments
 
         def count(done: Progress) -> None:
             for name, amount in done._asdict().items():
                 self._counters[name].inc(amount)
 
-        write_part(source, part, number, work, tokenizer, strict=strict, progress=count)
+        write_part(self._job, number, part, count)
 
 
 def _total(result: Any) -> Progress:

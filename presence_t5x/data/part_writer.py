@@ -7,6 +7,7 @@ of a Beam worker, of a run started again) that is asked for it writes the same b
 
 import collections
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -66,36 +67,42 @@ def is_written(directory: Path, number: int) -> bool:
     return part_file(directory, number, "json").is_file()
 
 
-def write_part(
-    source: Source,
-    part: Part,
-    number: int,
-    directory: Path,
-    tokenizer: Tokenizer,
-    *,
-    strict: bool = False,
-    progress: ReportProgress = lambda progress: None,
-) -> None:
-    """Writes part `number` of a store under `directory`; it is there whole or not at all.
+@dataclasses.dataclass(frozen=True)
+class PartJob:
+    """What every process that writes parts of a store must know; picklable.
 
-    Args:
+    Attributes:
       source: reads the documents.
-      part: one of `source.parts()`.
-      number: of the part in that list.
       directory: work directory of the store.
       tokenizer: of the store.
       strict: the first problem is a ValueError; otherwise problems are counted and listed.
+    """
+
+    source: Source
+    directory: Path
+    tokenizer: Tokenizer
+    strict: bool
+
+
+def write_part(job: PartJob, number: int, part: Part, progress: ReportProgress) -> None:
+    """Writes part `number` of a store; it is there whole or not at all.
+
+    Args:
+      job: of the store.
+      number: of the part in the list of the source's parts.
+      part: that part.
       progress: called after every block of documents.
     """
-    problems = _Problems(strict)
+    directory = job.directory
+    problems = _Problems(job.strict)
     index = _Index(part)
     content = hashlib.sha256()
     records = part_file(directory, number, "array_record")
     with _record_writer(records) as write:
-        for block in _blocks(source.read(part, problems)):
+        for block in _blocks(job.source.read(part, problems)):
             texts = [located.document.text for located in block]
             num_tokens = 0
-            for located, tokens in zip(block, tokenizer.encode_batch(texts)):
+            for located, tokens in zip(block, job.tokenizer.encode_batch(texts)):
                 document = TokenizedDocument(tokens, *located.document[1:])
                 if not tokens.size:
                     problems(

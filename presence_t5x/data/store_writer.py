@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from presence_t5x.data.documents import Part, Source
-from presence_t5x.data.part_writer import Progress, Tokenizer, is_written, write_part
+from presence_t5x.data.part_writer import PartJob, Progress, Tokenizer, is_written, write_part
 from presence_t5x.data.store_merge import merge_parts
 from presence_t5x.data.token_store import (
     FORMAT_VERSION,
@@ -34,8 +34,8 @@ from presence_t5x.files import write_text_atomically
 _PLAN_NAME = "plan.json"
 _POLL_SECONDS = 0.2
 ReportTotal = Callable[[Progress], None]
-# How the parts of a list are written: (source, parts, work directory, tokenizer, strict, report).
-WriteParts = Callable[[Source, Sequence[Part], Path, Tokenizer, bool, ReportTotal], None]
+# How parts are written: (job, the numbered parts that are missing, report).
+WriteParts = Callable[[PartJob, Sequence[tuple[int, Part]], ReportTotal], None]
 
 
 def prepare_store(
@@ -87,7 +87,9 @@ def prepare_store(
         try:
             parts = source.parts()
             _start_or_continue(work, expected, parts)
-            (write_parts or write_in_this_process)(source, parts, work, tokenizer, strict, progress)
+            missing = [(i, part) for i, part in enumerate(parts) if not is_written(work, i)]
+            job = PartJob(source, work.absolute(), tokenizer, strict)
+            (write_parts or write_in_this_process)(job, missing, progress)
             manifest = merge_parts(work, parts, source.task_rates())
         except ValueError:
             shutil.rmtree(work, ignore_errors=True)
@@ -148,18 +150,8 @@ def _start_or_continue(work: Path, expected: Mapping[str, Any], parts: Sequence[
         write_text_atomically(plan, path)
 
 
-def parts_to_write(parts: Sequence[Part], work: Path) -> list[tuple[int, Part]]:
-    """Returns the numbered parts that no earlier run has finished."""
-    return [(i, part) for i, part in enumerate(parts) if not is_written(work, i)]
-
-
 def write_in_this_process(
-    source: Source,
-    parts: Sequence[Part],
-    work: Path,
-    tokenizer: Tokenizer,
-    strict: bool,
-    progress: ReportTotal,
+    job: PartJob, parts: Sequence[tuple[int, Part]], progress: ReportTotal
 ) -> None:
     """Writes the parts one after the other."""
     total = Progress(0, 0, 0)
@@ -169,8 +161,8 @@ def write_in_this_process(
         total = Progress(*map(sum, zip(total, done)))
         progress(total)
 
-    for number, part in parts_to_write(parts, work):
-        write_part(source, part, number, work, tokenizer, strict=strict, progress=add)
+    for number, part in parts:
+        write_part(job, number, part, add)
 
 
 class ProcessPool:
@@ -181,13 +173,7 @@ class ProcessPool:
         self._num_processes = num_processes
 
     def __call__(
-        self,
-        source: Source,
-        parts: Sequence[Part],
-        work: Path,
-        tokenizer: Tokenizer,
-        strict: bool,
-        progress: ReportTotal,
+        self, job: PartJob, parts: Sequence[tuple[int, Part]], progress: ReportTotal
     ) -> None:
         """Writes the parts; see `WriteParts`.
 
@@ -201,10 +187,9 @@ class ProcessPool:
             self._num_processes,
             mp_context=context,
             initializer=_start_worker,
-            initargs=(source, work, tokenizer, strict, totals),
+            initargs=(job, totals),
         )
-        waiting = parts_to_write(parts, work)
-        waiting.sort(key=lambda numbered: -numbered[1].num_bytes)
+        waiting = sorted(parts, key=lambda numbered: -numbered[1].num_bytes)
         try:
             pending = {pool.submit(_write_in_worker, number, part) for number, part in waiting}
             while pending:
@@ -223,7 +208,7 @@ class ProcessPool:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-# What a worker process was started with: (source, work directory, tokenizer, strict, totals).
+# What a worker process was started with: (job, totals).
 _worker: tuple[Any, ...] = ()
 
 
@@ -242,11 +227,11 @@ def _end_with_parent() -> None:
 
 
 def _write_in_worker(number: int, part: Part) -> None:
-    source, work, tokenizer, strict, totals = _worker
+    job, totals = _worker
 
     def add(done: Progress) -> None:
         with totals.get_lock():
             for i, amount in enumerate(done):
                 totals[i] += amount
 
-    write_part(source, part, number, work, tokenizer, strict=strict, progress=add)
+    write_part(job, number, part, add)
