@@ -13,7 +13,13 @@ from presence_t5x.data.quiet_tensorflow import seqio
 from presence_t5x.data.store_writer import ReportTotal, prepare_store
 from presence_t5x.data.task_source import TaskSource
 from presence_t5x.data.text_files import FilesSource
-from presence_t5x.data.token_store import MANIFEST_NAME, VOCABULARY_NAME, TokenStore, open_store
+from presence_t5x.data.token_store import (
+    MANIFEST_NAME,
+    VOCABULARY_NAME,
+    TokenStore,
+    open_store,
+    read_manifest,
+)
 from presence_t5x.data.tokenizers import Tokenizer
 from presence_t5x.data.vocabularies import (
     BYTES,
@@ -45,30 +51,26 @@ def find_store_directories(data_config: DataConfig) -> list[Path]:
     return found
 
 
-def vocabulary_of_store(store: TokenStore) -> str:
-    """Returns the specification of the vocabulary a store was written with."""
-    copy = store.directory / VOCABULARY_NAME
-    return str(copy) if copy.is_file() else BYTES
-
-
-def open_prepared(data_config: DataConfig) -> tuple[list[TokenStore], seqio.Vocabulary]:
-    """Opens the stores that `prepared_stores` names, and their vocabulary.
+def prepared_vocabulary(data_config: DataConfig) -> seqio.Vocabulary:
+    """Returns the vocabulary of the stores that `prepared_stores` names; reads manifests only.
 
     Raises:
-      ValueError: a store is missing or damaged, or two vocabularies differ (both are named).
+      ValueError: a store is missing, or two vocabularies differ (both are named).
     """
-    stores = [open_store(directory) for directory in find_store_directories(data_config)]
-    spec = data_config.vocabulary_file or vocabulary_of_store(stores[0])
+    directories = find_store_directories(data_config)
+    copy = directories[0] / VOCABULARY_NAME
+    spec = data_config.vocabulary_file or (str(copy) if copy.is_file() else BYTES)
     expected = vocabulary_sha256(spec)
-    for store in stores:
-        found = store.manifest["vocabulary"]["sha256"]
-        if found != expected:
+    for directory in directories:
+        found = read_manifest(directory)["vocabulary"]
+        if found["sha256"] != expected:
             raise ValueError(
-                f"{store.directory} was written with another vocabulary (SHA-256 {found[:12]}..., "
-                f"{store.manifest['vocabulary']['num_ids']} ids) than {spec} ({expected[:12]}...); "
-                "its token ids would mean other pieces: use that vocabulary, or prepare it again"
+                f"{directory} was written with another vocabulary (SHA-256 "
+                f"{found['sha256'][:12]}..., {found['num_ids']} ids) than {spec} "
+                f"({expected[:12]}...); its token ids would mean other pieces: use that "
+                "vocabulary, or prepare it again"
             )
-    return stores, load_vocabulary(spec)
+    return load_vocabulary(spec)
 
 
 def describe_vocabulary(vocabulary: seqio.Vocabulary) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def open_stores(
 
     Args:
       data_config: names the stores, the task or the files.
-      vocabulary: of the run.
+      vocabulary: of the run; for "prepared" it is `prepared_vocabulary`'s.
       prepared_root: a task's store lives in the sub-directory of its name.
       progress: called with the totals while writing.
 
@@ -119,7 +121,7 @@ def open_stores(
         error: on first use nothing of the input is left out.
     """
     if data_config.mixture_or_task_name == PREPARED:
-        return open_prepared(data_config)[0]
+        return [open_store(directory) for directory in find_store_directories(data_config)]
     settings: dict[str, Callable] = {} if progress is None else {"progress": progress}
     directory = Path(prepared_root) / data_config.mixture_or_task_name
     source = source_of(data_config)

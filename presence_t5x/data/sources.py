@@ -14,7 +14,7 @@ from presence_t5x.config_types import DataConfig
 from presence_t5x.data import text_files
 from presence_t5x.data.batches import PreparedBatches
 from presence_t5x.data.mixing import make_groups
-from presence_t5x.data.prepared import open_prepared, open_stores
+from presence_t5x.data.prepared import open_stores, prepared_vocabulary
 from presence_t5x.data.preprocessors import MEAN_NOISE_SPAN_LENGTH, NOISE_DENSITY
 from presence_t5x.data.providers import (
     PREPARED,
@@ -37,7 +37,7 @@ from presence_t5x.data.vocabularies import (
 def resolve_vocabulary(data_config: DataConfig) -> seqio.Vocabulary:
     """Returns the vocabulary of the targets of a run, checked as `load_vocabulary` does."""
     if data_config.mixture_or_task_name == PREPARED:
-        return open_prepared(data_config)[1]
+        return prepared_vocabulary(data_config)
     vocabulary = find_provider(data_config).output_features["targets"].vocabulary
     return load_vocabulary(specification_of(vocabulary))
 
