@@ -171,8 +171,9 @@ class RowOrder:
 
     def epochs_at(self, num_rows: int) -> list[float]:
         """Returns how many epochs of each group the first `num_rows` rows of the order are."""
-        dealt = self._deal.dealt(num_rows // self._deal.block_size * self._deal.block_size)
-        for index in range(num_rows // self._deal.block_size * self._deal.block_size, num_rows):
+        whole_blocks = num_rows - num_rows % self._deal.block_size
+        dealt = self._deal.dealt(whole_blocks)
+        for index in range(whole_blocks, num_rows):
             dealt[self._deal(index)[0]] += 1
         return [rows / layout.num_rows for rows, layout in zip(dealt.tolist(), self._layouts)]
 

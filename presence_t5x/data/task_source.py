@@ -104,7 +104,7 @@ class TaskSource:
         """Yields a shard's documents; whatever is wrong with a task is an error, not a problem."""
         del report
         assert isinstance(part, TaskPart)
-        task = next(task for task in self.tasks() if task.name == part.task)
+        task = next(task for task in tasks_of(self._provider()) if task.name == part.task)
         for number, example in enumerate(_examples(_text_dataset(task, part))):
             labels = {
                 name: example[name].decode("utf-8", "replace")
