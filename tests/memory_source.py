@@ -1,6 +1,8 @@
-"""Documents held in memory as a source of a store."""
+"""Documents held in memory as a source of a store, and what a store's files hold."""
 
 import dataclasses
+import hashlib
+import json
 import time
 from collections.abc import Iterator
 
@@ -66,3 +68,16 @@ def make_store(directory, groups, encode, **settings):
     return prepare_store(
         source, directory, BatchTokenizer(encode), vocabulary=vocabulary, **settings
     )
+
+
+def contents(directory):
+    """Every byte but the manifest's command."""
+    digests = {}
+    for file in sorted(directory.iterdir()):
+        content = file.read_bytes()
+        if file.name == "manifest.json":
+            manifest = json.loads(content)
+            del manifest["command"]
+            content = json.dumps(manifest).encode()
+        digests[file.name] = hashlib.sha256(content).hexdigest()
+    return digests

@@ -138,3 +138,20 @@ def relative_error(tree, expected):
     largest = max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(expected))
     errors = jax.tree.map(lambda a, b: np.max(np.abs(np.asarray(a) - b)), tree, expected)
     return max(jax.tree.leaves(errors)) / max(largest, 1e-30)
+
+
+def restore_tokens(inputs, targets, lowest_sentinel, eos_id=1):
+    """The raw tokens of a corrupted row: what follows a sentinel in the targets replaces it in the
+    inputs; padding and EOS are passed over."""
+    spans, current = {}, None
+    for token in map(int, targets):
+        if token >= lowest_sentinel:
+            current = spans.setdefault(token, [])
+        elif token > eos_id:
+            current.append(token)
+    tokens = []
+    for token in map(int, inputs):
+        if token > eos_id:
+            tokens += spans.pop(token) if token in spans else [token]
+    assert not spans
+    return tokens

@@ -1,7 +1,6 @@
 """The prepare command from its command line: files, tasks, problems, previews, restarts."""
 
 import gzip
-import hashlib
 import json
 import os
 import signal
@@ -12,6 +11,7 @@ import time
 import pytest
 import zstandard
 from data.tfds_files import write_mc4
+from memory_source import contents
 
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
@@ -42,19 +42,6 @@ def write_corpus(folder, num_documents=300):
 
 def run(*arguments, status=0):
     assert main([*map(str, arguments)]) == status
-
-
-def contents(directory):
-    """Every byte but the manifest's command."""
-    digests = {}
-    for file in sorted(directory.iterdir()):
-        content = file.read_bytes()
-        if file.name == "manifest.json":
-            manifest = json.loads(content)
-            del manifest["command"]
-            content = json.dumps(manifest).encode()
-        digests[file.name] = hashlib.sha256(content).hexdigest()
-    return digests
 
 
 def test_files_to_a_store_that_trains(tmp_path, capsys):

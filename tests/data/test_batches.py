@@ -8,6 +8,7 @@ import types
 
 import memory_source
 import numpy as np
+import oracles
 import pytest
 
 from presence_t5x.config_types import DataConfig
@@ -68,16 +69,8 @@ def mixture(tmp_path_factory):
 
 def raw_tokens(features, row):
     """The tokens before corruption, from the features alone."""
-    spans, current = collections.defaultdict(list), None
-    for token in features["decoder_target_tokens"][row].tolist():
-        if token >= 4900:
-            current = token
-        elif token > 1:
-            spans[current].append(token)
-    tokens = []
-    for token in features["encoder_input_tokens"][row].tolist():
-        tokens.extend(spans[token] if token >= 4900 else [token] * (token > 1))
-    return tokens
+    inputs, targets = features["encoder_input_tokens"], features["decoder_target_tokens"]
+    return oracles.restore_tokens(inputs[row], targets[row], 4900)
 
 
 def assert_equal(first, second):

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import oracles
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,15 +77,8 @@ def config(tmp_path):
 
 def raw_text(config, batch, row):
     """The row's tokens before corruption, as text."""
-    spans, current = {}, None
-    for token in batch.features["decoder_target_tokens"][row].tolist():
-        if token > 258:
-            current = spans.setdefault(token, [])
-        elif token > 1:
-            current.append(token)
-    tokens = []
-    for token in batch.features["encoder_input_tokens"][row].tolist():
-        tokens += spans.get(token, []) if token > 258 else [token] * (token > 1)
+    names = ("encoder_input_tokens", "decoder_target_tokens")
+    tokens = oracles.restore_tokens(*(batch.features[name][row] for name in names), 259)
     return resolve_vocabulary(config).decode(tokens)
 
 

@@ -5,6 +5,7 @@ import itertools
 import math
 
 import numpy as np
+import oracles
 import pytest
 import scipy.stats
 from hypothesis import given, settings
@@ -37,21 +38,6 @@ def corrupt_spans(tokens, key, first_sentinel_id, eos_id, **settings):
     return inputs.tokens, targets.tokens
 
 
-def restore(inputs, targets):
-    """The raw tokens: what follows a sentinel in the targets replaces it in the inputs."""
-    spans = {}
-    for token in targets[:-1]:
-        if token > FIRST_SENTINEL - 1000:
-            span = spans.setdefault(int(token), [])
-        else:
-            span.append(int(token))
-    raw = []
-    for token in inputs[:-1]:
-        raw.extend(spans.pop(int(token)) if int(token) in spans else [int(token)])
-    assert not spans
-    return raw
-
-
 @pytest.mark.parametrize(("inputs", "raw", "targets", "noise", "spans"), PUBLISHED_LENGTHS)
 def test_lengths_are_those_of_t5(inputs, raw, targets, noise, spans):
     assert span_corruption_lengths(inputs, 0.15, 3.0) == (raw, targets)
@@ -79,7 +65,7 @@ def test_inputs_and_targets_are_the_raw_tokens_again(length, seed, density, mean
         mean_span=mean_span,
     )
     assert inputs.dtype == targets.dtype == np.int32
-    assert restore(inputs, targets) == tokens.tolist()
+    assert oracles.restore_tokens(inputs, targets, 9000) == tokens.tolist()
     num_spans = noise_counts(length, density, mean_span).num_spans
     expected = [FIRST_SENTINEL - number for number in range(num_spans)]
     for part in (inputs, targets):

@@ -81,24 +81,11 @@ def test_manifest_counts_and_selection(tmp_path):
     assert len(store.documents_of("validation", range(40))) == 0
 
 
-def contents(directory):
-    """Every byte but the manifest's command."""
-    digests = {}
-    for file in sorted(directory.iterdir()):
-        content = file.read_bytes()
-        if file.name == "manifest.json":
-            manifest = json.loads(content)
-            del manifest["command"]
-            content = json.dumps(manifest).encode()
-        digests[file.name] = hashlib.sha256(content).hexdigest()
-    return digests
-
-
 def test_one_process_and_two_write_the_same_bytes(tmp_path):
     write(tmp_path / "a")
     for name, num_processes in (("b", 1), ("c", 2)):
         write(tmp_path / name, write_parts=ProcessPool(num_processes), command=[name])
-        assert contents(tmp_path / name) == contents(tmp_path / "a")
+        assert memory_source.contents(tmp_path / name) == memory_source.contents(tmp_path / "a")
     changed = write(tmp_path / "d", (DOCUMENTS[0]._replace(text="x"), *DOCUMENTS[1:]))
     manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
     assert changed.manifest["content_sha256"] != manifest["content_sha256"]
@@ -188,7 +175,10 @@ def test_interrupted_writer_continues_with_the_finished_parts(tmp_path):
     for name, time_ns in finished.items():
         assert (tmp_path / "s" / name).stat().st_mtime_ns == time_ns
     write(tmp_path / "whole")
-    assert contents(tmp_path / "s") == contents(tmp_path / "whole") and not work.exists()
+    assert (
+        memory_source.contents(tmp_path / "s") == memory_source.contents(tmp_path / "whole")
+        and not work.exists()
+    )
 
 
 def test_a_changed_plan_starts_again(tmp_path):
@@ -234,7 +224,7 @@ def test_killed_writer_leaves_no_process_and_continues(tmp_path):
     write(tmp_path / "whole", documents)
     for name, time_ns in finished.items():
         assert (tmp_path / "s" / name).stat().st_mtime_ns == time_ns
-    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+    assert memory_source.contents(tmp_path / "s") == memory_source.contents(tmp_path / "whole")
 
 
 def damage(path, action):
@@ -307,7 +297,7 @@ def test_beam_writes_the_same_bytes_and_continues(tmp_path):
     write(tmp_path / "a")
     calls = []
     write(tmp_path / "b", write_parts=BeamWriter(), progress=calls.append)
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert memory_source.contents(tmp_path / "a") == memory_source.contents(tmp_path / "b")
     assert calls[-1].num_documents == 40
 
     def stop(progress):
@@ -322,7 +312,7 @@ def test_beam_writes_the_same_bytes_and_continues(tmp_path):
     write(tmp_path / "c", write_parts=BeamWriter(), progress=calls.append, part_size=2)
     assert calls[-1].num_documents == 38
     write(tmp_path / "d", part_size=2)
-    assert contents(tmp_path / "c") == contents(tmp_path / "d")
+    assert memory_source.contents(tmp_path / "c") == memory_source.contents(tmp_path / "d")
 
 
 def test_a_failed_beam_pipeline_is_one_line(tmp_path):
