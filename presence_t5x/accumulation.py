@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from presence_t5x.config_types import PresenceConfig
+from presence_t5x.reduction import RowDevices
 
 
 def num_rows(batch: PyTree) -> int:
@@ -87,11 +88,10 @@ class StreamingSum(NamedTuple):
     sum_exponentials: Float[Array, ""]
 
 
-def init_streaming_sum(params: PyTree, axis_name: str | None) -> StreamingSum:
-    """Returns the empty sum, marked as differing between the devices of `axis_name`."""
+def init_streaming_sum(params: PyTree, devices: RowDevices) -> StreamingSum:
+    """Returns the empty sum, marked as differing between the devices."""
     total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
-    empty = StreamingSum(total, jnp.float32(-jnp.inf), jnp.zeros(()))
-    return as_varying(empty, axis_name)
+    return devices.as_varying(StreamingSum(total, jnp.float32(-jnp.inf), jnp.zeros(())))
 
 
 class Shift(NamedTuple):
@@ -133,86 +133,56 @@ def add_weighted(
 
 
 def finish_streaming_sum(
-    carry: StreamingSum, scale: Float[Array, ""], axis_name: str | None, *, units_are_global: bool
+    carry: StreamingSum,
+    scale: Float[Array, ""],
+    devices: RowDevices,
+    config: PresenceConfig,
 ) -> PyTree[Float[Array, "..."]]:
     """Returns scale * sum_i w_i g_i with softmax weights w, reduced once over the devices.
 
     Args:
       carry: each device's sum.
       scale: m / C, the number of live units over the loss normaliser.
-      axis_name: the mapped data axis, or None.
-      units_are_global: every device saw the same logits (microbatches), so that the normaliser is
-        already whole; otherwise (shards, examples) each device holds its own units' part.
+      devices: who keeps which part.
+      config: microbatches have the same logits on every device, so that the normaliser is already
+        whole; of shards and examples each device holds its own.
     """
     total, max_logit, normalizer = carry
     factor = jnp.ones(())
-    if axis_name is not None and not units_are_global:
-        maximum = lax.pmax(max_logit, axis_name)
+    if devices.names and config.granularity != "microbatch":
+        maximum = lax.pmax(max_logit, devices.names)
         factor = jnp.exp(max_logit - jnp.where(jnp.isfinite(maximum), maximum, 0.0))
-        normalizer = lax.psum(normalizer * factor, axis_name)
+        normalizer = devices.psum(normalizer * factor)
     factor = factor * scale / jnp.where(normalizer > 0, normalizer, 1.0)
-    return psum(jax.tree.map(lambda leaf: factor * leaf, total), axis_name)
+    return reduce_sum(jax.tree.map(lambda leaf: factor * leaf, total), devices, config)
 
 
-def store_gradient(gradient: PyTree, axis_name: str | None) -> PyTree:
-    """Reduces a microbatch's gradient, leaving each device the part that it keeps.
-
-    Leaves are reduce-scattered along the first axis that the devices divide, so that n stored
-    gradients cost n / D of their size a device; leaves without such an axis are reduced whole.
-    """
-    if axis_name is None:
-        return gradient
-
-    def scatter(leaf):
-        axis = _scatter_axis(leaf.shape, axis_name)
-        if axis is None:
-            return lax.psum(leaf, axis_name)
-        return lax.psum_scatter(leaf, axis_name, scatter_dimension=axis, tiled=True)
-
-    return jax.tree.map(scatter, gradient)
+def reduce_sum(
+    total: PyTree[Float[Array, "..."]], devices: RowDevices, config: PresenceConfig
+) -> PyTree[Float[Array, "..."]]:
+    """Returns a step's gradient from the devices' own sums: float32, in parts unless gathered."""
+    if devices.gather:
+        return devices.psum(total)
+    if not devices.names:
+        return total
+    parts = devices.reduce_scatter(total, config.gradient_dtype)
+    return devices.finish_parts(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), parts))
 
 
 def finish_stored_sum(
     stored: PyTree[Shaped[Array, "microbatches ..."]],
     coefficients: Float[Array, " microbatches"],
-    params: PyTree,
-    axis_name: str | None,
+    devices: RowDevices,
 ) -> PyTree[Float[Array, "..."]]:
-    """Returns sum_i coefficients_i * stored_i, whole on every device; 0 selects a unit away."""
+    """Returns sum_i coefficients_i * stored_i in float32; 0 selects a unit away."""
 
-    def combine(leaf, param):
+    def combine(leaf):
         # One fused sum of n terms: reducing the leading axis is several times slower on CPUs.
         terms = (
             jnp.where(coefficients[i] != 0, coefficients[i] * leaf[i].astype(jnp.float32), 0.0)
             for i in range(leaf.shape[0])
         )
-        total = functools.reduce(jnp.add, terms)
-        axis = None if axis_name is None else _scatter_axis(param.shape, axis_name)
-        if axis is None:
-            return total
-        return lax.all_gather(total, axis_name, axis=axis, tiled=True, to="invarying")
+        return functools.reduce(jnp.add, terms)
 
-    return jax.tree.map(combine, stored, params)
-
-
-def psum(tree: PyTree, axis_name: str | None) -> PyTree:
-    """Sums over the devices of `axis_name`; the identity without one."""
-    return tree if axis_name is None else lax.psum(tree, axis_name)
-
-
-def as_varying(tree: PyTree, axis_name: str | None) -> PyTree:
-    """Marks arrays as device-local, so that autodiff reduces nothing over `axis_name` by itself."""
-    if axis_name is None:
-        return tree
-
-    def cast(leaf):
-        varying = axis_name in getattr(jax.typeof(leaf), "vma", frozenset())
-        return leaf if varying else lax.pcast(leaf, axis_name, to="varying")
-
-    return jax.tree.map(cast, tree)
-
-
-def _scatter_axis(shape: tuple[int, ...], axis_name: str) -> int | None:
-    """Returns the first axis of `shape` that the devices of `axis_name` divide."""
-    devices = lax.axis_size(axis_name)
-    return next((axis for axis, size in enumerate(shape) if size and size % devices == 0), None)
+    total = devices.finish_parts(jax.tree.map(combine, stored))
+    return devices.gather_parts(total) if devices.gather else total

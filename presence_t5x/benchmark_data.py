@@ -181,7 +181,7 @@ def _reading_runs(texts: Path, vocabulary_file: str, store: Path) -> dict[str, C
     from presence_t5x.data.text_files import FilesSource
     from presence_t5x.data.vocabularies import load_vocabulary
     from presence_t5x.models.t5 import init_params
-    from presence_t5x.train import make_objective
+    from presence_t5x.objective import make_mesh, make_objective
     from presence_t5x.train_step import init_train_state, train_step
 
     vocabulary = load_vocabulary(vocabulary_file)
@@ -198,7 +198,7 @@ def _reading_runs(texts: Path, vocabulary_file: str, store: Path) -> dict[str, C
         ],
     )
     batches = PreparedBatches(make_groups([stored], "train"), config.data, vocabulary)
-    objective = make_objective(config)
+    objective = make_objective(config, make_mesh(config))
     key = jax.random.key(0)
     state = jax.jit(lambda: init_train_state(objective, init_params(config.model, key)))()
     step = jax.jit(functools.partial(train_step, objective), donate_argnums=0)

@@ -18,6 +18,7 @@ from presence_t5x._validate import did_you_mean
 from presence_t5x.config_types import (
     DataConfig,
     OptimizerConfig,
+    PartitioningConfig,
     PresenceConfig,
     RunConfig,
     T5Config,
@@ -27,6 +28,7 @@ from presence_t5x.config_types import (
 _CONFIGURABLES = (
     DataConfig,
     OptimizerConfig,
+    PartitioningConfig,
     PresenceConfig,
     RunConfig,
     T5Config,

@@ -24,6 +24,7 @@ ACCUMULATORS = ("stored", "streaming")
 ROW_ORDERS = ("strided", "contiguous")
 SCORES = ("self_influence", "loss")
 SCORE_LOSSES = ("mean", "sum")
+REMAT_POLICIES = ("none", "elementwise", "minimal", "full")
 SCHEDULES = (
     "two_stage",
     "constant",
@@ -60,6 +61,8 @@ class PresenceConfig:
       max_abs_z: clips normalised scores; "default" is None for "microbatch" and 3.0 otherwise.
       target_effective_sample_size: in units; chooses |temperature| each step (normalizer "batch").
       ema_decay: of the score moments that normalizer "ema" uses.
+      gradient_dtype: in which a microbatch's gradient is stored and sums cross devices;
+        "bfloat16" halves both. Sums over microbatches are kept in float32 either way.
 
     Raises:
       ValueError: a value out of its bounds, or a combination that cannot be exact, with the remedy.
@@ -78,6 +81,7 @@ class PresenceConfig:
     max_abs_z: float | str | None = "default"
     target_effective_sample_size: float | None = None
     ema_decay: float = 0.99
+    gradient_dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self):
         check_int("num_microbatches", self.num_microbatches, minimum=1)
@@ -86,6 +90,7 @@ class PresenceConfig:
         check_choice("accumulator", self.accumulator, ACCUMULATORS)
         check_choice("score_loss", self.score_loss, SCORE_LOSSES)
         check_choice("row_order", self.row_order, ROW_ORDERS)
+        check_choice("gradient_dtype", self.gradient_dtype, ("float32", "bfloat16"))
         check_float("epsilon", self.epsilon, minimum=0.0)
         check_float("ema_decay", self.ema_decay, minimum=0.0, maximum=1.0 - 1e-7)
         if not callable(self.score):
@@ -207,7 +212,9 @@ class T5Config:
         rounded up to a multiple of 128.
       dtype: of activations, "float32" or "bfloat16"; logits are always float32.
       scan_layers: layer weights stacked along axis 1 instead of `layers_0`, `layers_1`, ...
-      remat_policy: "none", "minimal" (keep matrix products) or "full" (recompute each layer).
+      remat_policy: what the backward pass recomputes: "none", "elementwise" (all but matrix
+        products: no measurable FLOPs, a third of the activations), "minimal" (products between
+        activations as well) or "full" (each layer from its input).
     """
 
     vocab_size: int | None = None
@@ -223,7 +230,7 @@ class T5Config:
     logits_via_embedding: bool = False
     float32_attention_logits: bool = False
     scan_layers: bool = False
-    remat_policy: Literal["none", "minimal", "full"] = "none"
+    remat_policy: Literal["none", "elementwise", "minimal", "full"] = "none"
 
     def __post_init__(self):
         if self.vocab_size is not None:
@@ -237,7 +244,7 @@ class T5Config:
         object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
         check_choice("dtype", self.dtype, ("float32", "bfloat16"))
         check_float("dropout_rate", self.dropout_rate, minimum=0.0, maximum=0.99)
-        check_choice("remat_policy", self.remat_policy, ("none", "minimal", "full"))
+        check_choice("remat_policy", self.remat_policy, REMAT_POLICIES)
         for name in ("logits_via_embedding", "float32_attention_logits", "scan_layers"):
             check_bool(name, getattr(self, name))
 
@@ -395,6 +402,25 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PartitioningConfig:
+    """How the devices are arranged; those left over hold rows (data parallelism).
+
+    Attributes:
+      num_fsdp_partitions: parts into which parameters and optimizer state are cut; each part's
+        devices also take their own rows, and gather the parameters layer by layer.
+      num_tensor_partitions: parts into which heads, MLP and vocabulary are cut (T5X's
+        `num_partitions`).
+    """
+
+    num_fsdp_partitions: int = 1
+    num_tensor_partitions: int = 1
+
+    def __post_init__(self):
+        check_int("num_fsdp_partitions", self.num_fsdp_partitions, minimum=1)
+        check_int("num_tensor_partitions", self.num_tensor_partitions, minimum=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """A whole pre-training run, as `python -m presence_t5x.train` takes it.
 
@@ -414,6 +440,7 @@ class RunConfig:
     temperature: TemperatureConfig
     model_dir: str
     train_steps: int
+    partitioning: PartitioningConfig = PartitioningConfig()
     random_seed: int = 0
     z_loss: float = 1e-4
     checkpoint_period: int = 1000

@@ -19,10 +19,12 @@ from jaxtyping import Array, Float, PyTree
 from presence_t5x import accumulation
 from presence_t5x._validate import check_float
 from presence_t5x.config_types import PresenceConfig
+from presence_t5x.example_units import scoring_sweep
 from presence_t5x.influence import select_layers
 from presence_t5x.local_gradients import PresenceAux, plain_gradients, weighted_gradients
-from presence_t5x.partitioning import DATA_AXIS, data_axis_size, map_over_data_axis
-from presence_t5x.units import Problem, scoring_sweep
+from presence_t5x.partitioning import DATA_AXIS, map_over_rows, num_row_parts, row_devices
+from presence_t5x.reduction import RowDevices, scatter_axis
+from presence_t5x.units import Problem
 from presence_t5x.weighting import PresenceState, init_presence_state
 
 
@@ -62,7 +64,9 @@ def presence_gradients(
       temperature: tau, a finite number or a traced scalar.
       config: units, score, normaliser, accumulator.
       state: from `init_presence_state` or the step before; needed by normalizer "ema".
-      mesh: its axis "data" holds the rows; params are whole on every device.
+      mesh: its axes "replica" and "data" hold the rows, over which params are whole and the
+        returned gradients are cut, each along one of their axes; "fsdp" and "tensor" are the
+        compiler's.
       axis_name: the mapped axis when called under `jax.pmap` or `jax.shard_map`.
       has_aux: `loss_fun` returns metrics.
 
@@ -79,16 +83,11 @@ def presence_gradients(
     problem = _check_problem(loss_fun, params, batch, config, mesh, axis_name, has_aux)
     state = init_presence_state(config) if state is None else state
     temperature = jnp.asarray(temperature, jnp.float32)
-    if mesh is None:
-        return weighted_gradients(problem, params, batch, rng, temperature, state)
-    if config.row_order == "contiguous":
-        batch = accumulation.contiguous_as_strided(batch, config)
-    local = dataclasses.replace(
-        problem, axis_name=DATA_AXIS, config=dataclasses.replace(config, row_order="strided")
-    )
-    mapped = map_over_data_axis(functools.partial(weighted_gradients, local), mesh)
+    local, batch = _local_problem(problem, batch, mesh)
+    compute = functools.partial(weighted_gradients, local)
+    mapped = compute if mesh is None else map_over_rows(compute, mesh)
     gradients, aux = mapped(params, batch, rng, temperature, state)
-    if config.row_order == "contiguous" and config.granularity == "example":
+    if local.config.row_order != config.row_order and config.granularity == "example":
         restore = functools.partial(_rows_from_strided, config=config)
         vectors = {name: restore(aux[name]) for name in ("scores", "weights", "live")}
         aux = dataclasses.replace(aux, **vectors)
@@ -113,14 +112,10 @@ def unweighted_gradients(
     gradient makes the whole step one dead unit. Arguments are `presence_gradients`' own.
     """
     problem = _check_problem(loss_fun, params, batch, config, mesh, axis_name, has_aux)
-    if mesh is None:
-        return plain_gradients(problem, params, batch, rng)
-    if config.row_order == "contiguous":
-        batch = accumulation.contiguous_as_strided(batch, config)
-    local = dataclasses.replace(
-        problem, axis_name=DATA_AXIS, config=dataclasses.replace(config, row_order="strided")
-    )
-    return map_over_data_axis(functools.partial(plain_gradients, local), mesh)(params, batch, rng)
+    local, batch = _local_problem(problem, batch, mesh)
+    compute = functools.partial(plain_gradients, local)
+    mapped = compute if mesh is None else map_over_rows(compute, mesh)
+    return mapped(params, batch, rng)
 
 
 def example_scores(
@@ -159,15 +154,35 @@ def _check_problem(loss_fun, params, batch, config, mesh, axis_name, has_aux) ->
         where = "of the batch" if axis_name is None else "that each device sees"
         accumulation.check_divides(rows, config, where=where)
     else:
-        devices = data_axis_size(mesh)
-        if rows % devices:
+        parts = num_row_parts(mesh)
+        if rows % parts:
             raise ValueError(
-                f"batch: {rows} rows cannot be cut over {devices} devices of axis {DATA_AXIS!r}"
+                f"batch: {rows} rows cannot be cut over {parts} devices of axis {DATA_AXIS!r}"
             )
-        where = f"of each device ({rows} rows over {devices} devices)"
-        accumulation.check_divides(rows // devices, config, where=where)
+        where = f"of each device ({rows} rows over {parts} devices)"
+        accumulation.check_divides(rows // parts, config, where=where)
     selection = select_layers(params, config.layers)
-    return Problem(loss_fun, config, selection, axis_name, has_aux)
+    return Problem(loss_fun, config, selection, _row_devices(params, mesh, axis_name), has_aux)
+
+
+def _row_devices(params, mesh, axis_name) -> RowDevices:
+    """Returns over what the rows are cut; a mapped axis of the caller's gets whole results."""
+    if mesh is not None:
+        return row_devices(params, mesh)
+    if axis_name is None:
+        return RowDevices()
+    size = jax.lax.axis_size(axis_name)
+    axes = tuple(scatter_axis(leaf.shape, size) for leaf in jax.tree.leaves(params))
+    return RowDevices((axis_name,), axis_name, axes, gather=True)
+
+
+def _local_problem(problem: Problem, batch, mesh):
+    """Returns the problem as every device of a mesh sees it, and the batch in its row order."""
+    if mesh is None or problem.config.row_order == "strided":
+        return problem, batch
+    strided = dataclasses.replace(problem.config, row_order="strided")
+    batch = accumulation.contiguous_as_strided(batch, problem.config)
+    return dataclasses.replace(problem, config=strided), batch
 
 
 def _rows_from_strided(values, config: PresenceConfig):

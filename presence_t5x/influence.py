@@ -7,7 +7,7 @@ decoder layer); a score is float32 whatever the gradients are. How units are cut
 import difflib
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +18,7 @@ from presence_t5x.config_types import PresenceConfig
 
 # Scanned models stack their layers along axis 1 and name the stack like its parent, as T5X does:
 # `encoder/encoder/...` instead of `encoder/layers_0/...`, `encoder/layers_1/...`.
-_STACK_AXIS = 1
+STACK_AXIS = 1
 _NUMBERED_SEGMENT = re.compile(r".+_(\d+)")
 
 
@@ -72,7 +72,7 @@ def take_selected(tree: PyTree, selection: Sequence[SelectedLeaf]) -> dict[str, 
     return {
         path: leaves[leaf_index]
         if stack_index is None
-        else leaves[leaf_index].take(stack_index, axis=_STACK_AXIS)
+        else leaves[leaf_index].take(stack_index, axis=STACK_AXIS)
         for path, leaf_index, stack_index in selection
     }
 
@@ -86,9 +86,42 @@ def replace_selected(
         if stack_index is None:
             leaves[leaf_index] = values[path]
         else:
-            where = (slice(None),) * _STACK_AXIS + (stack_index,)
+            where = (slice(None),) * STACK_AXIS + (stack_index,)
             leaves[leaf_index] = leaves[leaf_index].at[where].set(values[path])
     return jax.tree.unflatten(structure, leaves)
+
+
+def norm_probes(
+    params: PyTree,
+    selection: Sequence[SelectedLeaf],
+    shape_fn: Callable[[Sequence[str]], tuple[int, ...] | None],
+) -> dict[str, Any] | None:
+    """Returns probes (`ghost_norms`) for the selected parameters: 1 where a norm is wanted.
+
+    Args:
+      shape_fn: a parameter's path to its probe's shape, [rows] or [layers of a stack, rows]; None
+        if it has none.
+
+    Returns:
+      nested dicts like the parameters', or None if a selected parameter has no probe.
+    """
+    paths = [
+        tuple(_segment(key) for key in path)
+        for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]
+    ]
+    probes: dict[str, Any] = {}
+    for leaf in selection:
+        path = paths[leaf.leaf_index]
+        shape = shape_fn(path)
+        if shape is None:
+            return None
+        parent = probes
+        for name in path[:-1]:
+            parent = parent.setdefault(name, {})
+        probe = parent.get(path[-1], jnp.zeros(shape))
+        wanted = slice(None) if leaf.stack_index is None else leaf.stack_index
+        parent[path[-1]] = probe.at[wanted].set(1.0)
+    return probes
 
 
 def squared_norm(tree: PyTree) -> Float[Array, ""]:
@@ -104,6 +137,7 @@ def unit_score(
     loss_sum: Float[Array, ""],
     num_tokens: Float[Array, ""],
     config: PresenceConfig,
+    norm_fn: Callable[[dict[str, Array]], Float[Array, ""]] = squared_norm,
 ) -> Float[Array, ""]:
     """Returns one unit's score from the gradient of its summed token loss.
 
@@ -114,15 +148,30 @@ def unit_score(
       selected_gradients: by path, of the unit's summed loss; {} suffices for score "loss".
       loss_sum, num_tokens: the unit's token-loss sum and real target tokens.
       config: `score` and `score_loss`.
+      norm_fn: the squared norm of the (scaled) gradients; another one when devices hold parts.
     """
-    num_tokens = jnp.maximum(num_tokens, 1.0)
+    scale = 1.0 / jnp.maximum(num_tokens, 1.0)
     if config.score == "loss":
-        return loss_sum / num_tokens
-    scale = 1.0 / num_tokens if config.score_loss == "mean" else jnp.ones(())
+        return loss_sum * scale
+    scale = scale if config.score_loss == "mean" else jnp.ones(())
     scored = jax.tree.map(lambda g: g.astype(jnp.float32) * scale, selected_gradients)
     if callable(config.score):
+        num_tokens = jnp.maximum(num_tokens, 1.0)
         return jnp.asarray(config.score(scored, loss_sum, num_tokens), jnp.float32)
-    return squared_norm(scored)
+    return norm_fn(scored)
+
+
+def probed_scores(
+    squared_norms: Float[Array, " rows"],
+    loss_sums: Float[Array, " rows"],
+    num_tokens: Float[Array, " rows"],
+    config: PresenceConfig,
+) -> Float[Array, " rows"]:
+    """Returns `unit_score` of every row from the squared norm of its summed loss's gradient."""
+    scales = 1.0 / jnp.maximum(num_tokens, 1.0)
+    if config.score == "loss":
+        return loss_sums * scales
+    return squared_norms * jnp.square(scales) if config.score_loss == "mean" else squared_norms
 
 
 def _match(pattern: str, paths, shapes) -> list[tuple[int, int | None]]:
@@ -143,7 +192,7 @@ def _match(pattern: str, paths, shapes) -> list[tuple[int, int | None]]:
         matches += [
             (i, layer)
             for i, path in enumerate(paths)
-            if _contains(path, stack) and len(shapes[i]) > 1 and layer < shapes[i][_STACK_AXIS]
+            if _contains(path, stack) and len(shapes[i]) > 1 and layer < shapes[i][STACK_AXIS]
         ]
     return matches
 

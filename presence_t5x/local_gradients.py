@@ -14,21 +14,14 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from presence_t5x import accumulation
 from presence_t5x.config_types import PresenceConfig
-from presence_t5x.units import (
-    Problem,
-    UnitResults,
-    all_finite,
-    example_sweep,
-    scored_example_sweep,
-    scoring_sweep,
-    stored_sweep,
-    streaming_sweep,
-)
+from presence_t5x.example_units import example_sweep, scored_example_sweep, scoring_sweep
+from presence_t5x.units import Problem, UnitResults, all_finite, stored_sweep, streaming_sweep
 from presence_t5x.weighting import (
     PresenceState,
     effective_sample_size,
     init_presence_state,
     softmax_weights,
+    standardize_scores,
     step_z_scores,
     target_temperature,
     update_presence_state,
@@ -70,65 +63,84 @@ class PresenceAux:
 
 
 def weighted_gradients(problem: Problem, params, batch, rng, temperature, state):
-    """Returns the weighted gradient and its `PresenceAux`, whole on every device of the axis.
+    """Returns the weighted gradient (this device's part, or whole) and its `PresenceAux`.
 
     `batch` is this device's rows, in strided order under a mapped axis; everything else is whole.
     """
-    config, axis_name = problem.config, problem.axis_name
+    config, devices = problem.config, problem.devices
     sweep_inputs = (problem, params, accumulation.split_rows(batch, config), rng)
     streamed = stored = None
-    if config.granularity == "example" and config.normalizer == "batch":
-        local = scoring_sweep(*sweep_inputs)
-        temperature, z = _sharpness(_gather(local, problem), temperature, config, state)
-        logits = _own_rows(temperature * z, problem, local.score.shape)
-        streamed, local = scored_example_sweep(*sweep_inputs, local, logits)
-        units = _gather(local, problem)
+    if config.granularity == "example":
+        streamed, local = _sweep_examples(problem, sweep_inputs[1:], temperature, state)
+    elif config.accumulator == "streaming":
+        streamed, local = streaming_sweep(*sweep_inputs, temperature, state)
     else:
-        if config.granularity == "example":
-            streamed, local = example_sweep(*sweep_inputs, temperature, state)
-        elif config.accumulator == "streaming":
-            streamed, local = streaming_sweep(*sweep_inputs, temperature, state)
-        else:
-            local, stored = stored_sweep(*sweep_inputs)
-        units = _gather(local, problem)
-        temperature, z = _sharpness(units, temperature, config, state)
+        local, stored = stored_sweep(*sweep_inputs)
+    units = _gather(local, problem)
+    temperature, z = _sharpness(units, temperature, config, state)
     weights = softmax_weights(z, temperature, units.live)
     scale = jnp.sum(units.live) / _loss_normalizer(units.num_tokens, config)
     if streamed is not None:
-        shared = config.granularity == "microbatch"
-        gradients = accumulation.finish_streaming_sum(
-            streamed, scale, axis_name, units_are_global=shared
-        )
+        gradients = accumulation.finish_streaming_sum(streamed, scale, devices, config)
     else:
-        gradients = accumulation.finish_stored_sum(stored, scale * weights, params, axis_name)
+        gradients = accumulation.finish_stored_sum(stored, scale * weights, devices)
     gradients = jax.tree.map(lambda g, p: g.astype(p.dtype), gradients, params)
     state = update_presence_state(state, units.score, units.live, config.ema_decay)
     return gradients, _aux(units, weights, temperature, state)
 
 
+def _sweep_examples(problem: Problem, inputs, temperature, state):
+    """Returns the streaming sum over examples, in one sweep where that can be exact.
+
+    With this step's normaliser the weights need every score first: two sweeps, unless a single
+    microbatch holds all rows.
+    """
+    config = problem.config
+    if config.normalizer != "batch":
+
+        def own_logits(units):
+            return temperature * standardize_scores(units.score, config, state)
+
+        return example_sweep(problem, *inputs, own_logits)
+
+    def step_logits(local):
+        sharpness, z = _sharpness(_gather(local, problem), temperature, config, state)
+        return _own_rows(sharpness * z, problem, local.score.shape)
+
+    if config.num_microbatches == 1:
+
+        def all_logits(units):
+            local = jax.tree.map(lambda leaf: leaf[None], units)
+            return step_logits(local)[0]
+
+        return example_sweep(problem, *inputs, all_logits)
+    local = scoring_sweep(problem, *inputs)
+    return scored_example_sweep(problem, *inputs, local, step_logits(local))
+
+
 def plain_gradients(problem: Problem, params, batch, rng):
     """Returns the plain sum of the microbatch gradients, and a `PresenceAux` of one unit."""
-    config, axis_name = problem.config, problem.axis_name
+    config, devices = problem.config, problem.devices
     microbatches = accumulation.split_rows(batch, config)
-    params = accumulation.as_varying(params, axis_name)
+    params = devices.as_varying(params)
 
     def add(total, inputs):
         rows, index = inputs
-        (loss_sum, (num_tokens, metrics)), gradient = jax.value_and_grad(
-            problem.total_loss, has_aux=True
-        )(params, rows, problem.microbatch_key(rng, index))
+        key = problem.microbatch_key(rng, index)
+        (loss_sum, (num_tokens, metrics)), gradient = problem.differentiate(params, rows, key)
         total = jax.tree.map(lambda t, g: g.astype(jnp.float32) + t, total, gradient)
         return total, (loss_sum, num_tokens, metrics)
 
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
     total, sums = lax.scan(
-        add,
-        accumulation.as_varying(zeros, axis_name),
-        (microbatches, jnp.arange(config.num_microbatches)),
+        add, devices.as_varying(zeros), (microbatches, jnp.arange(config.num_microbatches))
     )
-    sums = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), sums)
-    total, (loss_sum, num_tokens, metrics) = accumulation.psum((total, sums), axis_name)
-    finite = jnp.isfinite(loss_sum) & all_finite(total)
+    loss_sum, num_tokens, metrics = devices.psum(
+        jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), sums)
+    )
+    total = accumulation.reduce_sum(total, devices, config)
+    faulty = devices.psum(1.0 - all_finite(total))
+    finite = jnp.isfinite(loss_sum) & (faulty == 0)
     live = finite & (num_tokens > 0)
     scale = 1.0 / _loss_normalizer(num_tokens, config)
     gradients = jax.tree.map(
@@ -142,7 +154,7 @@ def plain_gradients(problem: Problem, params, batch, rng):
 
 def _gather(local: UnitResults, problem: Problem) -> UnitResults:
     """Returns the results of all devices' units as vectors, and the live units' summed metrics."""
-    config, axis_name = problem.config, problem.axis_name
+    config, names = problem.config, problem.devices.names
 
     def total(leaf):
         live = local.live.reshape(local.live.shape + (1,) * (leaf.ndim - local.live.ndim))
@@ -151,23 +163,23 @@ def _gather(local: UnitResults, problem: Problem) -> UnitResults:
     def gather(values):
         if config.granularity == "example":
             values = accumulation.join_rows(values, config)
-        if axis_name is None or config.granularity == "microbatch":
+        if not names or config.granularity == "microbatch":
             return values
         tiled = config.granularity == "example"
         axis = 0 if tiled else 1
-        gathered = lax.all_gather(values, axis_name, axis=axis, tiled=tiled, to="invarying")
+        gathered = lax.all_gather(values, names, axis=axis, tiled=tiled, to="invarying")
         return gathered.reshape(-1)
 
-    metrics = accumulation.psum(jax.tree.map(total, local.metrics), axis_name)
+    metrics = problem.devices.psum(jax.tree.map(total, local.metrics))
     vectors = local._replace(metrics=None)
     return jax.tree.map(gather, vectors)._replace(metrics=metrics)
 
 
 def _own_rows(values, problem: Problem, shape: tuple[int, ...]):
     """Returns this device's part of per-row values, as [microbatches, rows]; inverse of gather."""
-    if problem.axis_name is not None:
+    if problem.devices.names:
         size = shape[0] * shape[1]
-        values = lax.dynamic_slice_in_dim(values, lax.axis_index(problem.axis_name) * size, size)
+        values = lax.dynamic_slice_in_dim(values, problem.devices.index() * size, size)
     return accumulation.split_rows(values, problem.config)
 
 

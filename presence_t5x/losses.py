@@ -4,18 +4,22 @@ Who calls decides what to divide by: `influence` scores means or sums of a unit,
 weighted sums over units and divides once by a constant. Nothing here knows a model's class.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 
+from presence_t5x.cross_entropy import blockwise_cross_entropy
+
 Batch = Mapping[str, Array]
 Metrics = dict[str, Float[Array, ""]]
+Rng = PRNGKeyArray | UInt32[Array, "2"] | None
 LossFun = Callable[
-    [PyTree, Batch, PRNGKeyArray | UInt32[Array, "2"] | None],
-    tuple[Float[Array, " batch"], Float[Array, " batch"], Metrics],
+    [PyTree, Batch, Rng],
+    tuple[Float[Array, "*batch"], Float[Array, "*batch"], Metrics],
 ]
 
 _REQUIRED_FEATURES = (
@@ -33,9 +37,21 @@ _PACKING_FEATURES = (
 
 
 class EncoderDecoder(Protocol):
-    """What `encoder_decoder_loss` needs of a model: `models.t5.T5` or T5X's network."""
+    """What `encoder_decoder_loss` needs of a model that returns logits, such as T5X's network."""
 
     def apply(self, variables: Any, /, *args: Any, **kwargs: Any) -> Any: ...
+
+
+@runtime_checkable
+class HiddenEncoderDecoder(EncoderDecoder, Protocol):
+    """A model that, applied `with_logits=False`, gives vectors to multiply by `output_kernel`.
+
+    It also takes norm probes (`ghost_norms`) in a collection of that name.
+    """
+
+    def output_kernel(self, params: PyTree) -> Float[Array, "embed vocab"]: ...
+
+    def probe_shape(self, path: Sequence[str], rows: int) -> tuple[int, ...] | None: ...
 
 
 def cross_entropy_with_z_loss(
@@ -90,34 +106,103 @@ def cross_entropy_with_z_loss(
     return loss_sums, num_tokens, jax.lax.stop_gradient(metrics)
 
 
-def encoder_decoder_loss(model: EncoderDecoder, z_loss: float) -> LossFun:
+def encoder_decoder_loss(model: EncoderDecoder, z_loss: float, *, per_row: bool = True) -> LossFun:
     """Returns loss_fun(params, batch, rng) -> (loss_sums, num_tokens, metrics) of a batch.
 
     `batch` has T5X's features: encoder_input_tokens, decoder_input_tokens, decoder_target_tokens,
     decoder_loss_weights, and for packed rows *_segment_ids and *_positions; others are ignored.
-    `rng` is the dropout key, None for no dropout. Results as in `cross_entropy_with_z_loss`.
+    `rng` is the dropout key, None for no dropout. Results as in `cross_entropy_with_z_loss`; of a
+    `HiddenEncoderDecoder` they are computed without ever holding all logits, and the function is a
+    `ProbedLoss`.
+
+    Args:
+      per_row: loss_sums and num_tokens are given for each row. False gives their sums: cheaper to
+        differentiate, and all that units of whole microbatches need.
 
     Raises:
       ValueError: (from loss_fun, while tracing) a required feature is missing.
     """
+    if isinstance(model, HiddenEncoderDecoder):
+        return ProbedLoss(model, z_loss, per_row)
 
-    def loss_fun(
-        params: PyTree, batch: Batch, rng: PRNGKeyArray | UInt32[Array, "2"] | None
-    ) -> tuple[Float[Array, " batch"], Float[Array, " batch"], Metrics]:
-        missing = [name for name in _REQUIRED_FEATURES if name not in batch]
-        if missing:
-            raise ValueError(f"batch lacks {missing}; it has {sorted(batch)}")
-        logits = model.apply(
-            {"params": params},
-            batch["encoder_input_tokens"],
-            batch["decoder_input_tokens"],
-            batch["decoder_target_tokens"],
-            **{name: batch[name] for name in _PACKING_FEATURES if name in batch},
-            enable_dropout=rng is not None,
-            rngs=None if rng is None else {"dropout": rng},
-        )
-        return cross_entropy_with_z_loss(
+    def loss_fun(params: PyTree, batch: Batch, rng: Rng):
+        logits = model.apply({"params": params}, **_model_arguments(batch, rng))
+        losses, num_tokens, metrics = cross_entropy_with_z_loss(
             logits, batch["decoder_target_tokens"], batch["decoder_loss_weights"], z_loss
         )
+        if per_row:
+            return losses, num_tokens, metrics
+        return jnp.sum(losses), jnp.sum(num_tokens), metrics
 
     return loss_fun
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbedLoss:
+    """A loss function that gives rows' gradient norms and weighted sums without rows' gradients.
+
+    Calling it is `encoder_decoder_loss`'s loss_fun.
+    """
+
+    model: HiddenEncoderDecoder
+    z_loss: float
+    per_row: bool
+
+    def __call__(self, params: PyTree, batch: Batch, rng: Rng):
+        loss, num_tokens, row_metrics = self._run({"params": params}, batch, rng, self.per_row)
+        metrics = jax.tree.map(jnp.sum, row_metrics)
+        return loss, num_tokens if self.per_row else jnp.sum(num_tokens), metrics
+
+    def probed(self, params: PyTree, probes: PyTree, batch: Batch, rng: Rng):
+        """Returns each row's (loss sum, token count, metrics).
+
+        Args:
+          probes: nested as the parameters, arrays of `probe_shape`, 1 where a norm is wanted; their
+            cotangents are the rows' squared gradient norms.
+        """
+        return self._run({"params": params, "probes": probes}, batch, rng, per_row=True)
+
+    def weighted_sum(
+        self, params: PyTree, factors: Float[Array, " batch"], batch: Batch, rng: Rng
+    ) -> Float[Array, ""]:
+        """Returns the sum of the rows' losses times `factors` (no gradient goes to them)."""
+        weights = batch["decoder_loss_weights"] * jax.lax.stop_gradient(factors)[:, None]
+        scaled = {**batch, "decoder_loss_weights": weights}
+        return self._run({"params": params}, scaled, rng, per_row=False)[0]
+
+    def probe_shape(self, path: Sequence[str], rows: int) -> tuple[int, ...] | None:
+        """Returns the shape of a parameter's probe; None if the model has none for it."""
+        return self.model.probe_shape(path, rows)
+
+    def _run(self, variables: dict[str, PyTree], batch: Batch, rng: Rng, per_row: bool):
+        """Returns the loss (one, or one a row), and every row's token count and metrics."""
+        arguments = _model_arguments(batch, rng)
+        hidden = self.model.apply(variables, **arguments, with_logits=False)
+        loss, sums = blockwise_cross_entropy(
+            hidden,
+            self.model.output_kernel(variables["params"]),
+            batch["decoder_target_tokens"],
+            batch["decoder_loss_weights"],
+            self.z_loss,
+            per_row=per_row,
+        )
+        num_tokens = jnp.sum(batch["decoder_loss_weights"].astype(jnp.float32), axis=1)
+        row_metrics = {
+            "loss_sum": sums.loss,
+            "z_loss_sum": sums.z_loss,
+            "num_tokens": num_tokens,
+            "num_correct": sums.num_correct,
+        }
+        return loss, num_tokens, row_metrics
+
+
+def _model_arguments(batch: Batch, rng: Rng) -> dict[str, Any]:
+    """Returns what a model is applied to, besides its variables."""
+    missing = [name for name in _REQUIRED_FEATURES if name not in batch]
+    if missing:
+        raise ValueError(f"batch lacks {missing}; it has {sorted(batch)}")
+    names = (*_REQUIRED_FEATURES[:3], *(name for name in _PACKING_FEATURES if name in batch))
+    return {name: batch[name] for name in names} | {
+        "enable_dropout": rng is not None,
+        "rngs": None if rng is None else {"dropout": rng},
+    }

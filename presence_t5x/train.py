@@ -9,7 +9,7 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +29,15 @@ from presence_t5x.config import (
 from presence_t5x.config_types import RunConfig
 from presence_t5x.files import write_text_atomically
 from presence_t5x.host_memory import keep_freed_memory
-from presence_t5x.influence import select_layers
-from presence_t5x.losses import encoder_decoder_loss
-from presence_t5x.models.t5 import T5, init_params
-from presence_t5x.optimizer import build_optimizer, learning_rate_schedule
-from presence_t5x.partitioning import batch_sharding, data_mesh, replicated
-from presence_t5x.train_step import Objective, TrainState, init_train_state, train_step
-from presence_t5x.weighting import temperature_schedule
+from presence_t5x.objective import (
+    compile_ready_step,
+    initial_state,
+    make_mesh,
+    make_objective,
+    row_loss_fun,
+)
+from presence_t5x.partitioning import batch_sharding
+from presence_t5x.train_step import Objective, TrainState
 
 # Settings that may change when a run continues: they alter how long and how it is watched.
 _FREE_SETTINGS = {
@@ -89,9 +91,8 @@ def prepare(config: RunConfig) -> Run:
 
     model_dir = Path(config.model_dir)
     config = _with_vocabulary(config, sources)
-    _check_layers(config)
+    objective = make_objective(config, make_mesh(config))
     _check_same_run(config, model_dir)
-    objective = make_objective(config)
     root = model_dir / "data"
     say = functools.partial(print, file=sys.stderr, flush=True)
     say(f"opening {config.data.mixture_or_task_name!r} ({config.data.reader})")
@@ -120,7 +121,7 @@ def train(run: Run) -> TrainState:
     """Trains until `train_steps`, from the newest checkpoint if there is one; returns the state."""
     config, objective = run.config, run.objective
     checkpointer = Checkpointer(config.model_dir, keep=config.keep_checkpoints)
-    state = _restore(run, checkpointer, _initial_state(run))
+    state = _restore(run, checkpointer, initial_state(config, objective))
     step = int(state.step)
     log = run_log.RunLog(
         Path(config.model_dir),
@@ -129,7 +130,7 @@ def train(run: Run) -> TrainState:
         enabled=jax.process_index() == 0,
     )
     judge = _Judge(run, log)
-    compiled = jax.jit(functools.partial(train_step, objective), donate_argnums=0)
+    compiled = compile_ready_step(config, objective)
     batches = run.batches.iterate() if step < config.train_steps else ()
     timer = _Timer(step)
     for batch in batches:
@@ -162,8 +163,8 @@ class _Judge:
 
     def __init__(self, run: Run, log: run_log.RunLog):
         self._run, self._log = run, log
-        self._losses = evaluate.loss_rows(run.objective.loss_fun)
-        self._scores = evaluate.score_rows(run.objective.loss_fun, run.config.presence)
+        self._losses = evaluate.loss_rows(row_loss_fun(run.config))
+        self._scores = evaluate.score_rows(row_loss_fun(run.config), run.config.presence)
 
     def evaluate(self, step: int, params: PyTree) -> None:
         """Logs the mean token loss of every language and noise label."""
@@ -223,12 +224,6 @@ def _with_vocabulary(config: RunConfig, sources) -> RunConfig:
     return config
 
 
-def _check_layers(config: RunConfig) -> None:
-    """Refuses patterns that match no parameter of the model."""
-    shapes = jax.eval_shape(lambda key: init_params(config.model, key), jax.random.key(0))
-    select_layers(shapes, config.presence.layers)
-
-
 def _check_same_run(config: RunConfig, model_dir: Path) -> None:
     """Refuses a MODEL_DIR that was written with other settings, and names them."""
     file = model_dir / "config.json"
@@ -249,44 +244,6 @@ def _check_same_run(config: RunConfig, model_dir: Path) -> None:
             f"{model_dir} holds a run with other settings: {'; '.join(differing)}. Choose another "
             "MODEL_DIR, or the settings of that run"
         )
-
-
-def make_objective(config: RunConfig) -> Objective:
-    """Returns what is optimised; everything in it is checked here."""
-    learning_rate_fn = learning_rate_schedule(config.optimizer)
-    weighted = config.temperature.schedule != "unweighted"
-    dropout = config.model.dropout_rate > 0
-    devices = jax.device_count()
-    rows = config.data.batch_size
-    if rows % devices or (rows // devices) % config.presence.num_microbatches:
-        raise ValueError(
-            f"batch_size={rows} must be a multiple of {devices} devices x num_microbatches="
-            f"{config.presence.num_microbatches} = {devices * config.presence.num_microbatches}"
-        )
-    return Objective(
-        loss_fun=encoder_decoder_loss(T5(config.model), config.z_loss),
-        optimizer=build_optimizer(config.optimizer, config.model.scan_layers),
-        learning_rate_fn=learning_rate_fn,
-        temperature_fn=temperature_schedule(
-            config.temperature, learning_rate_fn, config.optimizer.warmup_steps
-        )
-        if weighted
-        else None,
-        config=config.presence,
-        dropout_rng=jax.random.fold_in(jax.random.key(config.random_seed), 1) if dropout else None,
-        mesh=data_mesh() if devices > 1 else None,
-    )
-
-
-def _initial_state(run: Run) -> TrainState:
-    """Returns the state before step 0, whole on every device."""
-
-    def init(key) -> TrainState:
-        return init_train_state(run.objective, init_params(run.config.model, key))
-
-    mesh = run.objective.mesh
-    shardings: Callable | Any = None if mesh is None else replicated(mesh)
-    return jax.jit(init, out_shardings=shardings)(jax.random.key(run.config.random_seed))
 
 
 def _restore(run: Run, checkpointer: Checkpointer, state: TrainState) -> TrainState:

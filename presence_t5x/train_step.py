@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from presence_t5x.config_types import PresenceConfig
 from presence_t5x.gradients import PresenceAux, presence_gradients, unweighted_gradients
 from presence_t5x.metrics import step_metrics
+from presence_t5x.partitioning import gradient_shardings, parameter_shardings
 from presence_t5x.units import all_finite
 from presence_t5x.weighting import PresenceState, Schedule, init_presence_state
 
@@ -101,10 +102,12 @@ def train_step(
     stay as they are and the step is counted as skipped.
     """
     gradients, aux = step_gradients(objective, state, batch)
+    # Every device updates its own part of the parameters; only the result is gathered.
+    own_params = _own_parts(state.params, objective.mesh)
     updates, optimizer_state = objective.optimizer.update(
-        gradients, state.optimizer_state, state.params
+        gradients, state.optimizer_state, own_params
     )
-    params = optax.apply_updates(state.params, updates)
+    params = _gathered(optax.apply_updates(own_params, updates), objective.mesh)
     usable = (aux.num_live_units > 0) & all_finite(gradients)
     params, optimizer_state, presence = jax.tree.map(
         lambda new, old: jnp.where(usable, new, old),
@@ -124,3 +127,18 @@ def train_step(
     metrics["train/num_skipped_updates"] = new_state.num_skipped_updates
     metrics["train/num_nonfinite_units_so_far"] = new_state.num_nonfinite_units
     return new_state, metrics
+
+
+def _own_parts(params: PyTree, mesh: jax.sharding.Mesh | None) -> PyTree:
+    """Returns the parameters cut as their gradients are: a device updates its part alone."""
+    if mesh is None:
+        return params
+    return jax.lax.with_sharding_constraint(params, gradient_shardings(params, mesh))
+
+
+def _gathered(params: PyTree, mesh: jax.sharding.Mesh | None) -> PyTree:
+    """Returns updated parameters gathered again from the devices that updated their parts."""
+    if mesh is None:
+        return params
+    parts = _own_parts(params, mesh)  # or the compiler would gather what they are computed from
+    return jax.lax.with_sharding_constraint(parts, parameter_shardings(params, mesh))

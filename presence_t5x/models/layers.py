@@ -16,9 +16,13 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
+from presence_t5x import ghost_norms
+
 NUM_BUCKETS = 32
 MAX_DISTANCE = 128
 MASKED_LOGIT = -1e10  # added to the logit of a key that may not be seen
+
+PROBES = "probes"  # the variable collection, shaped like "params", of `norm_probe`
 
 Initializer = Callable[..., Array]
 
@@ -31,6 +35,11 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": nn.silu,
     "linear": lambda x: x,
 }
+
+
+def norm_probe(module: nn.Module, name: str) -> Float[Array, " rows"] | None:
+    """Returns the probe of a parameter's per-row gradient norms (`ghost_norms`), if one is given."""
+    return module.get_variable(PROBES, name) if module.has_variable(PROBES, name) else None
 
 
 class RMSNorm(nn.Module):
@@ -49,6 +58,9 @@ class RMSNorm(nn.Module):
         mean_square = jnp.mean(jax.lax.square(x), axis=-1, keepdims=True)
         x = (x * jax.lax.rsqrt(mean_square + self.epsilon)).astype(self.dtype)
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+        probe = norm_probe(self, "scale")
+        if probe is not None:
+            return ghost_norms.scale(x, scale.astype(self.dtype), probe)
         return x * jnp.broadcast_to(scale.astype(self.dtype), x.shape)
 
 
@@ -63,10 +75,12 @@ class Dense(nn.Module):
     def __call__(self, inputs: Float[Array, "*batch inputs"]) -> Float[Array, "*batch features"]:
         shape = (inputs.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        inputs, kernel = inputs.astype(self.dtype), kernel.astype(self.dtype)
+        probe = norm_probe(self, "kernel")
+        if probe is not None:
+            return ghost_norms.dense(inputs, kernel, probe)
         contraction = (((inputs.ndim - 1,), (0,)), ((), ()))
-        return jax.lax.dot_general(
-            inputs.astype(self.dtype), kernel.astype(self.dtype), contraction
-        )
+        return jax.lax.dot_general(inputs, kernel, contraction)
 
 
 class MultiHeadAttention(nn.Module):
@@ -180,15 +194,22 @@ class RelativePositionBiases(nn.Module):
     @nn.compact
     def __call__(
         self, query_length: int, key_length: int
-    ) -> Float[Array, "1 heads query_length key_length"]:
+    ) -> Float[Array, "rows_or_1 heads query_length key_length"]:
         table = self.param(
             "rel_embedding", _POSITION_INIT, (self.num_heads, NUM_BUCKETS), jnp.float32
         )
         distances = np.arange(1 - query_length, key_length + 1)  # one more than can occur
         buckets = relative_position_buckets(distances, self.bidirectional)
         one_hot = np.equal(np.arange(NUM_BUCKETS)[:, None], buckets[None, :]).astype(np.float32)
-        by_distance = jnp.dot(table, one_hot, precision=jax.lax.Precision.HIGHEST)
-        return _spread(by_distance, query_length, key_length).astype(self.dtype)[None]
+
+        def biases(table: Array) -> Array:
+            by_distance = jnp.dot(table, one_hot, precision=jax.lax.Precision.HIGHEST)
+            return _spread(by_distance, query_length, key_length).astype(self.dtype)
+
+        probe = norm_probe(self, "rel_embedding")
+        if probe is not None:
+            return ghost_norms.for_every_row(biases, table, probe)
+        return biases(table)[None]
 
 
 def _spread(by_distance: Array, query_length: int, key_length: int) -> Array:
@@ -248,7 +269,8 @@ class Embedding(nn.Module):
 
     def __call__(self, tokens: Int[Array, "batch length"]) -> Float[Array, "batch length embed"]:
         """Returns the vectors of `tokens` in `dtype`."""
-        return jnp.take(self.embedding, tokens, axis=0, mode="fill").astype(self.dtype)
+        probe = norm_probe(self, "embedding")
+        return ghost_norms.lookup(self.embedding, tokens, probe).astype(self.dtype)
 
     def attend(
         self, inputs: Float[Array, "batch length embed"]

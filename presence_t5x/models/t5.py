@@ -7,6 +7,7 @@ key the same initial parameters. `scan_layers=True` is the same function with st
 
 import dataclasses
 import math
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 
 from presence_t5x.config_types import T5Config
 from presence_t5x.models.layers import (
+    PROBES,
     Dense,
     Embedding,
     MlpBlock,
@@ -25,6 +27,11 @@ from presence_t5x.models.layers import (
     visible_keys,
 )
 
+_REMAT_POLICIES: dict[str, Callable[..., bool] | None] = {
+    "elementwise": jax.checkpoint_policies.dots_saveable,
+    "minimal": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": None,
+}
 _STACK_AXIS = 1  # of a scanned parameter, as T5X's `param_scan_axis`
 
 
@@ -102,18 +109,17 @@ class DecoderLayer(_Layer):
 
 
 class Encoder(nn.Module):
-    """Embedding, a stack of encoder layers, and the final norm."""
+    """A stack of encoder layers over embedded tokens, and the final norm."""
 
     config: T5Config
-    token_embedder: Embedding
 
     @nn.compact
-    def __call__(self, tokens: Array, mask: Array, deterministic: bool) -> Array:
+    def __call__(self, embedded: Array, mask: Array, deterministic: bool) -> Array:
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         positions = RelativePositionBiases(cfg.num_heads, True, dtype, name="relpos_bias")
-        biases = (mask_bias(mask, dtype), positions(tokens.shape[1], tokens.shape[1]))
-        x = _dropout(cfg, deterministic)(self.token_embedder(tokens))
+        biases = (mask_bias(mask, dtype), positions(embedded.shape[1], embedded.shape[1]))
+        x = _dropout(cfg, deterministic)(embedded)
         x = _run_stack(EncoderLayer, "encoder", cfg, cfg.num_encoder_layers, deterministic)(
             x, biases
         )
@@ -122,27 +128,32 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Embedding, a stack of decoder layers, the final norm, and float32 logits."""
+    """A stack of decoder layers over embedded tokens, the final norm, and float32 logits."""
 
     config: T5Config
-    token_embedder: Embedding
 
     @nn.compact
     def __call__(
-        self, encoded: Array, tokens: Array, mask: Array, encoder_mask: Array, deterministic: bool
+        self,
+        encoded: Array,
+        embedded: Array,
+        mask: Array,
+        encoder_mask: Array,
+        deterministic: bool,
+        with_logits: bool,
     ) -> Array:
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         positions = RelativePositionBiases(cfg.num_heads, False, dtype, name="relpos_bias")
-        biases = (mask_bias(mask, dtype), positions(tokens.shape[1], tokens.shape[1]))
-        x = _dropout(cfg, deterministic)(self.token_embedder(tokens))
+        biases = (mask_bias(mask, dtype), positions(embedded.shape[1], embedded.shape[1]))
+        x = _dropout(cfg, deterministic)(embedded)
         x = _run_stack(DecoderLayer, "decoder", cfg, cfg.num_decoder_layers, deterministic)(
             x, encoded, biases, (mask_bias(encoder_mask, dtype),)
         )
         x = RMSNorm(dtype, name="decoder_norm")(x)
         x = _dropout(cfg, deterministic)(x)
-        if cfg.logits_via_embedding:
-            return self.token_embedder.attend(x) / math.sqrt(cfg.emb_dim)
+        if not with_logits:
+            return x
         return Dense(_vocab_size(cfg), jnp.dtype(jnp.float32), name="logits_dense")(x)
 
 
@@ -166,8 +177,8 @@ class T5(nn.Module):
     def setup(self):
         cfg = self.config
         self.token_embedder = Embedding(_vocab_size(cfg), cfg.emb_dim, jnp.dtype(cfg.dtype))
-        self.encoder = Encoder(cfg, self.token_embedder)
-        self.decoder = Decoder(cfg, self.token_embedder)
+        self.encoder = Encoder(cfg)
+        self.decoder = Decoder(cfg)
 
     def __call__(
         self,
@@ -180,7 +191,8 @@ class T5(nn.Module):
         decoder_positions: Int[Array, "batch targets"] | None = None,
         *,
         enable_dropout: bool = True,
-    ) -> Float[Array, "batch targets vocab"]:
+        with_logits: bool = True,
+    ) -> Float[Array, "batch targets vocab_or_embed"]:
         """Returns logits of every target position, teacher forced.
 
         Args:
@@ -191,23 +203,26 @@ class T5(nn.Module):
           encoder_positions, decoder_positions: taken for T5X's signature and unused, since relative
             positions inside an example do not depend on where it was packed.
           enable_dropout: needs `rngs={"dropout": key}` unless the rate is 0.
+          with_logits: False returns vectors; times `output_kernel` in float32 they are the logits.
 
         Raises:
           ValueError: one of the segment ids is missing.
         """
-        del encoder_positions
-        encoded = self.encode(
-            encoder_input_tokens, encoder_segment_ids, enable_dropout=enable_dropout
+        del encoder_positions, decoder_positions
+        num_inputs = encoder_input_tokens.shape[1]
+        # One lookup for both, so that its gradient is one scatter into one table.
+        tokens = jnp.concatenate([encoder_input_tokens, decoder_input_tokens], axis=1)
+        embedded = self.token_embedder(tokens)
+        encoded = self._encode(
+            embedded[:, :num_inputs], encoder_input_tokens, encoder_segment_ids, enable_dropout
         )
-        return self.decode(
+        return self._decode(
             encoded,
-            encoder_input_tokens,
-            decoder_input_tokens,
-            decoder_target_tokens,
-            encoder_segment_ids,
-            decoder_segment_ids,
-            decoder_positions,
-            enable_dropout=enable_dropout,
+            embedded[:, num_inputs:],
+            (encoder_input_tokens, decoder_target_tokens),
+            (encoder_segment_ids, decoder_segment_ids),
+            enable_dropout,
+            with_logits,
         )
 
     def encode(
@@ -218,10 +233,8 @@ class T5(nn.Module):
         enable_dropout: bool = True,
     ) -> Float[Array, "batch inputs embed"]:
         """Returns the encoder's outputs, in the configured dtype."""
-        mask = visible_keys(
-            encoder_input_tokens, encoder_input_tokens, encoder_segment_ids, encoder_segment_ids
-        )
-        return self.encoder(encoder_input_tokens, mask, not enable_dropout)
+        embedded = self.token_embedder(encoder_input_tokens)
+        return self._encode(embedded, encoder_input_tokens, encoder_segment_ids, enable_dropout)
 
     def decode(
         self,
@@ -237,18 +250,55 @@ class T5(nn.Module):
     ) -> Float[Array, "batch targets vocab"]:
         """Returns logits given `encode`'s outputs; `encoder_input_tokens` tells their padding."""
         del decoder_positions
-        if (encoder_segment_ids is None) != (decoder_segment_ids is None):
-            missing = "encoder" if encoder_segment_ids is None else "decoder"
+        return self._decode(
+            encoded,
+            self.token_embedder(decoder_input_tokens),
+            (encoder_input_tokens, decoder_target_tokens),
+            (encoder_segment_ids, decoder_segment_ids),
+            enable_dropout,
+            with_logits=True,
+        )
+
+    def output_kernel(self, params: PyTree) -> Float[Array, "embed vocab"]:
+        """Returns the matrix by which vectors become logits."""
+        if self.config.logits_via_embedding:
+            return params["token_embedder"]["embedding"].T / math.sqrt(self.config.emb_dim)
+        return params["decoder"]["logits_dense"]["kernel"]
+
+    def probe_shape(self, path: Sequence[str], rows: int) -> tuple[int, ...] | None:
+        """Returns the shape of a parameter's norm probe; None if the parameter has none.
+
+        The output matrix has none: its gradient is formed where no single row is seen.
+        """
+        cfg = self.config
+        if "logits_dense" in path or ("embedding" in path and cfg.logits_via_embedding):
+            return None
+        stacks = {"encoder": cfg.num_encoder_layers, "decoder": cfg.num_decoder_layers}
+        in_stack = cfg.scan_layers and path[0] == path[1] and path[0] in stacks
+        return (stacks[path[0]], rows) if in_stack else (rows,)
+
+    def _encode(self, embedded, tokens, segment_ids, enable_dropout) -> Array:
+        mask = visible_keys(tokens, tokens, segment_ids, segment_ids)
+        return self.encoder(embedded, mask, not enable_dropout)
+
+    def _decode(self, encoded, embedded, tokens, segment_ids, enable_dropout, with_logits) -> Array:
+        """Decodes embedded inputs; `tokens` and `segment_ids` are of encoder and targets."""
+        if (segment_ids[0] is None) != (segment_ids[1] is None):
+            missing = "encoder" if segment_ids[0] is None else "decoder"
             raise ValueError(
                 f"{missing}_segment_ids=None: a packed batch needs encoder_segment_ids and "
                 "decoder_segment_ids; pass both or neither"
             )
-        targets = decoder_target_tokens
-        mask = visible_keys(targets, targets, decoder_segment_ids, decoder_segment_ids, causal=True)
-        encoder_mask = visible_keys(
-            targets, encoder_input_tokens, decoder_segment_ids, encoder_segment_ids
+        inputs, targets = tokens
+        mask = visible_keys(targets, targets, segment_ids[1], segment_ids[1], causal=True)
+        encoder_mask = visible_keys(targets, inputs, segment_ids[1], segment_ids[0])
+        in_table = self.config.logits_via_embedding
+        hidden = self.decoder(
+            encoded, embedded, mask, encoder_mask, not enable_dropout, with_logits and not in_table
         )
-        return self.decoder(encoded, decoder_input_tokens, mask, encoder_mask, not enable_dropout)
+        if with_logits and in_table:
+            return self.token_embedder.attend(hidden) / math.sqrt(self.config.emb_dim)
+        return hidden
 
 
 def init_params(
@@ -297,11 +347,10 @@ def _dropout(config: T5Config, deterministic: bool) -> nn.Dropout:
 def _run_stack(layer_type, name: str, config: T5Config, num_layers: int, deterministic: bool):
     """Returns function(x, *others) -> x through `layers_i`, or through one scanned stack `name`."""
     if config.remat_policy != "none":
-        minimal = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
         layer_type = nn.remat(
             layer_type,
             prevent_cse=not config.scan_layers,
-            policy=minimal if config.remat_policy == "minimal" else None,
+            policy=_REMAT_POLICIES[config.remat_policy],
         )
     if not config.scan_layers:
         layers = [
@@ -317,7 +366,7 @@ def _run_stack(layer_type, name: str, config: T5Config, num_layers: int, determi
 
     stack_type = nn.scan(
         layer_type,
-        variable_axes={"params": _STACK_AXIS},
+        variable_axes={"params": _STACK_AXIS, PROBES: 0},
         split_rngs={"params": True, "dropout": True},
         in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]
         length=num_layers,

@@ -1,0 +1,207 @@
+"""Softmax cross-entropy from hidden vectors, a block of positions at a time, with its own gradient.
+
+The logits of all tokens are never held together: with mT5's vocabulary they would be the largest
+array of a step. Where all rows' losses are only added up, the gradient is formed in the forward
+sweep, while a block's logits are at hand, and merely scaled in the backward one; per-row losses
+keep the vectors' gradient and form the kernel's anew. `losses` turns batches into these arguments.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from presence_t5x.partitioning import constrain
+
+# Float32 logits held at a time. mT5: 134 tokens; fewer would read the kernel more often.
+LOGIT_BLOCK_BYTES = 128 * 2**20
+
+
+class TokenSums(NamedTuple):
+    """Sums over each row's tokens, weighted: what a loss function reports of a batch."""
+
+    loss: Float[Array, " batch"]
+    z_loss: Float[Array, " batch"]
+    num_correct: Float[Array, " batch"]
+
+
+class _Arguments(NamedTuple):
+    """What the loss is a function of; differentiable in `hidden` and `kernel`."""
+
+    hidden: Float[Array, "batch length embed"]
+    kernel: Float[Array, "embed vocab"]
+    targets: Int[Array, "batch length"]
+    weights: Float[Array, "batch length"]
+
+
+class _Settings(NamedTuple):
+    z_loss: float
+    num_blocks: int
+
+
+def blockwise_cross_entropy(
+    hidden: Float[Array, "batch length embed"],
+    kernel: Float[Array, "embed vocab"],
+    targets: Int[Array, "batch length"],
+    weights: Float[Array, "batch length"],
+    z_loss: float,
+    *,
+    per_row: bool,
+    block_bytes: int = LOGIT_BLOCK_BYTES,
+) -> tuple[Float[Array, ""] | Float[Array, " batch"], TokenSums]:
+    """Returns the weighted token losses summed (for each row, or over all), and sums to report.
+
+    A token's loss is that of `losses.cross_entropy_with_z_loss` for the float32 logits
+    hidden @ kernel; value and gradient equal it to float32 rounding, whatever the block size.
+    Differentiable in `hidden` and `kernel` through the first result; the sums carry no gradient.
+
+    Args:
+      weights: 1 for a token that counts and 0 for one that does not.
+      z_loss: factor of (log Z)^2.
+      per_row: one sum a row, each with its own cotangent (a fourth product of the size of the
+        logits); otherwise one sum in all, with gradients formed in the forward sweep.
+      block_bytes: of float32 logits held at a time; at least one position of every row is.
+
+    >>> import jax.numpy as jnp
+    >>> hidden, kernel = jnp.ones((1, 2, 3)), jnp.zeros((3, 4))
+    >>> total, _ = blockwise_cross_entropy(
+    ...     hidden, kernel, jnp.array([[1, 0]]), jnp.array([[1.0, 0.0]]), 0.0, per_row=False)
+    >>> print(total)  # one token of loss log(4)
+    1.3862944
+    """
+    rows, length, _ = hidden.shape
+    positions = max(1, block_bytes // (4 * rows * kernel.shape[1]))
+    settings = _Settings(z_loss, -(-length // positions))
+    arguments = _Arguments(hidden, kernel, targets, weights.astype(jnp.float32))
+    loss, sums = (_row_losses if per_row else _total_loss)(settings, arguments)
+    return loss, jax.tree.map(lax.stop_gradient, sums)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _total_loss(settings: _Settings, arguments: _Arguments):
+    sums, _, _ = _sweep(settings, arguments)
+    return jnp.sum(sums.loss), sums
+
+
+def _total_loss_forward(settings: _Settings, arguments: _Arguments):
+    sums, hidden_gradient, kernel_gradient = _sweep(
+        settings, arguments, with_hidden=True, with_kernel=True
+    )
+    return (jnp.sum(sums.loss), sums), (hidden_gradient, kernel_gradient)
+
+
+def _total_loss_backward(settings: _Settings, gradients, cotangents):
+    del settings
+    scale = cotangents[0]
+    hidden_gradient, kernel_gradient = gradients
+    hidden_gradient = (scale * hidden_gradient).astype(hidden_gradient.dtype)
+    return (_Arguments(hidden_gradient, scale * kernel_gradient, None, None),)  # pyright: ignore
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _row_losses(settings: _Settings, arguments: _Arguments):
+    sums, _, _ = _sweep(settings, arguments)
+    return sums.loss, sums
+
+
+def _row_losses_forward(settings: _Settings, arguments: _Arguments):
+    sums, hidden_gradient, _ = _sweep(settings, arguments, with_hidden=True)
+    return (sums.loss, sums), (hidden_gradient, arguments)
+
+
+def _row_losses_backward(settings: _Settings, residuals, cotangents):
+    hidden_gradient, arguments = residuals
+    scale = cotangents[0][:, None]
+    scaled = arguments._replace(weights=arguments.weights * scale)
+    _, _, kernel_gradient = _sweep(settings, scaled, with_kernel=True)
+    hidden_gradient = (scale[:, :, None] * hidden_gradient).astype(hidden_gradient.dtype)
+    return (_Arguments(hidden_gradient, kernel_gradient, None, None),)  # pyright: ignore
+
+
+_total_loss.defvjp(_total_loss_forward, _total_loss_backward)
+_row_losses.defvjp(_row_losses_forward, _row_losses_backward)
+
+
+def _sweep(
+    settings: _Settings,
+    arguments: _Arguments,
+    *,
+    with_hidden: bool = False,
+    with_kernel: bool = False,
+):
+    """Returns sums by row, and the gradients asked for at a cotangent of 1 (None for others)."""
+    kernel = constrain(arguments.kernel.astype(jnp.float32), ("embed", "vocab"))
+
+    def body(kernel_gradient, block):
+        hidden, targets, weights = block
+        losses, z_losses, correct, gradient = _block_losses(
+            settings.z_loss, hidden.astype(jnp.float32), kernel, targets, weights
+        )
+        hidden_gradient = None
+        if with_hidden:
+            hidden_gradient = jnp.einsum("btv,ev->bte", gradient, kernel).astype(hidden.dtype)
+        if with_kernel:
+            kernel_gradient += jnp.einsum("bte,btv->ev", hidden.astype(jnp.float32), gradient)
+        sums = TokenSums(*(jnp.sum(v * weights, axis=1) for v in (losses, z_losses, correct)))
+        return kernel_gradient, (sums, hidden_gradient)
+
+    blocks = jax.tree.map(
+        lambda leaf: _cut_length(leaf, settings.num_blocks),
+        (arguments.hidden, arguments.targets, arguments.weights),
+    )
+    start = _zeros_like_product(kernel, arguments.hidden) if with_kernel else None
+    if settings.num_blocks == 1:
+        first = jax.tree.map(lambda leaf: leaf[0], blocks)
+        kernel_gradient, (sums, hidden_gradient) = body(start, first)
+    else:
+        kernel_gradient, (sums, hidden_gradient) = lax.scan(body, start, blocks)
+        sums = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), sums)
+        if with_hidden:
+            hidden_gradient = _join_length(hidden_gradient, arguments.hidden.shape[1])
+    if with_kernel:
+        kernel_gradient = kernel_gradient.astype(arguments.kernel.dtype)
+    return sums, hidden_gradient, kernel_gradient
+
+
+def _block_losses(z_loss: float, hidden, kernel, targets, weights):
+    """Returns losses, z-losses, hits and the logits' gradient, [batch, positions (, vocab)]."""
+    logits = constrain(jnp.einsum("bte,ev->btv", hidden, kernel), ("rows", None, "vocab"))
+    log_z = jax.nn.logsumexp(logits, axis=-1)
+    # A masked sum instead of a gather: a vocabulary cut over devices stays where it is.
+    is_target = lax.broadcasted_iota(jnp.int32, logits.shape, 2) == targets[:, :, None]
+    target_logits = jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1)
+    z_losses = z_loss * jnp.square(log_z)
+    # The maximum is logsumexp's own; an argmax would add a third to this function's time on CPUs.
+    correct = (target_logits >= jnp.max(logits, axis=-1)).astype(jnp.float32)
+    slope = (weights * (1.0 + 2.0 * z_loss * log_z))[:, :, None]
+    gradient = jnp.exp(logits - log_z[:, :, None]) * slope
+    gradient -= jnp.where(is_target, weights[:, :, None], 0.0)
+    return log_z - target_logits + z_losses, z_losses, correct, gradient
+
+
+def _zeros_like_product(kernel: Array, hidden: Array) -> Array:
+    """Returns zeros of the kernel's shape, device-local where either of them is."""
+    zeros = jnp.zeros(kernel.shape, kernel.dtype)
+    names: Any = getattr(jax.typeof(kernel), "vma", frozenset())
+    names |= getattr(jax.typeof(hidden), "vma", frozenset())
+    return lax.pcast(zeros, tuple(names), to="varying") if names else zeros
+
+
+def _cut_length(leaf: Array, num_blocks: int) -> Array:
+    """Returns [blocks, batch, positions, ...], padded with zeros: tokens of weight 0."""
+    length = leaf.shape[1]
+    positions = -(-length // num_blocks)
+    padding = [(0, 0)] * leaf.ndim
+    padding[1] = (0, positions * num_blocks - length)
+    padded = jnp.pad(leaf, padding)
+    blocks = padded.reshape(leaf.shape[0], num_blocks, positions, *leaf.shape[2:])
+    return jnp.moveaxis(blocks, 1, 0)
+
+
+def _join_length(blocks: Array, length: int) -> Array:
+    """Inverse of `_cut_length`."""
+    joined = jnp.moveaxis(blocks, 0, 1)
+    return joined.reshape(joined.shape[0], -1, *joined.shape[3:])[:, :length]

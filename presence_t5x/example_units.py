@@ -1,0 +1,181 @@
+"""Sweeps over microbatches whose units are examples: every row is scored, then all are weighted.
+
+A loss function with norm probes (`losses.ProbedLoss`) is run forward once: one differentiation
+gives all rows' scores, another through the same pass the weighted gradient. For any other, and for
+scores that look at more than a norm, rows are differentiated one by one for the scored parameters
+(vmap). A row's weight is its own, so streaming sums are all that is needed.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, PyTree
+
+from presence_t5x import accumulation
+from presence_t5x.influence import norm_probes, probed_scores, replace_selected, take_selected
+from presence_t5x.units import Problem, UnitResults, all_finite, indexed, judge, single_unit
+
+LogitsFn = Callable[[UnitResults], Float[Array, " rows"]]
+GradientFn = Callable[[Float[Array, " rows"], Bool[Array, " rows"]], PyTree]
+
+
+def example_sweep(
+    problem: Problem, params: PyTree, microbatches: PyTree, rng: Any, logits_fn: LogitsFn
+) -> tuple[accumulation.StreamingSum, UnitResults]:
+    """Returns the streaming sum over examples, and their results [microbatches, rows].
+
+    Args:
+      logits_fn: a microbatch's results to its rows' softmax logits (temperature times z).
+    """
+    params = problem.devices.as_varying(params)
+
+    def body(carry, inputs):
+        rows, index = inputs
+        units, gradient_fn = _score_and_share(problem, params, rows, rng, index)
+        return _add_rows(carry, units, logits_fn(units), gradient_fn)
+
+    start = accumulation.init_streaming_sum(params, problem.devices)
+    return lax.scan(body, start, indexed(microbatches, problem))
+
+
+def scored_example_sweep(
+    problem: Problem,
+    params: PyTree,
+    microbatches: PyTree,
+    rng: Any,
+    units: UnitResults,
+    logits: Float[Array, "microbatches rows"],
+) -> tuple[accumulation.StreamingSum, UnitResults]:
+    """Returns the streaming sum over examples whose scores are known from a sweep before."""
+    params = problem.devices.as_varying(params)
+
+    def body(carry, inputs):
+        (rows, index), (known, row_logits) = inputs
+
+        def gradient_fn(factors, live):
+            return _weighted_rows_gradient(problem, params, rows, rng, index, factors, live)
+
+        return _add_rows(carry, known, row_logits, gradient_fn)
+
+    start = accumulation.init_streaming_sum(params, problem.devices)
+    return lax.scan(body, start, (indexed(microbatches, problem), (units, logits)))
+
+
+def scoring_sweep(problem: Problem, params: PyTree, microbatches: PyTree, rng: Any) -> UnitResults:
+    """Returns the results of every example, [microbatches, rows], forming no weighted gradient."""
+    params = problem.devices.as_varying(params)
+
+    def body(_, inputs):
+        rows, index = inputs
+        return None, _score_and_share(problem, params, rows, rng, index)[0]
+
+    return lax.scan(body, None, indexed(microbatches, problem))[1]
+
+
+def _score_and_share(problem: Problem, params, rows, rng, index) -> tuple[UnitResults, GradientFn]:
+    """Returns the rows' results, and a function of factors to the gradient of sum_r f_r L_r.
+
+    What the function does not use of the shared forward pass, the compiler drops.
+    """
+    probes = _probes(problem, params, rows)
+    if probes is None:
+        units = _score_rows(problem, params, rows, rng, index)
+
+        def separate(factors, live):
+            return _weighted_rows_gradient(problem, params, rows, rng, index, factors, live)
+
+        return units, separate
+
+    def losses(params, probes):
+        sums, num_tokens, *metrics = problem.loss_fun.probed(
+            params, probes, rows, problem.microbatch_key(rng, index)
+        )
+        return sums, (lax.stop_gradient(num_tokens), metrics[0] if problem.has_aux else {})
+
+    loss_sums, pull_back, (num_tokens, metrics) = jax.vjp(losses, params, probes, has_aux=True)
+    norms = jax.tree.leaves(pull_back(jnp.ones_like(loss_sums))[1])
+    norms = sum((jnp.sum(n.reshape(-1, n.shape[-1]), axis=0) for n in norms), jnp.zeros(()))
+    scores = probed_scores(norms, loss_sums, num_tokens, problem.config)
+    units = judge(scores, loss_sums, num_tokens, jnp.bool_(True), metrics)
+
+    def shared(factors, live):
+        return lax.cond(
+            jnp.all(jnp.isfinite(loss_sums)),
+            lambda: pull_back(factors)[0],
+            lambda: _weighted_rows_gradient(problem, params, rows, rng, index, factors, live),
+        )
+
+    return units, shared
+
+
+def _probes(problem: Problem, params, rows) -> dict[str, Any] | None:
+    """Returns the scored parameters' probes; {} if the score needs no norm, None if there are none."""
+    shape_fn = getattr(problem.loss_fun, "probe_shape", None)
+    if shape_fn is None or callable(problem.config.score):
+        return None
+    if problem.config.score == "loss":
+        return {}
+    size = accumulation.num_rows(rows)
+    return norm_probes(params, problem.selection, lambda path: shape_fn(path, size))
+
+
+def _score_rows(problem: Problem, params, rows, rng, index) -> UnitResults:
+    """Returns one result a row, differentiating only the scored parameters (vmap over rows)."""
+    selected = take_selected(params, problem.selection)
+
+    def row_loss(values, row, key):
+        changed = replace_selected(params, problem.selection, values)
+        return problem.total_loss(changed, _one_row(row), key)
+
+    def result(row, key):
+        if problem.config.score == "loss":
+            loss, gradient = row_loss(selected, row, key), {}
+        else:
+            loss, gradient = jax.value_and_grad(row_loss, has_aux=True)(selected, row, key)
+        return single_unit(problem, loss, gradient, jnp.bool_(True))
+
+    return jax.vmap(result)(rows, problem.row_keys(rng, index, accumulation.num_rows(rows)))
+
+
+def _weighted_rows_gradient(problem: Problem, params, rows, rng, index, factors, live):
+    """Returns the gradient of sum_r factors_r L_r; dead rows are computed as a copy of a live one.
+
+    A zero cotangent through a non-finite forward pass would still give NaN, so the dead row's
+    content is exchanged before the pass, not its result afterwards.
+    """
+    source = jnp.where(live, jnp.arange(live.shape[0]), jnp.argmax(live))
+    rows = jax.tree.map(lambda leaf: leaf[source], rows)
+
+    def weighted_loss(values):
+        if hasattr(problem.loss_fun, "weighted_sum"):
+            key = problem.microbatch_key(rng, index)
+            return problem.loss_fun.weighted_sum(values, factors, rows, key)
+        keys = problem.row_keys(rng, index, accumulation.num_rows(rows))
+        losses, _ = jax.vmap(lambda row, key: problem.total_loss(values, _one_row(row), key))(
+            rows, keys
+        )
+        return jnp.sum(factors * losses)
+
+    return jax.grad(weighted_loss)(params)
+
+
+def _add_rows(
+    carry: accumulation.StreamingSum, units: UnitResults, logits, gradient_fn: GradientFn
+) -> tuple[accumulation.StreamingSum, UnitResults]:
+    """Adds the weighted gradient of a microbatch's live rows; drops it whole if it is not finite."""
+    shift = accumulation.shift_logits(carry, logits, units.live)
+    gradient = gradient_fn(shift.exponentials, units.live)
+    finite = all_finite(gradient)
+    carry = accumulation.add_weighted(
+        carry, shift, gradient, factor=1.0, keep=finite & units.live.any()
+    )
+    lost = units.live & ~finite
+    return carry, units._replace(live=units.live & finite, nonfinite=units.nonfinite | lost)
+
+
+def _one_row(row: PyTree) -> PyTree:
+    """Returns a batch of one row."""
+    return jax.tree.map(lambda leaf: leaf[None], row)

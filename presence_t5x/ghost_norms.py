@@ -1,0 +1,161 @@
+"""Per-row squared gradient norms without per-row gradients: layers whose cotangent carries them.
+
+A layer here takes a `probe`, one number a row that changes nothing in the forward pass. In the
+backward pass its cotangent is the squared norm of that row's gradient for the layer's parameter,
+found from activations and cotangents alone ("mixed ghost norms", Bu et al. 2022). So one
+differentiation gives all rows' norms, and another cotangent through the same forward pass gives
+gradients. A parameter used more than once must pass one of these functions once: norms do not add.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+Probe = Float[Array, " rows"]
+
+
+@jax.custom_vjp
+def dense(
+    inputs: Float[Array, "rows *length inputs"],
+    kernel: Float[Array, "inputs features"],
+    probe: Probe,
+) -> Float[Array, "rows *length features"]:
+    """Returns inputs @ kernel. The probe asks for norms where it is not 0."""
+    del probe
+    return inputs @ kernel
+
+
+def _dense_backward(residuals, cotangent):
+    inputs, kernel, probe = residuals
+    rows = inputs.shape[0]
+    flat = (
+        inputs.reshape(rows, -1, inputs.shape[-1]),
+        cotangent.reshape(rows, -1, cotangent.shape[-1]),
+    )
+    kernel_gradient = jnp.einsum("rti,rto->io", *flat).astype(kernel.dtype)
+    norms = _if_asked(probe, lambda: _dense_norms(*flat))
+    return (cotangent @ kernel.T).astype(inputs.dtype), kernel_gradient, norms
+
+
+dense.defvjp(lambda x, kernel, probe: (x @ kernel, (x, kernel, probe)), _dense_backward)
+
+
+def _dense_norms(inputs: Array, cotangents: Array) -> Array:
+    """Returns ||a^T d||^2 of every row by the cheaper of two ways, in float32.
+
+    Forming a^T d costs T * d_in * d_out products, the Gram matrices of a and d T^2 (d_in + d_out).
+    """
+    _, length, num_inputs = inputs.shape
+    num_features = cotangents.shape[-1]
+    if length * (num_inputs + num_features) < num_inputs * num_features:
+        grams = (
+            jnp.einsum("rti,rsi->rts", x, x, preferred_element_type=jnp.float32)
+            for x in (inputs, cotangents)
+        )
+        return jnp.einsum("rts,rts->r", *grams)
+    formed = jnp.einsum("rti,rto->rio", inputs, cotangents, preferred_element_type=jnp.float32)
+    return jnp.sum(jnp.square(formed), axis=(1, 2))
+
+
+@jax.custom_vjp
+def scale(
+    inputs: Float[Array, "rows *length features"], factors: Float[Array, " features"], probe: Probe
+) -> Float[Array, "rows *length features"]:
+    """Returns inputs * factors, the scaling of a norm layer."""
+    del probe
+    return inputs * factors
+
+
+def _scale_backward(residuals, cotangent):
+    inputs, factors, probe = residuals
+    products = (inputs * cotangent).astype(jnp.float32)
+    by_row = jnp.sum(products, axis=tuple(range(1, products.ndim - 1)))
+    norms = _if_asked(probe, lambda: jnp.sum(jnp.square(by_row), axis=-1))
+    return cotangent * factors, jnp.sum(by_row, axis=0).astype(factors.dtype), norms
+
+
+scale.defvjp(lambda x, factors, probe: (x * factors, (x, factors, probe)), _scale_backward)
+
+
+@jax.custom_vjp
+def lookup(
+    table: Float[Array, "vocab features"],
+    tokens: Int[Array, "rows length"],
+    probe: Probe | None = None,
+) -> Float[Array, "rows length features"]:
+    """Returns table[tokens], NaN for ids outside the table.
+
+    Its gradient scatters as many rows as there are tokens. A row's gradient adds up the cotangents
+    of equal tokens: its norm is their Gram matrix, summed where tokens agree. The detour through
+    bits keeps XLA from first casting the whole table to what the vectors are cast to afterwards:
+    366 MiB for mT5-base.
+    """
+    del probe
+    vectors = jnp.take(table, tokens, axis=0, mode="clip")
+    bits = jax.lax.optimization_barrier(jax.lax.bitcast_convert_type(vectors, jnp.uint32))
+    vectors = jax.lax.bitcast_convert_type(bits, jnp.float32)
+    return jnp.where(_in_table(tokens, table.shape[0])[..., None], vectors, jnp.nan)
+
+
+def _lookup_backward(residuals, cotangent):
+    empty, tokens, probe = residuals
+    _, size, _ = empty.shape
+    rows = jnp.where(_in_table(tokens, size), tokens, size)
+    table_gradient = jnp.zeros(empty.shape[1:]).at[rows].add(cotangent, mode="drop")
+
+    def norms():
+        agree = tokens[:, :, None] == tokens[:, None, :]
+        gram = jnp.einsum("rti,rsi->rts", cotangent, cotangent)
+        return jnp.sum(jnp.where(agree, gram, 0.0), axis=(1, 2))
+
+    return table_gradient, None, None if probe is None else _if_asked(probe, norms)
+
+
+def _in_table(tokens: Array, size: int) -> Array:
+    return (tokens >= 0) & (tokens < size)
+
+
+lookup.defvjp(
+    lambda table, tokens, probe: (
+        lookup(table, tokens, probe),
+        (jnp.zeros((0, *table.shape)), tokens, probe),
+    ),
+    _lookup_backward,
+)
+
+
+def for_every_row(
+    fun: Callable[[Array], Array], parameter: Array, probe: Probe
+) -> Float[Array, "rows ..."]:
+    """Returns fun(parameter), which has no row axis, repeated for every row.
+
+    For parameters that enter without inputs, such as a relative-position table.
+    """
+
+    @jax.custom_vjp
+    def repeated(parameter, probe):
+        value = fun(parameter)
+        return jnp.broadcast_to(value, (*probe.shape, *value.shape))
+
+    def backward(residuals, cotangent):
+        parameter, probe = residuals
+        by_row = jax.vmap(jax.vjp(fun, parameter)[1])(cotangent)[0].astype(jnp.float32)
+        norms = _if_asked(
+            probe, lambda: jnp.sum(jnp.square(by_row), axis=tuple(range(1, by_row.ndim)))
+        )
+        return jnp.sum(by_row, axis=0).astype(parameter.dtype), norms
+
+    repeated.defvjp(lambda p, probe: (repeated(p, probe), (p, probe)), backward)
+    return repeated(parameter, probe)
+
+
+def _if_asked(probe: Array, norms_fn: Callable[[], Array]) -> Array:
+    """Returns norms_fn() where the probe is not 0; computes nothing where it is 0 everywhere.
+
+    In a scanned stack every layer passes here, and most are not scored.
+    """
+    return jax.lax.cond(
+        jnp.any(probe != 0), lambda: norms_fn() * (probe != 0), lambda: jnp.zeros_like(probe)
+    )

@@ -1,0 +1,137 @@
+"""From a run's settings to its compiled step: loss, optimizer, schedules, mesh, sharded state.
+
+What `train`, `benchmark` and `plan` share. Nothing here reads data or writes files, and nothing is
+computed before the returned functions are called.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from presence_t5x import partitioning
+from presence_t5x.config_types import RunConfig
+from presence_t5x.influence import select_layers
+from presence_t5x.losses import LossFun, encoder_decoder_loss
+from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.optimizer import build_optimizer, learning_rate_schedule
+from presence_t5x.train_step import Objective, TrainState, init_train_state, train_step
+from presence_t5x.weighting import temperature_schedule
+
+UNWEIGHTED = "unweighted"
+
+
+def make_mesh(config: RunConfig, devices: Any = None) -> jax.sharding.Mesh | None:
+    """Returns the run's mesh over all (or the given) devices; None for a single device."""
+    mesh = partitioning.make_mesh(config.partitioning, config.model, devices)
+    return mesh if mesh.size > 1 else None
+
+
+def make_objective(config: RunConfig, mesh: jax.sharding.Mesh | None) -> Objective:
+    """Returns what is optimised; everything in it is checked here.
+
+    Raises:
+      ValueError: rows that the devices and microbatches do not divide, layers that match nothing,
+        an unknown schedule.
+    """
+    _check_rows(config, mesh)
+    select_layers(_parameter_shapes(config), config.presence.layers)
+    learning_rate_fn = learning_rate_schedule(config.optimizer)
+    weighted = config.temperature.schedule != UNWEIGHTED
+    dropout = config.model.dropout_rate > 0
+    return Objective(
+        loss_fun=row_loss_fun(config)
+        if config.presence.granularity == "example"
+        else encoder_decoder_loss(T5(config.model), config.z_loss, per_row=False),
+        optimizer=build_optimizer(config.optimizer, config.model.scan_layers),
+        learning_rate_fn=learning_rate_fn,
+        temperature_fn=temperature_schedule(
+            config.temperature, learning_rate_fn, config.optimizer.warmup_steps
+        )
+        if weighted
+        else None,
+        config=config.presence,
+        dropout_rng=jax.random.fold_in(jax.random.key(config.random_seed), 1) if dropout else None,
+        mesh=mesh,
+    )
+
+
+def row_loss_fun(config: RunConfig) -> LossFun:
+    """Returns the run's loss with one sum a row, as example units and evaluation need it."""
+    return encoder_decoder_loss(T5(config.model), config.z_loss)
+
+
+def initial_state(config: RunConfig, objective: Objective) -> TrainState:
+    """Returns the state before step 0, created where it belongs."""
+    shardings: Any = objective.mesh and _shardings(abstract_state(config, objective))
+    init = jax.jit(functools.partial(_init, config, objective), out_shardings=shardings)
+    return init(jax.random.key(config.random_seed))
+
+
+def abstract_state(config: RunConfig, objective: Objective) -> TrainState:
+    """Returns the state's shapes and types, with shardings on a mesh; allocates nothing."""
+    state = jax.eval_shape(functools.partial(_init, config, objective), jax.random.key(0))
+    mesh = objective.mesh
+    if mesh is None:
+        return state
+    shardings = jax.tree.map(lambda _: partitioning.replicated(mesh), state)._replace(
+        params=partitioning.parameter_shardings(state.params, mesh),
+        optimizer_state=partitioning.state_shardings(state.optimizer_state, state.params, mesh),
+    )
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        state,
+        shardings,
+    )
+
+
+def abstract_batch(config: RunConfig, mesh: jax.sharding.Mesh | None) -> dict[str, Any]:
+    """Returns the shapes and types of a step's batch, with shardings on a mesh."""
+    sharding = None if mesh is None else partitioning.batch_sharding(mesh)
+    lengths = config.data.task_feature_lengths
+
+    def feature(length: int, dtype: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((config.data.batch_size, length), dtype, sharding=sharding)
+
+    names = {"encoder_input_tokens": "inputs", "decoder_input_tokens": "targets"}
+    names |= {"decoder_target_tokens": "targets"}
+    if config.data.pack:
+        names |= {"encoder_segment_ids": "inputs", "encoder_positions": "inputs"}
+        names |= {"decoder_segment_ids": "targets", "decoder_positions": "targets"}
+    batch = {name: feature(lengths[length], jnp.int32) for name, length in names.items()}
+    return batch | {"decoder_loss_weights": feature(lengths["targets"], jnp.float32)}
+
+
+def compile_ready_step(config: RunConfig, objective: Objective) -> Callable[..., Any]:
+    """Returns the jitted (state, batch) -> (state, metrics), which donates the state."""
+    shardings: Any = None
+    if objective.mesh is not None:
+        shardings = (_shardings(abstract_state(config, objective)), None)
+    step = functools.partial(train_step, objective)
+    return jax.jit(step, donate_argnums=0, out_shardings=shardings)
+
+
+def _init(config: RunConfig, objective: Objective, key: Any) -> TrainState:
+    return init_train_state(objective, init_params(config.model, key))
+
+
+def _shardings(abstract: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf.sharding, abstract)
+
+
+def _parameter_shapes(config: RunConfig) -> PyTree:
+    return jax.eval_shape(lambda key: init_params(config.model, key), jax.random.key(0))
+
+
+def _check_rows(config: RunConfig, mesh: jax.sharding.Mesh | None) -> None:
+    """Refuses a batch that devices and microbatches do not divide, naming the next that they do."""
+    parts = 1 if mesh is None else partitioning.num_row_parts(mesh)
+    rows, num_microbatches = config.data.batch_size, config.presence.num_microbatches
+    if rows % (parts * num_microbatches):
+        raise ValueError(
+            f"batch_size={rows} must be a multiple of {parts} devices x num_microbatches="
+            f"{num_microbatches} = {parts * num_microbatches}"
+        )
