@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 
 BEAM_REQUIREMENTS = ["apache-beam", "google-crc32c"]  # the latter for seqio's own caching
+TPU_REQUIREMENTS = ["libtpu"]  # the compiler: it plans for TPUs on machines without one
 TEST_REQUIREMENTS = [
     *BEAM_REQUIREMENTS,
     "beartype",
@@ -67,7 +68,8 @@ setup(
     ],
     extras_require={
         "beam": BEAM_REQUIREMENTS,
+        "tpu": TPU_REQUIREMENTS,
         "test": TEST_REQUIREMENTS,
-        "dev": [*TEST_REQUIREMENTS, "pyright[nodejs]", "ruff"],
+        "dev": [*TEST_REQUIREMENTS, *TPU_REQUIREMENTS, "pyright[nodejs]", "ruff"],
     },
 )

@@ -55,7 +55,8 @@ def blockwise_cross_entropy(
     """Returns the weighted token losses summed (for each row, or over all), and sums to report.
 
     A token's loss is that of `losses.cross_entropy_with_z_loss` for the float32 logits
-    hidden @ kernel; value and gradient equal it to float32 rounding, whatever the block size.
+    hidden @ kernel; value and gradient equal it to float32 rounding, whatever the block size. (The
+    gradient of a bfloat16 kernel is rounded after every block.)
     Differentiable in `hidden` and `kernel` through the first result; the sums carry no gradient.
 
     Args:
@@ -96,9 +97,8 @@ def _total_loss_forward(settings: _Settings, arguments: _Arguments):
 def _total_loss_backward(settings: _Settings, gradients, cotangents):
     del settings
     scale = cotangents[0]
-    hidden_gradient, kernel_gradient = gradients
-    hidden_gradient = (scale * hidden_gradient).astype(hidden_gradient.dtype)
-    return (_Arguments(hidden_gradient, scale * kernel_gradient, None, None),)  # pyright: ignore
+    scaled = ((scale * g).astype(g.dtype) for g in gradients)
+    return (_Arguments(*scaled, None, None),)  # pyright: ignore
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -144,7 +144,8 @@ def _sweep(
         if with_hidden:
             hidden_gradient = jnp.einsum("btv,ev->bte", gradient, kernel).astype(hidden.dtype)
         if with_kernel:
-            kernel_gradient += jnp.einsum("bte,btv->ev", hidden.astype(jnp.float32), gradient)
+            product = jnp.einsum("bte,btv->ev", hidden.astype(jnp.float32), gradient)
+            kernel_gradient = (kernel_gradient + product).astype(arguments.kernel.dtype)
         sums = TokenSums(*(jnp.sum(v * weights, axis=1) for v in (losses, z_losses, correct)))
         return kernel_gradient, (sums, hidden_gradient)
 
@@ -152,7 +153,7 @@ def _sweep(
         lambda leaf: _cut_length(leaf, settings.num_blocks),
         (arguments.hidden, arguments.targets, arguments.weights),
     )
-    start = _zeros_like_product(kernel, arguments.hidden) if with_kernel else None
+    start = _zeros_like_product(arguments.kernel, arguments.hidden) if with_kernel else None
     if settings.num_blocks == 1:
         first = jax.tree.map(lambda leaf: leaf[0], blocks)
         kernel_gradient, (sums, hidden_gradient) = body(start, first)
@@ -161,8 +162,6 @@ def _sweep(
         sums = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), sums)
         if with_hidden:
             hidden_gradient = _join_length(hidden_gradient, arguments.hidden.shape[1])
-    if with_kernel:
-        kernel_gradient = kernel_gradient.astype(arguments.kernel.dtype)
     return sums, hidden_gradient, kernel_gradient
 
 

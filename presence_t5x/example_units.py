@@ -112,7 +112,7 @@ def _score_and_share(problem: Problem, params, rows, rng, index) -> tuple[UnitRe
 
 
 def _probes(problem: Problem, params, rows) -> dict[str, Any] | None:
-    """Returns the scored parameters' probes; {} if the score needs no norm, None if there are none."""
+    """Returns the scored parameters' probes; {} if the score needs none, None if there are none."""
     shape_fn = getattr(problem.loss_fun, "probe_shape", None)
     if shape_fn is None or callable(problem.config.score):
         return None
@@ -165,7 +165,7 @@ def _weighted_rows_gradient(problem: Problem, params, rows, rng, index, factors,
 def _add_rows(
     carry: accumulation.StreamingSum, units: UnitResults, logits, gradient_fn: GradientFn
 ) -> tuple[accumulation.StreamingSum, UnitResults]:
-    """Adds the weighted gradient of a microbatch's live rows; drops it whole if it is not finite."""
+    """Adds a microbatch's live rows, weighted; drops it whole if their gradient is not finite."""
     shift = accumulation.shift_logits(carry, logits, units.live)
     gradient = gradient_fn(shift.exponentials, units.live)
     finite = all_finite(gradient)

@@ -41,7 +41,7 @@ def presence_gradients(
     axis_name: str | None = None,
     has_aux: bool = False,
 ) -> tuple[PyTree, PresenceAux]:
-    """Returns G = m * sum_i w_i g_i over the batch's m live units, and what it was made of.
+    """Returns G = m * sum_i w_i g_i over the batch's m live units, in float32, and how it was made.
 
     g_i is the gradient of unit i's summed token loss divided by one constant for the whole step
     (`config.loss_normalizer`), w the softmax of temperature times normalised scores. Temperature 0

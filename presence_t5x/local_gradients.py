@@ -84,7 +84,6 @@ def weighted_gradients(problem: Problem, params, batch, rng, temperature, state)
         gradients = accumulation.finish_streaming_sum(streamed, scale, devices, config)
     else:
         gradients = accumulation.finish_stored_sum(stored, scale * weights, devices)
-    gradients = jax.tree.map(lambda g, p: g.astype(p.dtype), gradients, params)
     state = update_presence_state(state, units.score, units.live, config.ema_decay)
     return gradients, _aux(units, weights, temperature, state)
 
@@ -143,9 +142,7 @@ def plain_gradients(problem: Problem, params, batch, rng):
     finite = jnp.isfinite(loss_sum) & (faulty == 0)
     live = finite & (num_tokens > 0)
     scale = 1.0 / _loss_normalizer(num_tokens, config)
-    gradients = jax.tree.map(
-        lambda g, p: jnp.where(live, scale * g, 0.0).astype(p.dtype), total, params
-    )
+    gradients = jax.tree.map(lambda g: jnp.where(live, scale * g, 0.0), total)
     unit = UnitResults(jnp.zeros(()), loss_sum, num_tokens, live, ~finite, metrics)
     units = jax.tree.map(lambda leaf: leaf[None], unit)._replace(metrics=metrics)
     weights = units.live.astype(jnp.float32)

@@ -126,7 +126,8 @@ def encoder_decoder_loss(model: EncoderDecoder, z_loss: float, *, per_row: bool 
         return ProbedLoss(model, z_loss, per_row)
 
     def loss_fun(params: PyTree, batch: Batch, rng: Rng):
-        logits = model.apply({"params": params}, **_model_arguments(batch, rng))
+        tokens, options = _model_arguments(batch, rng)
+        logits = model.apply({"params": params}, *tokens, **options)
         losses, num_tokens, metrics = cross_entropy_with_z_loss(
             logits, batch["decoder_target_tokens"], batch["decoder_loss_weights"], z_loss
         )
@@ -176,11 +177,12 @@ class ProbedLoss:
 
     def _run(self, variables: dict[str, PyTree], batch: Batch, rng: Rng, per_row: bool):
         """Returns the loss (one, or one a row), and every row's token count and metrics."""
-        arguments = _model_arguments(batch, rng)
-        hidden = self.model.apply(variables, **arguments, with_logits=False)
+        tokens, options = _model_arguments(batch, rng)
+        kernel = self.model.output_kernel(variables["params"])
+        hidden = self.model.apply(variables, *tokens, **options, with_logits=False)
         loss, sums = blockwise_cross_entropy(
             hidden,
-            self.model.output_kernel(variables["params"]),
+            kernel,
             batch["decoder_target_tokens"],
             batch["decoder_loss_weights"],
             self.z_loss,
@@ -196,13 +198,12 @@ class ProbedLoss:
         return loss, num_tokens, row_metrics
 
 
-def _model_arguments(batch: Batch, rng: Rng) -> dict[str, Any]:
-    """Returns what a model is applied to, besides its variables."""
+def _model_arguments(batch: Batch, rng: Rng) -> tuple[list[Array], dict[str, Any]]:
+    """Returns the tokens that a model is applied to, and its keyword arguments."""
     missing = [name for name in _REQUIRED_FEATURES if name not in batch]
     if missing:
         raise ValueError(f"batch lacks {missing}; it has {sorted(batch)}")
-    names = (*_REQUIRED_FEATURES[:3], *(name for name in _PACKING_FEATURES if name in batch))
-    return {name: batch[name] for name in names} | {
-        "enable_dropout": rng is not None,
-        "rngs": None if rng is None else {"dropout": rng},
-    }
+    options: dict[str, Any] = {name: batch[name] for name in _PACKING_FEATURES if name in batch}
+    options |= {"enable_dropout": rng is not None}
+    options |= {"rngs": None if rng is None else {"dropout": rng}}
+    return [batch[name] for name in _REQUIRED_FEATURES[:3]], options

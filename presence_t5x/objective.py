@@ -43,9 +43,11 @@ def make_objective(config: RunConfig, mesh: jax.sharding.Mesh | None) -> Objecti
     weighted = config.temperature.schedule != UNWEIGHTED
     dropout = config.model.dropout_rate > 0
     return Objective(
-        loss_fun=row_loss_fun(config)
-        if config.presence.granularity == "example"
-        else encoder_decoder_loss(T5(config.model), config.z_loss, per_row=False),
+        loss_fun=encoder_decoder_loss(
+            T5(config.model),
+            config.z_loss,
+            per_row=config.presence.granularity == "example",
+        ),
         optimizer=build_optimizer(config.optimizer, config.model.scan_layers),
         learning_rate_fn=learning_rate_fn,
         temperature_fn=temperature_schedule(
@@ -56,11 +58,12 @@ def make_objective(config: RunConfig, mesh: jax.sharding.Mesh | None) -> Objecti
         config=config.presence,
         dropout_rng=jax.random.fold_in(jax.random.key(config.random_seed), 1) if dropout else None,
         mesh=mesh,
+        compute_dtype=_compute_dtype(config),
     )
 
 
 def row_loss_fun(config: RunConfig) -> LossFun:
-    """Returns the run's loss with one sum a row, as example units and evaluation need it."""
+    """Returns the run's loss with one sum a row, as evaluation needs it."""
     return encoder_decoder_loss(T5(config.model), config.z_loss)
 
 
@@ -78,7 +81,7 @@ def abstract_state(config: RunConfig, objective: Objective) -> TrainState:
     if mesh is None:
         return state
     shardings = jax.tree.map(lambda _: partitioning.replicated(mesh), state)._replace(
-        params=partitioning.parameter_shardings(state.params, mesh),
+        params=partitioning.gradient_shardings(state.params, mesh),
         optimizer_state=partitioning.state_shardings(state.optimizer_state, state.params, mesh),
     )
     return jax.tree.map(
@@ -112,6 +115,16 @@ def compile_ready_step(config: RunConfig, objective: Objective) -> Callable[...,
         shardings = (_shardings(abstract_state(config, objective)), None)
     step = functools.partial(train_step, objective)
     return jax.jit(step, donate_argnums=0, out_shardings=shardings)
+
+
+def _compute_dtype(config: RunConfig) -> Any:
+    """Returns bfloat16 where layers use their parameters so and gradients cross devices so.
+
+    The model then gives the same numbers, but for its float32 logits, whose product TPUs round to
+    bfloat16 factors by themselves; gradients come out in bfloat16, at half the memory.
+    """
+    dtypes = {config.model.dtype, config.presence.gradient_dtype}
+    return jnp.bfloat16 if dtypes == {"bfloat16"} else jnp.float32
 
 
 def _init(config: RunConfig, objective: Objective, key: Any) -> TrainState:

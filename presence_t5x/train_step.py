@@ -25,7 +25,7 @@ class TrainState(NamedTuple):
 
     Attributes:
       step: steps done, skipped updates included.
-      params: float32.
+      params: float32; on a mesh, each device's part.
       optimizer_state: of `optimizer.init(params)`.
       presence: the score moments of normalizer "ema".
       num_skipped_updates: steps so far that had no live unit or no finite gradient.
@@ -50,7 +50,9 @@ class Objective(NamedTuple):
       temperature_fn: step -> temperature; None is the unweighted step.
       config: units, scores, accumulator.
       dropout_rng: folded with the step; None turns dropout off.
-      mesh: whose data axis holds the rows; None is a single device.
+      mesh: whose data axis holds the rows; None is a single device. Parameters and optimizer state
+        may be cut over it like gradients (`partitioning.gradient_shardings`).
+      compute_dtype: of the copy of the parameters that the loss is computed from.
     """
 
     loss_fun: Callable[..., Any]
@@ -60,6 +62,7 @@ class Objective(NamedTuple):
     config: PresenceConfig
     dropout_rng: Any = None
     mesh: jax.sharding.Mesh | None = None
+    compute_dtype: Any = jnp.float32
 
 
 def init_train_state(objective: Objective, params: PyTree) -> TrainState:
@@ -82,7 +85,7 @@ def step_gradients(
     rng = objective.dropout_rng
     arguments = (
         objective.loss_fun,
-        state.params,
+        _whole_parameters(objective, state.params),
         batch,
         None if rng is None else jax.random.fold_in(rng, state.step),
     )
@@ -102,16 +105,13 @@ def train_step(
     stay as they are and the step is counted as skipped.
     """
     gradients, aux = step_gradients(objective, state, batch)
-    # Every device updates its own part of the parameters; only the result is gathered.
-    own_params = _own_parts(state.params, objective.mesh)
     updates, optimizer_state = objective.optimizer.update(
-        gradients, state.optimizer_state, own_params
+        gradients, state.optimizer_state, state.params
     )
-    params = _gathered(optax.apply_updates(own_params, updates), objective.mesh)
     usable = (aux.num_live_units > 0) & all_finite(gradients)
     params, optimizer_state, presence = jax.tree.map(
         lambda new, old: jnp.where(usable, new, old),
-        (params, optimizer_state, aux.state),
+        (optax.apply_updates(state.params, updates), optimizer_state, aux.state),
         (state.params, state.optimizer_state, state.presence),
     )
     new_state = TrainState(
@@ -129,16 +129,12 @@ def train_step(
     return new_state, metrics
 
 
-def _own_parts(params: PyTree, mesh: jax.sharding.Mesh | None) -> PyTree:
-    """Returns the parameters cut as their gradients are: a device updates its part alone."""
+def _whole_parameters(objective: Objective, params: PyTree) -> PyTree:
+    """Returns the parameters gathered from the devices that hold parts of them, for the loss."""
+    whole = jax.tree.map(lambda leaf: leaf.astype(objective.compute_dtype), params)
+    mesh = objective.mesh
     if mesh is None:
-        return params
-    return jax.lax.with_sharding_constraint(params, gradient_shardings(params, mesh))
-
-
-def _gathered(params: PyTree, mesh: jax.sharding.Mesh | None) -> PyTree:
-    """Returns updated parameters gathered again from the devices that updated their parts."""
-    if mesh is None:
-        return params
-    parts = _own_parts(params, mesh)  # or the compiler would gather what they are computed from
-    return jax.lax.with_sharding_constraint(parts, parameter_shardings(params, mesh))
+        return whole
+    # Cast first, pinned to its part: or the compiler gathers float32 and casts afterwards.
+    whole = jax.lax.with_sharding_constraint(whole, gradient_shardings(params, mesh))
+    return jax.lax.with_sharding_constraint(whole, parameter_shardings(params, mesh))

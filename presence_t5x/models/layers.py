@@ -17,6 +17,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from presence_t5x import ghost_norms
+from presence_t5x.partitioning import constrain
 
 NUM_BUCKETS = 32
 MAX_DISTANCE = 128
@@ -38,7 +39,7 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def norm_probe(module: nn.Module, name: str) -> Float[Array, " rows"] | None:
-    """Returns the probe of a parameter's per-row gradient norms (`ghost_norms`), if one is given."""
+    """Returns the probe of a parameter's per-row gradient norms (`ghost_norms`), if it has one."""
     return module.get_variable(PROBES, name) if module.has_variable(PROBES, name) else None
 
 
@@ -65,17 +66,22 @@ class RMSNorm(nn.Module):
 
 
 class Dense(nn.Module):
-    """A matrix product over the last axis, without bias; the kernel is (inputs, features)."""
+    """A matrix product over the last axis, without bias; the kernel is (inputs, features).
+
+    `axes` says what the kernel's axes mean (`partitioning.constrain`).
+    """
 
     features: int
     dtype: jnp.dtype
     kernel_init: Initializer = _MLP_INIT
+    axes: tuple[str | None, str | None] = (None, None)
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "*batch inputs"]) -> Float[Array, "*batch features"]:
         shape = (inputs.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        inputs, kernel = inputs.astype(self.dtype), kernel.astype(self.dtype)
+        inputs = inputs.astype(self.dtype)
+        kernel = constrain(kernel.astype(self.dtype), self.axes)
         probe = norm_probe(self, "kernel")
         if probe is not None:
             return ghost_norms.dense(inputs, kernel, probe)
@@ -126,13 +132,13 @@ class MultiHeadAttention(nn.Module):
         weights = self._drop_keys(jax.nn.softmax(logits).astype(self.dtype))
         mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value)
         mixed = mixed.reshape(*mixed.shape[:2], self.num_heads * self.head_dim)
-        return Dense(queries.shape[-1], self.dtype, _ATTENTION_INIT, name="out")(mixed)
+        axes = ("heads", "embed")
+        return Dense(queries.shape[-1], self.dtype, _ATTENTION_INIT, axes, name="out")(mixed)
 
     def _project(self, name: str, inputs: Array, kernel_init: Initializer) -> Array:
         """Returns (batch, length, heads, head_dim)."""
-        projected = Dense(self.num_heads * self.head_dim, self.dtype, kernel_init, name=name)(
-            inputs
-        )
+        features, axes = self.num_heads * self.head_dim, ("embed", "heads")
+        projected = Dense(features, self.dtype, kernel_init, axes, name=name)(inputs)
         return projected.reshape(*inputs.shape[:2], self.num_heads, self.head_dim)
 
     def _query_init(self, *args) -> Array:
@@ -172,11 +178,12 @@ class MlpBlock(nn.Module):
         hidden = []
         for index, activation in enumerate(self.activations):
             name = "wi" if len(self.activations) == 1 else f"wi_{index}"
-            projected = Dense(self.mlp_dim, self.dtype, name=name)(inputs)
+            axes = ("embed", "mlp")
+            projected = Dense(self.mlp_dim, self.dtype, axes=axes, name=name)(inputs)
             hidden.append(_ACTIVATIONS[activation](projected))
         x = functools.reduce(operator.mul, hidden)
         x = nn.Dropout(self.dropout_rate, broadcast_dims=(-2,), deterministic=self.deterministic)(x)
-        return Dense(inputs.shape[-1], self.dtype, name="wo")(x)
+        return Dense(inputs.shape[-1], self.dtype, axes=("mlp", "embed"), name="wo")(x)
 
 
 class RelativePositionBiases(nn.Module):
@@ -252,7 +259,7 @@ def relative_position_buckets(
 
 
 class Embedding(nn.Module):
-    """A table of token vectors, looked up by gather; its gradient is a float32 scatter-add.
+    """A table of token vectors, looked up by gather; its gradient is a scatter of summed vectors.
 
     T5X multiplies by a one-hot matrix, which gives the same vectors. Ids outside the vocabulary
     (T5X: zero vectors) give NaN, so that a wrong vocabulary is seen in the first loss.
@@ -270,7 +277,8 @@ class Embedding(nn.Module):
     def __call__(self, tokens: Int[Array, "batch length"]) -> Float[Array, "batch length embed"]:
         """Returns the vectors of `tokens` in `dtype`."""
         probe = norm_probe(self, "embedding")
-        return ghost_norms.lookup(self.embedding, tokens, probe).astype(self.dtype)
+        table = constrain(self.embedding, ("vocab", "embed"))
+        return ghost_norms.lookup(table, tokens, probe).astype(self.dtype)
 
     def attend(
         self, inputs: Float[Array, "batch length embed"]

@@ -26,7 +26,9 @@ from presence_t5x.models.layers import (
     mask_bias,
     visible_keys,
 )
+from presence_t5x.partitioning import constrain
 
+_ACTIVATION_AXES = ("rows", None, None)
 _REMAT_POLICIES: dict[str, Callable[..., bool] | None] = {
     "elementwise": jax.checkpoint_policies.dots_saveable,
     "minimal": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -82,6 +84,7 @@ class EncoderLayer(_Layer):
 
     @nn.compact
     def __call__(self, inputs: Array, biases: tuple[Array, ...]) -> tuple[Array, None]:
+        inputs = constrain(inputs, _ACTIVATION_AXES)
         x = self.attend("attention", "pre_attention_layer_norm", inputs, None, biases)
         return self.feed_forward(x), None
 
@@ -97,6 +100,7 @@ class DecoderLayer(_Layer):
         biases: tuple[Array, ...],
         encoder_biases: tuple[Array, ...],
     ) -> tuple[Array, None]:
+        inputs = constrain(inputs, _ACTIVATION_AXES)
         x = self.attend("self_attention", "pre_self_attention_layer_norm", inputs, None, biases)
         x = self.attend(
             "encoder_decoder_attention",

@@ -1,0 +1,200 @@
+"""What a run's step costs on a TPU topology, asked of the TPU compiler on a machine without TPUs.
+
+`python -m presence_t5x.plan --gin_file=configs/runs/NAME.gin --topology=v4:4x4x4 [--json]
+[--dump_hlo=DIR] [--suggest] [--utilization=0.4] [--gin.NAME=VALUE]`. Compiles the configured step
+and the unweighted one and compares FLOPs, memory, collectives and compile time. Needs no MODEL_DIR,
+data or vocabulary; TPU topologies need libtpu (`pip install presence-t5x[tpu]`).
+"""
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from presence_t5x._validate import check_float, did_you_mean
+from presence_t5x.config import load_config, parse_arguments
+from presence_t5x.config_types import RunConfig
+from presence_t5x.planning.analytic import training_flops
+from presence_t5x.planning.compilation import StepPlan, check_rows, compile_step
+from presence_t5x.planning.display import PlanContext, plan_as_json, print_plan
+from presence_t5x.planning.suggestion import suggest_microbatches
+from presence_t5x.planning.topology import Topology, get_topology, prepare_environment
+
+PRESENCE, UNWEIGHTED = "presence", "unweighted"
+# Required macros that say where data and results are: a plan reads neither.
+_UNUSED_MACROS = {
+    "MODEL_DIR": '"unused"',
+    "LOCAL_TEXT_FILES": '"unused"',
+    "PREPARED_STORES": '"unused"',
+    "VOCABULARY_FILE": '"bytes"',
+}
+_USAGE = (
+    "usage: python -m presence_t5x.plan --gin_file=configs/runs/NAME.gin --topology=v4:4x4x4 "
+    "[--json] [--dump_hlo=DIR] [--suggest] [--utilization=0.4] [--gin.NAME=VALUE]"
+)
+
+
+class Options(NamedTuple):
+    """The command line besides gin.
+
+    Attributes:
+      utilization: share of the chip's peak speed for which chip-hours are stated.
+    """
+
+    topology: str
+    json: bool = False
+    dump_hlo: str | None = None
+    suggest: bool = False
+    utilization: float = 0.4
+
+
+def parse_options(arguments: Sequence[str]) -> Options:
+    """Returns the options that a command line sets.
+
+    >>> parse_options(["--topology=cpu:8", "--json"])
+    Options(topology='cpu:8', json=True, dump_hlo=None, suggest=False, utilization=0.4)
+
+    Raises:
+      ValueError: an unknown argument or value, or no topology.
+    """
+    values: dict[str, Any] = {}
+    for argument in arguments:
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or name not in Options._fields:
+            near = did_you_mean(name, Options._fields)
+            raise ValueError(f"unknown argument {argument!r}{near}; {_USAGE}")
+        is_flag = name in ("json", "suggest")
+        if is_flag == bool(equals) or not (is_flag or value):
+            raise ValueError(f"--{name} takes {'no' if is_flag else 'a'} value; {_USAGE}")
+        values[name] = True if is_flag else value
+    if "topology" not in values:
+        raise ValueError(f"--topology is missing, e.g. --topology=v4:4x4x4 or cpu:8; {_USAGE}")
+    if "utilization" in values:
+        values["utilization"] = _share(values["utilization"])
+    return Options(**values)
+
+
+def load_plan_config(gin_files: Sequence[str], bindings: Sequence[str]) -> RunConfig:
+    """Returns the run's settings; what a plan does not need may stay without a value.
+
+    Raises:
+      ValueError: as `load_config`, or no vocabulary size.
+    """
+    try:
+        config = load_config(gin_files, bindings)
+    except ValueError as error:
+        missing = re.search(r"required macros without a value: \[([^\]]*)\]", str(error))
+        names = re.findall(r"'(\w+)'", missing[1]) if missing else []
+        unused = [f"{name}={_UNUSED_MACROS[name]}" for name in names if name in _UNUSED_MACROS]
+        if not unused:
+            raise
+        config = load_config(gin_files, [*bindings, *unused])
+    if config.model.vocab_size is None:
+        raise ValueError(
+            "vocab_size=None: a run takes it from its vocabulary, a plan reads none; set the "
+            "number of pieces rounded up to a multiple of 128, e.g. --gin.T5Config.vocab_size=32128"
+        )
+    return config
+
+
+def make_plan(
+    config: RunConfig, topology: Topology, console: Console, weighted: StepPlan | None = None
+) -> dict[str, StepPlan]:
+    """Compiles the weighted and the unweighted step of a run; says so on `console`.
+
+    A run that is itself unweighted is compared with what its weighting settings would cost.
+
+    Args:
+      weighted: the weighted step, if it is compiled already.
+    """
+    check_rows(config, topology)
+    steps = {} if weighted is None else {PRESENCE: weighted}
+    for name in (PRESENCE, UNWEIGHTED):
+        if name in steps:
+            continue
+        console.print(f"compiling the {name} step for {topology.name}", markup=False)
+        steps[name] = compile_step(_variant(config, name), topology)
+    return steps
+
+
+def chip_hours(flops_per_device: float, topology: Topology, steps: int, share: float) -> float:
+    """Returns the hours of all chips together for a run; nan where the peak speed is unknown."""
+    if topology.chip is None:
+        return float("nan")
+    flops = flops_per_device * topology.num_devices * steps
+    return flops / (topology.chip.peak_flops * share) / 3600
+
+
+def _variant(config: RunConfig, name: str) -> RunConfig:
+    """Returns the run with its weighting on or off."""
+    schedule = config.temperature.schedule
+    if (schedule == UNWEIGHTED) == (name == UNWEIGHTED):
+        return config
+    wanted = UNWEIGHTED if name == UNWEIGHTED else "two_stage"
+    temperature = dataclasses.replace(config.temperature, schedule=wanted, points=())
+    return dataclasses.replace(config, temperature=temperature)
+
+
+def _share(text: str) -> float:
+    """Parses --utilization."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"--utilization={text!r} must be a number in (0, 1], e.g. 0.4") from None
+    check_float("--utilization", value, minimum=0.0, maximum=1.0, exclusive_minimum=True)
+    return value
+
+
+def _write_programs(steps: Mapping[str, StepPlan], directory: str) -> None:
+    """Writes both programs' texts to DIR/presence.hlo.txt and DIR/unweighted.hlo.txt."""
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, plan in steps.items():
+        (folder / f"{name}.hlo.txt").write_text(plan.hlo_text, encoding="utf-8")
+
+
+def _run(options: Options, config: RunConfig) -> None:
+    """Plans and prints; messages go to standard error, results to standard output."""
+    topology = get_topology(options.topology)
+    messages = Console(stderr=True)
+    suggestion = None
+    if options.suggest:
+        suggestion = suggest_microbatches(_variant(config, PRESENCE), topology, messages)
+        config = suggestion.config
+    steps = make_plan(config, topology, messages, suggestion.step if suggestion else None)
+    hours = {
+        name: chip_hours(plan.cost.flops, topology, config.train_steps, options.utilization)
+        for name, plan in steps.items()
+        if topology.chip is not None
+    }
+    analytic = training_flops(config) / topology.num_devices
+    context = PlanContext(config, topology, analytic, options.utilization, hours)
+    if options.dump_hlo:
+        _write_programs(steps, options.dump_hlo)
+    if options.json:
+        print(json.dumps(plan_as_json(steps, context, suggestion)))
+    else:
+        print_plan(Console(width=None if sys.stdout.isatty() else 100), steps, context)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the plan; errors are one line and exit status 2."""
+    files, bindings, rest = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = parse_options(rest)
+        config = load_plan_config(files, bindings)
+        prepare_environment(options.topology)
+        _run(options, config)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
