@@ -146,8 +146,12 @@ def _weighted_rows_gradient(problem: Problem, params, rows, rng, index, factors,
     A zero cotangent through a non-finite forward pass would still give NaN, so the dead row's
     content is exchanged before the pass, not its result afterwards.
     """
-    source = jnp.where(live, jnp.arange(live.shape[0]), jnp.argmax(live))
-    rows = jax.tree.map(lambda leaf: leaf[source], rows)
+
+    def exchange(leaf):
+        live_row = lax.dynamic_index_in_dim(leaf, jnp.argmax(live), axis=0)
+        return jnp.where(live.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, live_row)
+
+    rows = jax.tree.map(exchange, rows)
 
     def weighted_loss(values):
         if hasattr(problem.loss_fun, "weighted_sum"):

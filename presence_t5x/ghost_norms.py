@@ -8,10 +8,13 @@ gradients. A parameter used more than once must pass one of these functions once
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from presence_t5x.partitioning import map_over_vocabulary
 
 Probe = Float[Array, " rows"]
 
@@ -92,20 +95,31 @@ def lookup(
     its cotangents, summed where tokens agree.
     """
     del probe
-    vectors = jnp.take(table, tokens, axis=0, mode="clip")
-    inside = (tokens >= 0) & (tokens < table.shape[0])
-    return jnp.where(inside[..., None], vectors, jnp.nan)
+
+    def take(rows, first, tokens):
+        inside, local = _local_rows(tokens, first, rows.shape[0])
+        vectors = jnp.take(rows, local, axis=0, mode="clip")
+        return jnp.where(inside[..., None], vectors, jnp.zeros((), rows.dtype))
+
+    vectors = map_over_vocabulary(take, table, tokens, cut=False)
+    known = (tokens >= 0) & (tokens < table.shape[0])
+    return jnp.where(known[..., None], vectors, jnp.nan)
 
 
 def _lookup_forward(table, tokens, probe):
-    return lookup(table, tokens, probe), (jnp.zeros((0, *table.shape), table.dtype), tokens, probe)
+    return lookup(table, tokens, probe), (table, tokens, probe)
 
 
 def _lookup_backward(residuals, cotangent):
-    empty, tokens, probe = residuals
-    summed, rows = _sum_equal(tokens.reshape(-1), cotangent.reshape(-1, cotangent.shape[-1]))
-    table_gradient = jnp.zeros(empty.shape[1:], empty.dtype)
-    table_gradient = table_gradient.at[rows].set(summed.astype(empty.dtype), mode="drop")
+    table, tokens, probe = residuals
+    summed, ids = _sum_equal(tokens.reshape(-1), cotangent.reshape(-1, cotangent.shape[-1]))
+
+    def put(rows, first, summed, ids):
+        inside, local = _local_rows(ids, first, rows.shape[0])
+        empty = jnp.zeros(rows.shape, rows.dtype)
+        return empty.at[jnp.where(inside, local, rows.shape[0])].set(summed, mode="drop")
+
+    table_gradient = map_over_vocabulary(put, table, summed.astype(table.dtype), ids, cut=True)
 
     def norms():
         agree = tokens[:, :, None] == tokens[:, None, :]
@@ -113,6 +127,11 @@ def _lookup_backward(residuals, cotangent):
         return jnp.sum(jnp.where(agree, gram, 0.0), axis=(1, 2))
 
     return table_gradient, None, None if probe is None else _if_asked(probe, norms)
+
+
+def _local_rows(tokens: Array, first: Any, size: int) -> tuple[Array, Array]:
+    """Returns which tokens lie among `size` rows of the table from `first` on, and where."""
+    return (tokens >= first) & (tokens < first + size), tokens - first
 
 
 def _sum_equal(tokens: Array, vectors: Array) -> tuple[Array, Array]:

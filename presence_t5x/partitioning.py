@@ -136,7 +136,9 @@ def row_devices(params: PyTree, mesh: Mesh) -> RowDevices:
     """Returns how gradients of `params` are reduced over a mesh, each device keeping its part."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
     axes = tuple(_scatter_axis(path, leaf.shape, mesh) for path, leaf in leaves)
-    return RowDevices(row_axes(mesh), DATA_AXIS, axes)
+    # XLA refuses sums over axes of one device when all row axes are such.
+    names = tuple(name for name in row_axes(mesh) if mesh.shape[name] > 1)
+    return RowDevices(names, DATA_AXIS if DATA_AXIS in names else None, axes)
 
 
 def map_over_rows(fun: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
@@ -186,6 +188,29 @@ def constrain(array: jax.Array, axes: Sequence[str | None]) -> jax.Array:
     if not any(size > 1 for size in sizes.values()):
         return array
     return jax.lax.with_sharding_constraint(array, PartitionSpec(*names))
+
+
+def map_over_vocabulary(fun: Callable[..., Any], table: jax.Array, *whole: Any, cut: bool) -> Any:
+    """Returns fun(rows of a token table, number of the first, *whole) over the cut vocabulary.
+
+    Args:
+      fun: sees a device's rows of the table, or all of them where the vocabulary is not cut.
+      cut: results are such rows as well; otherwise they are parts of a sum over the devices.
+    """
+    if _compiler_axes().get(TENSOR_AXIS, 1) == 1:
+        return fun(table, 0, *whole)
+
+    def part(rows, *whole):
+        result = fun(rows, jax.lax.axis_index(TENSOR_AXIS) * rows.shape[0], *whole)
+        return result if cut else jax.lax.psum(result, TENSOR_AXIS)
+
+    return jax.shard_map(
+        part,
+        in_specs=(PartitionSpec(TENSOR_AXIS), *(PartitionSpec() for _ in whole)),
+        out_specs=PartitionSpec(TENSOR_AXIS) if cut else PartitionSpec(),
+        axis_names={TENSOR_AXIS},
+        check_vma=False,
+    )(table, *whole)
 
 
 def _compiler_axes() -> dict[str, int]:

@@ -26,7 +26,7 @@ class RowDevices:
 
     Attributes:
       names: all of them, major first.
-      scatter_name: the one of them over which gradients are cut.
+      scatter_name: the one of them over which gradients are cut, if any is.
       scatter_axes: of every parameter, in tree order, the array axis that is cut; None keeps it
         whole.
       gather: results are made whole on every device at the end.
@@ -78,7 +78,7 @@ class RowDevices:
 
     def selected_axis(self, leaf: SelectedLeaf) -> int | None:
         """Returns the axis along which a selected leaf is cut, once its layer is taken out."""
-        axis = self.scatter_axes[leaf.leaf_index] if self.names else None
+        axis = self.scatter_axes[leaf.leaf_index] if self.scatter_name else None
         taken_out = axis is not None and leaf.stack_index is not None and axis > STACK_AXIS
         return axis - 1 if axis is not None and taken_out else axis
 
@@ -114,22 +114,24 @@ class RowDevices:
                 whole += square
             else:
                 cut += square
-        return whole + (lax.psum(cut, self.scatter_name) if self.names else cut)
+        return whole + (lax.psum(cut, self.scatter_name) if self.scatter_name else cut)
 
     def _paired(self, leaves: Sequence[Array]):
-        return zip(leaves, self.scatter_axes if self.names else (None,) * len(leaves), strict=True)
+        axes = self.scatter_axes if self.scatter_name else (None,) * len(leaves)
+        return zip(leaves, axes, strict=True)
 
     def _scatter(self, leaf: Array, axis: int | None) -> Array:
-        if not self.names:
+        if self.scatter_name is None:
             return leaf
         if axis is None:
             return lax.psum(leaf, self.scatter_name)
-        padded = _pad_lanes(leaf) if axis < leaf.ndim - 1 else leaf
+        last = leaf.ndim - 1
+        padded = leaf if axis == last else _pad_lanes(leaf)
         part = lax.psum_scatter(padded, self.scatter_name, scatter_dimension=axis, tiled=True)
-        return lax.slice_in_dim(part, 0, leaf.shape[-1], axis=leaf.ndim - 1)
+        return part if axis == last else lax.slice_in_dim(part, 0, leaf.shape[last], axis=last)
 
     def _gather(self, part: Array, axis: int | None) -> Array:
-        if not self.names or axis is None:
+        if self.scatter_name is None or axis is None:
             return part
         return lax.all_gather(part, self.scatter_name, axis=axis, tiled=True, to="invarying")
 

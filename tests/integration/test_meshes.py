@@ -1,0 +1,99 @@
+"""Every arrangement of eight devices gives the updates that one device gives, with the real T5."""
+
+import functools
+
+import jax
+import numpy as np
+import oracles
+import pytest
+
+from presence_t5x import objective as objectives
+from presence_t5x.config import load_config
+from presence_t5x.partitioning import batch_sharding
+
+STEPS = 2
+ROWS, VOCABULARY = 16, 64
+# float32 sums in another order, through an optimizer that divides by root mean squares.
+TOLERANCE = 2e-5
+BINDINGS = (
+    "MODEL_DIR='unused'",
+    f"T5Config.vocab_size={VOCABULARY}",
+    "T5Config.emb_dim=32",
+    "T5Config.num_heads=4",
+    "T5Config.head_dim=8",
+    "T5Config.mlp_dim=32",
+    "T5Config.num_encoder_layers=2",
+    "T5Config.num_decoder_layers=2",
+    "TASK_FEATURE_LENGTHS={'inputs': 12, 'targets': 6}",
+    f"BATCH_SIZE={ROWS}",
+    "NUM_MICROBATCHES=2",
+    "TEMPERATURE_SCHEDULE='constant'",
+)
+STORED = ()
+STREAMING = ("ACCUMULATOR='streaming'", "NORMALIZER='ema'")
+EXAMPLE = ("GRANULARITY='example'", "T5Config.scan_layers=True")
+UNWEIGHTED = ("TEMPERATURE_SCHEDULE='unweighted'", "T5Config.scan_layers=True")
+
+
+@functools.cache
+def updates(bindings, fsdp, tensor, num_devices=8):
+    """Returns the parameters after some steps, and the last step's metrics."""
+    partitions = (f"NUM_FSDP_PARTITIONS={fsdp}", f"NUM_TENSOR_PARTITIONS={tensor}")
+    config = load_config(["configs/runs/benchmark.gin"], (*BINDINGS, *bindings, *partitions))
+    mesh = objectives.make_mesh(config, jax.devices()[:num_devices])
+    objective = objectives.make_objective(config, mesh)
+    state = objectives.initial_state(config, objective)
+    step = objectives.compile_ready_step(config, objective)
+    rng = np.random.default_rng(0)
+    for _ in range(STEPS):
+        batch = {
+            name: rng.integers(1, VOCABULARY, (ROWS, length), dtype=np.int32)
+            for name, length in (
+                ("encoder_input_tokens", 12),
+                ("decoder_input_tokens", 6),
+                ("decoder_target_tokens", 6),
+            )
+        }
+        batch["decoder_loss_weights"] = rng.integers(0, 2, (ROWS, 6)).astype(np.float32)
+        if mesh is not None:
+            batch = jax.device_put(batch, batch_sharding(mesh))
+        state, metrics = step(state, batch)
+    return jax.device_get(state.params), jax.device_get(metrics)
+
+
+def check(bindings, fsdp, tensor):
+    params, metrics = updates(bindings, fsdp, tensor)
+    expected, expected_metrics = updates(bindings, 1, 1, num_devices=1)
+    assert oracles.relative_error(params, expected) < TOLERANCE
+    for name in ("train/loss", "presence/scores", "presence/weights"):
+        if name in expected_metrics:
+            np.testing.assert_allclose(metrics[name], expected_metrics[name], rtol=1e-4)
+
+
+@pytest.mark.parametrize("bindings", [STORED, STREAMING, EXAMPLE, UNWEIGHTED])
+def test_data_fsdp_and_tensor_axes_together(bindings):
+    check(bindings, 2, 2)
+
+
+@pytest.mark.parametrize("partitions", [(1, 1), (8, 1), (1, 4), (4, 2)])
+def test_each_arrangement(partitions):
+    check(STORED, *partitions)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("partitions", [(1, 1), (2, 1), (4, 1), (8, 1), (1, 2), (1, 4), (4, 2)])
+@pytest.mark.parametrize("bindings", [STREAMING, EXAMPLE, UNWEIGHTED])
+def test_each_arrangement_of_the_other_steps(bindings, partitions):
+    check(bindings, *partitions)
+
+
+@pytest.mark.parametrize(
+    ("partitions", "message"),
+    [
+        ((3, 1), "num_fsdp_partitions=3 x num_tensor_partitions=1 must divide the 8 devices"),
+        ((1, 8), "num_tensor_partitions=8 must divide num_heads=4"),
+    ],
+)
+def test_impossible_arrangements_are_refused(partitions, message):
+    with pytest.raises(ValueError, match=message):
+        updates(STORED, *partitions)

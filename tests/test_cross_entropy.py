@@ -1,0 +1,100 @@
+"""The blockwise loss equals autodiff through whole logits, value and gradient, for every cut."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from presence_t5x.cross_entropy import blockwise_cross_entropy
+
+ROWS, LENGTH, WIDTH, VOCABULARY = 3, 7, 5, 11
+Z_LOSS = 0.1
+TOLERANCE = 1e-5
+POSITION_BYTES = 4 * ROWS * VOCABULARY
+CUTS = [1, 2 * POSITION_BYTES, 3 * POSITION_BYTES, 10**9]  # 7, 4, 3 (padded) and 1 blocks
+
+
+@pytest.fixture(scope="module")
+def arguments():
+    rng = np.random.default_rng(0)
+    hidden = jnp.asarray(rng.normal(size=(ROWS, LENGTH, WIDTH)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(WIDTH, VOCABULARY)), jnp.float32)
+    targets = jnp.asarray(rng.integers(0, VOCABULARY, (ROWS, LENGTH)))
+    weights = jnp.asarray(rng.integers(0, 2, (ROWS, LENGTH)), jnp.float32).at[2].set(0)
+    return hidden, kernel, targets, weights
+
+
+def plain_losses(hidden, kernel, targets, weights):
+    """Returns row sums from all logits at once, by their definition."""
+    log_probabilities = jax.nn.log_softmax(hidden @ kernel)
+    log_z = jax.scipy.special.logsumexp(hidden @ kernel, axis=-1)
+    token_losses = -jnp.take_along_axis(log_probabilities, targets[..., None], axis=-1)[..., 0]
+    return jnp.sum((token_losses + Z_LOSS * log_z**2) * weights, axis=1)
+
+
+def assert_close(actual, expected):
+    for one, other in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, atol=TOLERANCE * float(jnp.abs(other).max()))
+
+
+@pytest.mark.parametrize("block_bytes", CUTS)
+@pytest.mark.parametrize("per_row", [True, False])
+def test_value_and_gradient_equal_autodiff(arguments, block_bytes, per_row):
+    hidden, kernel, targets, weights = arguments
+    cotangents = jnp.array([0.5, -2.0, 3.0]) if per_row else jnp.float32(2.5)
+
+    def blockwise(hidden, kernel):
+        loss, _ = blockwise_cross_entropy(
+            hidden, kernel, targets, weights, Z_LOSS, per_row=per_row, block_bytes=block_bytes
+        )
+        return jnp.sum(cotangents * loss)
+
+    def plain(hidden, kernel):
+        losses = plain_losses(hidden, kernel, targets, weights)
+        return jnp.sum(cotangents * (losses if per_row else losses.sum()))
+
+    assert_close(blockwise(hidden, kernel), plain(hidden, kernel))
+    actual = jax.jit(jax.grad(blockwise, argnums=(0, 1)))(hidden, kernel)
+    assert_close(actual, jax.grad(plain, argnums=(0, 1))(hidden, kernel))
+
+
+def test_sums_to_report(arguments):
+    hidden, kernel, targets, weights = arguments
+    _, sums = blockwise_cross_entropy(
+        hidden, kernel, targets, weights, Z_LOSS, per_row=True, block_bytes=1
+    )
+    logits = np.asarray(hidden @ kernel)
+    hits = (logits.argmax(-1) == np.asarray(targets)) * np.asarray(weights)
+    np.testing.assert_array_equal(sums.num_correct, hits.sum(1))
+    np.testing.assert_allclose(sums.loss, plain_losses(*arguments), rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize("per_row", [True, False])
+def test_no_array_of_all_logits(arguments, per_row):
+    """Neither direction makes an array of more than a block's logits."""
+    fun = functools.partial(
+        blockwise_cross_entropy, per_row=per_row, z_loss=Z_LOSS, block_bytes=2 * POSITION_BYTES
+    )
+
+    def loss(hidden, kernel):
+        return jnp.sum(fun(hidden, kernel, *arguments[2:])[0])
+
+    jaxpr = str(jax.make_jaxpr(jax.grad(loss, argnums=(0, 1)))(*arguments[:2]))
+    assert f"[{ROWS},2,{VOCABULARY}]" in jaxpr
+    assert f"[{ROWS},{LENGTH},{VOCABULARY}]" not in jaxpr
+    assert f"[{ROWS},8,{VOCABULARY}]" not in jaxpr
+
+
+def test_a_bfloat16_kernel_gets_a_bfloat16_gradient(arguments):
+    hidden, kernel, targets, weights = arguments
+
+    def loss(kernel):
+        return blockwise_cross_entropy(hidden, kernel, targets, weights, Z_LOSS, per_row=False)[0]
+
+    rounded = kernel.astype(jnp.bfloat16)
+    gradient = jax.grad(loss)(rounded)
+    exact = jax.grad(loss)(rounded.astype(jnp.float32))
+    assert gradient.dtype == jnp.bfloat16
+    np.testing.assert_allclose(gradient.astype(jnp.float32), exact, rtol=2**-8)
