@@ -1,152 +1,182 @@
-"""Seconds per step of the weighted steps over the unweighted one, in interleaved blocks of one run.
+"""What weighting costs: our steps, plain and weighted, beside T5X's and others', in one process.
 
-`python -m presence_t5x.benchmark [--gin_file=configs/runs/benchmark.gin] [--gin.NAME=VALUE]
-[--blocks=N] [--steps_per_block=N]`. Every variant is compiled on its own and takes its turn in
-every round, so that whatever else the machine does meets all of them alike; the figure is the ratio
-of medians. The data are random tokens: what is read is not what is measured.
+    python -m presence_t5x.benchmark [--gin_file=configs/runs/benchmark.gin] [--gin.NAME=VALUE]
+        [--blocks=N] [--steps_per_block=N] [--variants=a,b] [--peers=none|all|a,b] [--json]
+        [--plot=FILE.svg] [--sweep[=8,16,32,64x1,2,4,8,16]]
+
+Every step is compiled on its own and takes its turn in every round, so that whatever else the
+machine does meets all of them alike; figures are medians and their ratios. The data are random
+tokens: what is read is not what is measured. `--sweep` measures our steps alone over batch sizes x
+numbers of microbatches. How it is done stands in `benchmarking`.
 """
 
-import dataclasses
+import argparse
 import functools
+import json
 import sys
-import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
-import jax
-import numpy as np
 from rich.console import Console
-from rich.table import Table
 
+from presence_t5x.benchmarking import figures, sweep, tables
+from presence_t5x.benchmarking.comparison import compare
+from presence_t5x.benchmarking.contenders import TRAINING
+from presence_t5x.benchmarking.peers import PEERS, find_peers
+from presence_t5x.benchmarking.variants import (
+    UNWEIGHTED,
+    VARIANTS,
+    check_variants,
+    with_baselines,
+)
 from presence_t5x.config import load_config, parse_arguments
-from presence_t5x.config_types import PresenceConfig, RunConfig
+from presence_t5x.config_types import RunConfig
+from presence_t5x.files import check_writable, write_text_atomically
 from presence_t5x.host_memory import keep_freed_memory
-from presence_t5x.models.t5 import init_params
-from presence_t5x.train import make_objective
-from presence_t5x.train_step import Objective, TrainState, init_train_state, train_step
 
-UNWEIGHTED = "unweighted"
-VARIANTS: dict[str, dict[str, Any]] = {
-    UNWEIGHTED: {},
-    "microbatch, stored, batch": {"accumulator": "stored", "normalizer": "batch"},
-    "microbatch, streaming, ema": {"accumulator": "streaming", "normalizer": "ema"},
-    "example, batch": {"granularity": "example"},
-    "example, streaming, ema": {"granularity": "example", "normalizer": "ema"},
-}
-
-
-class Timing(NamedTuple):
-    """One variant's result: median seconds per step, and its ratio to the unweighted step."""
-
-    variant: str
-    seconds_per_step: float
-    ratio: float
-
-
-def measure(
-    config: RunConfig,
-    *,
-    blocks: int,
-    steps_per_block: int,
-    variants: Sequence[str] = tuple(VARIANTS),
-) -> list[Timing]:
-    """Returns each variant's median time per step over `blocks` interleaved blocks.
-
-    Args:
-      config: model, batch size, lengths and microbatches; its data are not read.
-      blocks: rounds in which every variant runs once.
-      steps_per_block: steps that are timed together.
-      variants: of `VARIANTS`; the unweighted step is always among them.
-    """
-    batch = _random_batch(config)
-    names = [UNWEIGHTED, *(name for name in variants if name != UNWEIGHTED)]
-    steps, states = {}, {}
-    for name in names:
-        objective = _objective(config, name)
-        state = jax.jit(functools.partial(_initial_state, objective, config))()
-        steps[name] = jax.jit(functools.partial(train_step, objective), donate_argnums=0)
-        states[name], _ = steps[name](state, batch)  # compiles
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for block in range(blocks):
-        for name in names[block % len(names) :] + names[: block % len(names)]:
-            start = time.perf_counter()
-            for _ in range(steps_per_block):
-                states[name], metrics = steps[name](states[name], batch)
-            jax.block_until_ready((states[name], metrics))
-            seconds[name].append((time.perf_counter() - start) / steps_per_block)
-    medians = {name: float(np.median(values)) for name, values in seconds.items()}
-    return [Timing(name, medians[name], medians[name] / medians[UNWEIGHTED]) for name in names]
-
-
-def _objective(config: RunConfig, variant: str) -> Objective:
-    """Returns the objective of a variant; everything but the weighting is the run's."""
-    schedule = "unweighted" if variant == UNWEIGHTED else "two_stage"
-    temperature = dataclasses.replace(config.temperature, schedule=schedule)
-    presence = dataclasses.asdict(PresenceConfig()) | {
-        "num_microbatches": config.presence.num_microbatches,
-        "loss_normalizer": config.presence.loss_normalizer,
-    }
-    weighting = PresenceConfig(**(presence | VARIANTS[variant]))
-    return make_objective(dataclasses.replace(config, temperature=temperature, presence=weighting))
-
-
-def _initial_state(objective: Objective, config: RunConfig) -> TrainState:
-    params = init_params(config.model, jax.random.key(config.random_seed))
-    return init_train_state(objective, params)
-
-
-def _random_batch(config: RunConfig) -> dict[str, np.ndarray]:
-    """Returns full rows of random tokens."""
-    rng = np.random.default_rng(0)
-    rows = config.data.batch_size
-    inputs, targets = (config.data.task_feature_lengths[name] for name in ("inputs", "targets"))
-
-    def tokens(length):
-        return rng.integers(2, config.model.vocab_size, (rows, length), dtype=np.int32)
-
-    return {
-        "encoder_input_tokens": tokens(inputs),
-        "decoder_input_tokens": tokens(targets),
-        "decoder_target_tokens": tokens(targets),
-        "decoder_loss_weights": np.ones((rows, targets), np.float32),
-    }
+_SWEPT = [
+    name
+    for name, variant in VARIANTS.items()
+    if variant.kind == TRAINING and variant.baseline == UNWEIGHTED != name
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the table."""
+    """Runs the command line; a wrong argument ends it with one line and status 2."""
     keep_freed_memory()
     files, bindings, rest = parse_arguments(sys.argv[1:] if arguments is None else arguments)
-    options = {"--blocks": 15, "--steps_per_block": 4}
     try:
-        for argument in rest:
-            name, _, value = argument.partition("=")
-            if name not in options or not value.isdigit():
-                raise ValueError(
-                    f"unknown argument {argument!r}; use {sorted(options)} with =NUMBER"
-                )
-            options[name] = int(value)
+        options = _parser().parse_args(rest)
         config = load_config(files or ["configs/runs/benchmark.gin"], bindings)
+        if options.plot is not None:
+            check_writable("--plot", options.plot)
+        plan = _plan_sweep if options.sweep is not None else _plan_comparison
+        measure = plan(options, config)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    timings = measure(
-        config, blocks=options["--blocks"], steps_per_block=options["--steps_per_block"]
-    )
-    lengths = config.data.task_feature_lengths
-    console = Console(width=100 if not sys.stdout.isatty() else None)
-    table = Table(
-        title=f"emb {config.model.emb_dim}, {config.model.num_encoder_layers}+"
-        f"{config.model.num_decoder_layers} layers, vocabulary {config.model.vocab_size}, batch "
-        f"{config.data.batch_size} x ({lengths['inputs']} + {lengths['targets']}), "
-        f"{config.presence.num_microbatches} microbatches; {jax.device_count()} "
-        f"{jax.devices()[0].platform} device(s)"
-    )
-    for title in ("step", "seconds per step", "over unweighted"):
-        table.add_column(title, justify="left" if title == "step" else "right")
-    for timing in timings:
-        table.add_row(timing.variant, f"{timing.seconds_per_step:.4f}", f"{timing.ratio:.3f}")
-    console.print(table)
+    shown = measure()
+    if options.plot is not None:
+        write_text_atomically(shown.figure(), options.plot)
+    if options.json:
+        print(json.dumps(shown.to_json(), indent=2))
+    else:
+        shown.print(Console(width=None if sys.stdout.isatty() else 100))
     return 0
+
+
+class _Shown(NamedTuple):
+    """A result's three forms."""
+
+    to_json: Callable[[], dict[str, Any]]
+    figure: Callable[[], str]
+    print: Callable[[Console], None]
+
+
+def _plan_comparison(options: argparse.Namespace, config: RunConfig) -> Callable[[], _Shown]:
+    """Checks what is asked for; returns what measures our variants and the peers."""
+    names = with_baselines(options.variants.split(",") if options.variants else VARIANTS)
+    check_variants(config, names)
+    peers, absent = find_peers(options.peers or "all", config)
+
+    def measure() -> _Shown:
+        result = compare(
+            config,
+            variants=names,
+            peers=peers,
+            absent=absent,
+            blocks=options.blocks,
+            steps_per_block=options.steps_per_block,
+            say=_say,
+        )
+        return _Shown(
+            result.to_json,
+            functools.partial(figures.comparison_figure, result),
+            functools.partial(tables.print_comparison, result),
+        )
+
+    return measure
+
+
+def _plan_sweep(options: argparse.Namespace, config: RunConfig) -> Callable[[], _Shown]:
+    """Checks what is asked for; returns what measures our variants over a grid."""
+    if options.peers not in (None, "none"):
+        raise ValueError(f"--peers={options.peers}: peers take no part in a sweep; leave it out")
+    names = options.variants.split(",") if options.variants else list(sweep.DEFAULT_VARIANTS)
+    unswept = [name for name in with_baselines(names) if name not in (*_SWEPT, UNWEIGHTED)]
+    variants = [name for name in names if name != UNWEIGHTED]
+    if unswept or not variants:
+        raise ValueError(
+            f"--variants={options.variants}: a sweep compares {','.join(_SWEPT)} with the "
+            "unweighted step; name some of these"
+        )
+    shapes = sweep.parse_grid(options.sweep)
+    for shape in shapes:
+        check_variants(sweep.with_shape(config, *shape), variants)
+
+    def measure() -> _Shown:
+        result = sweep.run_sweep(
+            config,
+            shapes,
+            variants=variants,
+            blocks=options.blocks,
+            steps_per_block=options.steps_per_block,
+            say=_say,
+        )
+        return _Shown(
+            result.to_json,
+            functools.partial(figures.sweep_figure, result),
+            functools.partial(tables.print_sweep, result),
+        )
+
+    return measure
+
+
+def _say(line: str) -> None:
+    """Tells what happens, where it is in the way of neither tables nor JSON."""
+    print(line, file=sys.stderr, flush=True)
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """Raises instead of printing its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _OneLineParser(
+        prog="python -m presence_t5x.benchmark",
+        description="--gin_file=FILE and --gin.NAME=VALUE set the model and the batch.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--blocks", type=_positive, default=9, help="rounds (9)")
+    parser.add_argument("--steps_per_block", type=_positive, default=3, help="timed together (3)")
+    parser.add_argument("--variants", help=f"some of {','.join(VARIANTS)} (all of them)")
+    parser.add_argument("--peers", help=f"none, all, or some of {','.join(PEERS)} (all)")
+    parser.add_argument("--json", action="store_true", help="one object instead of tables")
+    parser.add_argument("--plot", type=_svg_file, metavar="FILE.svg", help="also draw it")
+    parser.add_argument(
+        "--sweep",
+        nargs="?",
+        const=sweep.DEFAULT_GRID,
+        metavar="BATCHESxMICROBATCHES",
+        help=f"measure over a grid instead ({sweep.DEFAULT_GRID})",
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return int(text)
+
+
+def _svg_file(text: str) -> Path:
+    if Path(text).suffix != ".svg":
+        raise argparse.ArgumentTypeError(f"{text!r} must end in .svg")
+    return Path(text)
 
 
 if __name__ == "__main__":

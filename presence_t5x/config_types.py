@@ -24,7 +24,7 @@ ACCUMULATORS = ("stored", "streaming")
 ROW_ORDERS = ("strided", "contiguous")
 SCORES = ("self_influence", "loss")
 SCORE_LOSSES = ("mean", "sum")
-REMAT_POLICIES = ("none", "elementwise", "minimal", "full")
+REMAT_POLICIES = ("none", "elementwise", "attention", "minimal", "full")
 SCHEDULES = (
     "two_stage",
     "constant",
@@ -213,8 +213,8 @@ class T5Config:
       dtype: of activations, "float32" or "bfloat16"; logits are always float32.
       scan_layers: layer weights stacked along axis 1 instead of `layers_0`, `layers_1`, ...
       remat_policy: what the backward pass recomputes: "none", "elementwise" (all but matrix
-        products: no measurable FLOPs, a third of the activations), "minimal" (products between
-        activations as well) or "full" (each layer from its input).
+        products), "attention" (also queries times keys: the logits are a layer's largest array),
+        "minimal" (all products between activations) or "full" (each layer from its input).
     """
 
     vocab_size: int | None = None
@@ -230,7 +230,7 @@ class T5Config:
     logits_via_embedding: bool = False
     float32_attention_logits: bool = False
     scan_layers: bool = False
-    remat_policy: Literal["none", "elementwise", "minimal", "full"] = "none"
+    remat_policy: Literal["none", "elementwise", "attention", "minimal", "full"] = "none"
 
     def __post_init__(self):
         if self.vocab_size is not None:

@@ -77,7 +77,8 @@ def blockwise_cross_entropy(
     positions = max(1, block_bytes // (4 * rows * kernel.shape[1]))
     settings = _Settings(z_loss, -(-length // positions))
     arguments = _Arguments(hidden, kernel, targets, weights.astype(jnp.float32))
-    loss, sums = (_row_losses if per_row else _total_loss)(settings, arguments)
+    fun: Any = _row_losses if per_row else _total_loss
+    loss, sums = fun(settings, arguments)
     return loss, jax.tree.map(lax.stop_gradient, sums)
 
 
@@ -200,7 +201,7 @@ def _cut_length(leaf: Array, num_blocks: int) -> Array:
     return jnp.moveaxis(blocks, 1, 0)
 
 
-def _join_length(blocks: Array, length: int) -> Array:
+def _join_length(blocks: Any, length: int) -> Array:
     """Inverse of `_cut_length`."""
     joined = jnp.moveaxis(blocks, 0, 1)
     return joined.reshape(joined.shape[0], -1, *joined.shape[3:])[:, :length]

@@ -71,7 +71,7 @@ def weighted_gradients(problem: Problem, params, batch, rng, temperature, state)
     sweep_inputs = (problem, params, accumulation.split_rows(batch, config), rng)
     streamed = stored = None
     if config.granularity == "example":
-        streamed, local = _sweep_examples(problem, sweep_inputs[1:], temperature, state)
+        streamed, local = _sweep_examples(*sweep_inputs, temperature, state)
     elif config.accumulator == "streaming":
         streamed, local = streaming_sweep(*sweep_inputs, temperature, state)
     else:
@@ -88,19 +88,19 @@ def weighted_gradients(problem: Problem, params, batch, rng, temperature, state)
     return gradients, _aux(units, weights, temperature, state)
 
 
-def _sweep_examples(problem: Problem, inputs, temperature, state):
+def _sweep_examples(problem: Problem, params, microbatches, rng, temperature, state):
     """Returns the streaming sum over examples, in one sweep where that can be exact.
 
     With this step's normaliser the weights need every score first: two sweeps, unless a single
     microbatch holds all rows.
     """
-    config = problem.config
+    config, inputs = problem.config, (problem, params, microbatches, rng)
     if config.normalizer != "batch":
 
         def own_logits(units):
             return temperature * standardize_scores(units.score, config, state)
 
-        return example_sweep(problem, *inputs, own_logits)
+        return example_sweep(*inputs, own_logits)
 
     def step_logits(local):
         sharpness, z = _sharpness(_gather(local, problem), temperature, config, state)
@@ -112,9 +112,9 @@ def _sweep_examples(problem: Problem, inputs, temperature, state):
             local = jax.tree.map(lambda leaf: leaf[None], units)
             return step_logits(local)[0]
 
-        return example_sweep(problem, *inputs, all_logits)
-    local = scoring_sweep(problem, *inputs)
-    return scored_example_sweep(problem, *inputs, local, step_logits(local))
+        return example_sweep(*inputs, all_logits)
+    local = scoring_sweep(*inputs)
+    return scored_example_sweep(*inputs, local, step_logits(local))
 
 
 def plain_gradients(problem: Problem, params, batch, rng):

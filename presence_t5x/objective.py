@@ -127,6 +127,14 @@ def _compute_dtype(config: RunConfig) -> Any:
     return jnp.bfloat16 if dtypes == {"bfloat16"} else jnp.float32
 
 
+def gather_parameters(params: PyTree, objective: Objective) -> PyTree:
+    """Returns a state's float32 parameters whole on every row device, for evaluation."""
+    if objective.mesh is None:
+        return params
+    shardings = partitioning.parameter_shardings(params, objective.mesh)
+    return jax.jit(lambda tree: tree, out_shardings=shardings)(params)
+
+
 def _init(config: RunConfig, objective: Objective, key: Any) -> TrainState:
     return init_train_state(objective, init_params(config.model, key))
 

@@ -31,6 +31,7 @@ from presence_t5x.files import write_text_atomically
 from presence_t5x.host_memory import keep_freed_memory
 from presence_t5x.objective import (
     compile_ready_step,
+    gather_parameters,
     initial_state,
     make_mesh,
     make_objective,
@@ -141,10 +142,10 @@ def train(run: Run) -> TrainState:
             metrics = jax.device_get(metrics)
             log.step(step, metrics, timer.lap(step, float(metrics["train/num_tokens"])))
         if step % config.eval_period == 0 or last:
-            judge.evaluate(step, state.params)
+            judge.evaluate(step, gather_parameters(state.params, objective))
             judge.count_epochs(step)
         if config.probe_period and (step % config.probe_period == 0 or last):
-            judge.probe(step, state.params, final=last)
+            judge.probe(step, gather_parameters(state.params, objective), final=last)
         if step % config.checkpoint_period == 0 or last:
             log.sync()
             checkpointer.save(state, run.batches.get_state(), run.settings)

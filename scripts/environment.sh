@@ -30,4 +30,8 @@ if [ ! -e "$stamp" ] || [ setup.py -nt "$stamp" ] || [ constraints.txt -nt "$sta
   touch "$stamp"
 fi
 export PATH="$project_root/.venv/bin:$PATH"
-
+# With libtpu installed (extra tpu), JAX would look for TPUs and complain at length.
+if [ -z "${JAX_PLATFORMS:-}" ] && ! compgen -G "/dev/accel*" >/dev/null &&
+   ! compgen -G "/dev/vfio/*" >/dev/null && ! compgen -G "/dev/nvidia*" >/dev/null; then
+  export JAX_PLATFORMS=cpu
+fi

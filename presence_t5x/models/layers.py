@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
 from presence_t5x import ghost_norms
@@ -23,6 +24,7 @@ NUM_BUCKETS = 32
 MAX_DISTANCE = 128
 MASKED_LOGIT = -1e10  # added to the logit of a key that may not be seen
 
+MIXED_VALUES = "mixed_values"  # what a remat policy may keep of attention
 PROBES = "probes"  # the variable collection, shaped like "params", of `norm_probe`
 
 Initializer = Callable[..., Array]
@@ -130,7 +132,7 @@ class MultiHeadAttention(nn.Module):
             bias = functools.reduce(operator.add, biases)
             logits = logits + bias.astype(logits.dtype)
         weights = self._drop_keys(jax.nn.softmax(logits).astype(self.dtype))
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value)
+        mixed = checkpoint_name(jnp.einsum("bhqk,bkhd->bqhd", weights, value), MIXED_VALUES)
         mixed = mixed.reshape(*mixed.shape[:2], self.num_heads * self.head_dim)
         axes = ("heads", "embed")
         return Dense(queries.shape[-1], self.dtype, _ATTENTION_INIT, axes, name="out")(mixed)

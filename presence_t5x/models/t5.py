@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 
 from presence_t5x.config_types import T5Config
 from presence_t5x.models.layers import (
+    MIXED_VALUES,
     PROBES,
     Dense,
     Embedding,
@@ -29,9 +30,13 @@ from presence_t5x.models.layers import (
 from presence_t5x.partitioning import constrain
 
 _ACTIVATION_AXES = ("rows", None, None)
+_PROJECTIONS = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
 _REMAT_POLICIES: dict[str, Callable[..., bool] | None] = {
     "elementwise": jax.checkpoint_policies.dots_saveable,
-    "minimal": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "attention": jax.checkpoint_policies.save_from_both_policies(
+        _PROJECTIONS, jax.checkpoint_policies.save_only_these_names(MIXED_VALUES)
+    ),
+    "minimal": _PROJECTIONS,
     "full": None,
 }
 _STACK_AXIS = 1  # of a scanned parameter, as T5X's `param_scan_axis`

@@ -65,13 +65,16 @@ def training_flops(config: RunConfig) -> int:
     """Returns the FLOPs of a whole unweighted step, over all devices.
 
     Backward costs twice forward: a gradient for each of a product's two factors. The remat policy
-    "minimal" recomputes attention's products of activations, "full" also the projections; an MLP's
-    last product is recomputed by neither, for nothing in its own layer needs it again.
+    "attention" recomputes one of attention's two products of activations, "minimal" both, "full"
+    the projections as well; an MLP's last product is recomputed by none, for nothing in its own
+    layer needs it again.
     """
     lengths = config.data.task_feature_lengths
     row = forward_flops(config.model, lengths["inputs"], lengths["targets"])
     recomputed = {
         "none": 0,
+        "elementwise": 0,
+        "attention": row.attention // 2,
         "minimal": row.attention,
         "full": row.attention + row.projections,
     }[config.model.remat_policy]

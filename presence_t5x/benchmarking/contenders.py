@@ -1,0 +1,94 @@
+"""What is timed: a contender is a step that runs to its end, whoever wrote it.
+
+Ours and the peers' alike get the same configuration and the same batch of random tokens (what is
+read is not what is measured) and hand back a `Contender`, so that one loop times them all.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from presence_t5x.config_types import RunConfig
+
+TRAINING, SCORING = "training", "scoring"
+Batch = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Contender:
+    """One step, compiled and with its state inside.
+
+    Attributes:
+      title: how tables and plots name it.
+      description: what exactly is timed.
+      kind: TRAINING (an update of all parameters) or SCORING (one score a row, no update).
+      step: runs one step and returns when it has finished; its result goes to `value_of`.
+      value_of: a step's result to numbers: the mean token loss before the update, or the scores.
+      temp_bytes: temporary memory of the compiled step; None where nothing is compiled.
+    """
+
+    title: str
+    description: str
+    kind: str
+    step: Callable[[], Any]
+    value_of: Callable[[Any], Any]
+    temp_bytes: int | None = None
+
+
+def random_batch(config: RunConfig) -> dict[str, np.ndarray]:
+    """Returns full rows of random tokens, the same for every contender."""
+    rng = np.random.default_rng(0)
+    rows = config.data.batch_size
+    inputs, targets = _lengths(config)
+
+    def tokens(length):
+        return rng.integers(2, config.model.vocab_size, (rows, length), dtype=np.int32)
+
+    target_tokens = tokens(targets)
+    return {
+        "encoder_input_tokens": tokens(inputs),
+        "decoder_input_tokens": np.pad(target_tokens[:, :-1], ((0, 0), (1, 0))),
+        "decoder_target_tokens": target_tokens,
+        "decoder_loss_weights": np.ones((rows, targets), np.float32),
+    }
+
+
+def tokens_per_step(config: RunConfig) -> int:
+    """Returns encoder plus decoder tokens of a step."""
+    return config.data.batch_size * sum(_lengths(config))
+
+
+def stateful_step(compiled: Any, state: Any, batch: Any) -> Callable[[], Any]:
+    """Returns a step that runs (state, batch) -> (state, result) and keeps the state.
+
+    `compiled` may take its state's memory (donation): nothing else may hold it.
+    """
+    held = [state]
+
+    def step():
+        held[0], result = compiled(held[0], batch)
+        jax.block_until_ready((held[0], result))
+        return result
+
+    return step
+
+
+def temp_bytes(compiled: Any) -> int | None:
+    """Returns the temporary memory of a compiled function, if its backend tells."""
+    analysis = compiled.memory_analysis()
+    return None if analysis is None else int(analysis.temp_size_in_bytes)
+
+
+def num_cores() -> int:
+    """Returns how many cores this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def _lengths(config: RunConfig) -> tuple[int, int]:
+    lengths = config.data.task_feature_lengths
+    return lengths["inputs"], lengths["targets"]

@@ -1,0 +1,124 @@
+"""What others have for the same work, where it is installed; nothing is imported before use.
+
+Every peer is one function of (configuration, batch) to a `Contender`; the modules that hold them
+import their libraries inside.
+"""
+
+import importlib
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from presence_t5x._validate import did_you_mean
+from presence_t5x.benchmarking.contenders import SCORING, TRAINING, Batch, Contender
+from presence_t5x.benchmarking.peers_huggingface import check_huggingface, huggingface_training
+from presence_t5x.benchmarking.peers_scoring import jax_privacy_scoring, vmap_scoring
+from presence_t5x.benchmarking.peers_t5x import check_t5x, t5x_training
+from presence_t5x.config_types import RunConfig
+
+
+class Peer(NamedTuple):
+    """Another library's step.
+
+    Attributes:
+      short: its name in the heading of a column.
+      modules: what it imports, all of it.
+      install: how to get them.
+      check: raises ValueError for a configuration that would not be compared alike.
+    """
+
+    title: str
+    short: str
+    kind: str
+    make: Callable[[RunConfig, Batch], Contender]
+    modules: tuple[str, ...] = ()
+    install: str = ""
+    check: Callable[[RunConfig], None] = lambda config: None
+
+
+class Absent(NamedTuple):
+    """A peer that cannot run here."""
+
+    peer: str
+    title: str
+    reason: str
+    install: str
+
+
+PEERS = {
+    "t5x": Peer(
+        "T5X trainer",
+        "T5X",
+        TRAINING,
+        t5x_training,
+        ("t5x.trainer", "t5x.adafactor", "t5x.examples.t5.network"),
+        "git clone google-research/t5x (commit cc342d4), google/airio and "
+        "google-research/jestimator, all on PYTHONPATH; pip install cached_property fiddle",
+        check_t5x,
+    ),
+    "hf": Peer(
+        "Hugging Face mT5, PyTorch",
+        "HF",
+        TRAINING,
+        huggingface_training,
+        ("torch", "transformers"),
+        "pip install torch transformers",
+        check_huggingface,
+    ),
+    "vmap": Peer("vmap(grad)", "vmap", SCORING, vmap_scoring),
+    "jax_privacy": Peer(
+        "jax_privacy",
+        "jax_privacy",
+        SCORING,
+        jax_privacy_scoring,
+        ("jax_privacy",),
+        "pip install jax_privacy",
+    ),
+}
+
+
+def find_peers(wanted: str, config: RunConfig) -> tuple[list[str], list[Absent]]:
+    """Returns the peers that can run and those that are not installed.
+
+    Args:
+      wanted: "none", "all" (what is installed), or names joined by commas.
+      config: what they would run.
+
+    Raises:
+      ValueError: an unknown name, a named peer that is not installed, or a configuration that a
+        peer would not run alike.
+    """
+    names = {"none": [], "all": list(PEERS)}.get(wanted, wanted.split(","))
+    for name in names:
+        if name not in PEERS:
+            known = ["none", "all", *PEERS]
+            raise ValueError(
+                f"--peers={wanted}: {name!r} is no peer; use none, all, or some of "
+                f"{','.join(PEERS)}{did_you_mean(name, known)}"
+            )
+    absent = []
+    for name in names:
+        reason = _reason_of_absence(PEERS[name].modules)
+        if reason is not None:
+            absent.append(Absent(name, PEERS[name].title, reason, PEERS[name].install))
+    if absent and wanted != "all":
+        raise ValueError(
+            f"--peers={wanted}: {absent[0].title} is not installed ({absent[0].reason}); "
+            f"{absent[0].install}"
+        )
+    present = [name for name in names if name not in {missing.peer for missing in absent}]
+    for name in present:
+        PEERS[name].check(config)
+    return present, absent
+
+
+def _reason_of_absence(modules: Sequence[str]) -> str | None:
+    """Returns why a peer cannot be imported, None if it can."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # theirs, about what they import
+            for module in modules:
+                importlib.import_module(module)
+    except Exception as error:  # a library of the wrong release fails in any way
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return None

@@ -1,0 +1,171 @@
+"""A peer: Hugging Face's mT5 on PyTorch, trained by the plain loop of its documentation.
+
+The same sizes and the same initial parameters as ours, float32, gradients accumulated over the same
+number of microbatches, and Hugging Face's own Adafactor with T5X's settings. It has no z-loss;
+attention is PyTorch's `scaled_dot_product_attention`, the library's default.
+"""
+
+import importlib
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from presence_t5x.benchmarking.contenders import TRAINING, Batch, Contender, num_cores
+from presence_t5x.config_types import RunConfig
+from presence_t5x.models.t5 import init_params
+from presence_t5x.optimizer import learning_rate_schedule
+
+_SUBLAYERS = {
+    "attention": "0.SelfAttention",
+    "self_attention": "0.SelfAttention",
+    "encoder_decoder_attention": "1.EncDecAttention",
+    "pre_attention_layer_norm": "0.layer_norm",
+    "pre_self_attention_layer_norm": "0.layer_norm",
+    "pre_cross_attention_layer_norm": "1.layer_norm",
+}
+
+
+def check_huggingface(config: RunConfig) -> None:
+    """Refuses a configuration that mT5 as Hugging Face has it would not train alike.
+
+    Raises:
+      ValueError: names the settings and what they would have to be.
+    """
+    needed = {
+        "T5Config.dtype": (config.model.dtype, "float32"),
+        "T5Config.mlp_activations": (config.model.mlp_activations, ("gelu", "linear")),
+        "T5Config.logits_via_embedding": (config.model.logits_via_embedding, False),
+        "T5Config.scan_layers": (config.model.scan_layers, False),
+        "OPTIMIZER": (config.optimizer.name, "adafactor"),
+    }
+    wrong = [f"{name}={value!r}" for name, (value, wanted) in needed.items() if value != wanted]
+    if wrong:
+        wanted = ", ".join(f"{name}={needed[name.split('=')[0]][1]!r}" for name in wrong)
+        raise ValueError(
+            f"{', '.join(wrong)}: Hugging Face's mT5 is compared with {wanted} alone; set that, or "
+            "leave the peer out (--peers=none)"
+        )
+
+
+def huggingface_training(config: RunConfig, batch: Batch) -> Contender:
+    """Returns a step of forward and backward passes over the microbatches and one update."""
+    torch: Any = importlib.import_module("torch")
+    transformers: Any = importlib.import_module("transformers")
+    torch.set_num_threads(num_cores())
+    model = _model(torch, transformers, config)
+    optimizer = transformers.Adafactor(
+        model.parameters(),
+        lr=float(learning_rate_schedule(config.optimizer)(0)),
+        clip_threshold=config.optimizer.clipping_threshold or math.inf,
+        decay_rate=-config.optimizer.decay_rate,
+        scale_parameter=config.optimizer.multiply_by_parameter_scale,
+        relative_step=False,
+        warmup_init=False,
+    )
+    num_microbatches = config.presence.num_microbatches
+    features = zip(*(_parts(torch, batch[name], num_microbatches) for name in _FEATURES))
+    microbatches = [dict(zip(_FEATURES.values(), values)) for values in features]
+
+    def step() -> float:
+        total = 0.0
+        for rows in microbatches:
+            loss = model(**rows, use_cache=False).loss / num_microbatches
+            loss.backward()
+            total += loss.item()
+        optimizer.step()
+        optimizer.zero_grad()
+        return total
+
+    return Contender(
+        title="Hugging Face mT5, PyTorch",
+        description=f"transformers {transformers.__version__}, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads, eager, {model.config._attn_implementation} attention, "
+        f"its Adafactor, {num_microbatches} microbatches",
+        kind=TRAINING,
+        step=step,
+        value_of=float,
+    )
+
+
+_FEATURES = {
+    "encoder_input_tokens": "input_ids",
+    "decoder_input_tokens": "decoder_input_ids",
+    "decoder_target_tokens": "labels",
+}
+
+
+def _parts(torch: Any, values: np.ndarray, num_microbatches: int) -> Any:
+    """Returns a feature's microbatches as PyTorch's integers."""
+    return torch.from_numpy(values.astype(np.int64)).chunk(num_microbatches)
+
+
+def _model(torch: Any, transformers: Any, config: RunConfig) -> Any:
+    """Returns mT5 of the configured sizes with our initial parameters, in training mode."""
+    sizes = config.model
+    settings = transformers.MT5Config(
+        vocab_size=sizes.vocab_size,
+        d_model=sizes.emb_dim,
+        d_kv=sizes.head_dim,
+        d_ff=sizes.mlp_dim,
+        num_heads=sizes.num_heads,
+        num_layers=sizes.num_encoder_layers,
+        num_decoder_layers=sizes.num_decoder_layers,
+        dropout_rate=sizes.dropout_rate,
+        feed_forward_proj="gated-gelu",
+    )
+    settings.tie_word_embeddings = False  # release 5 ignores the argument of that name
+    model = transformers.MT5ForConditionalGeneration(settings)
+    model.set_input_embeddings(model.shared)  # release 5 would give each stack a table of its own
+    values = _huggingface_parameters(init_params(sizes, jax.random.key(config.random_seed)))
+    parameters = dict(model.named_parameters())
+    if parameters.keys() != values.keys():
+        raise RuntimeError(
+            f"mT5 of transformers {transformers.__version__} has other parameters than expected: "
+            f"{sorted(parameters.keys() ^ values.keys())[:4]}"
+        )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(torch.tensor(values[name]))
+    return model.train()
+
+
+def _huggingface_parameters(params: Any) -> dict[str, np.ndarray]:
+    """Returns our parameters under Hugging Face's names and in its layouts."""
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    return {
+        _huggingface_name(path): np.asarray(leaf if path.startswith("token_embedder") else leaf.T)
+        for path, (_, leaf) in zip(paths, leaves)
+    }
+
+
+def _huggingface_name(path: str) -> str:
+    """Returns the name of the parameter that we call `path`, as T5X does.
+
+    >>> _huggingface_name("decoder/layers_3/encoder_decoder_attention/query/kernel")
+    'decoder.block.3.layer.1.EncDecAttention.q.weight'
+    """
+    match path.split("/"):
+        case ["token_embedder", _]:
+            return "shared.weight"
+        case [_, "logits_dense", _]:
+            return "lm_head.weight"
+        case [stack, "relpos_bias", _]:
+            return f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+        case [stack, _, "scale"]:
+            return f"{stack}.final_layer_norm.weight"
+        case [stack, layer, *rest]:
+            block = f"{stack}.block.{layer.removeprefix('layers_')}.layer"
+            last = 1 if stack == "encoder" else 2
+            match rest:
+                case ["mlp", name, _]:
+                    return f"{block}.{last}.DenseReluDense.{name}.weight"
+                case ["pre_mlp_layer_norm", _]:
+                    return f"{block}.{last}.layer_norm.weight"
+                case [norm, "scale"]:
+                    return f"{block}.{_SUBLAYERS[norm]}.weight"
+                case [attention, projection, _]:
+                    return f"{block}.{_SUBLAYERS[attention]}.{projection[0]}.weight"
+    raise ValueError(f"parameter {path!r} is none of a T5's")

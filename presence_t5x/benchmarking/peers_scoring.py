@@ -1,0 +1,94 @@
+"""Peers of scoring alone: jax_privacy's per-example norms, and plain vmap(grad).
+
+Both differentiate a row's mean token loss (as the default score has it; written plainly, by logits)
+with respect to the scored parameters alone, on as many rows at a time as a microbatch holds, and
+hand back one squared norm a row.
+"""
+
+import importlib
+from importlib import metadata
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from presence_t5x.benchmarking.contenders import SCORING, Batch, Contender, temp_bytes
+from presence_t5x.config_types import RunConfig
+from presence_t5x.influence import replace_selected, select_layers, squared_norm, take_selected
+from presence_t5x.losses import cross_entropy_with_z_loss
+from presence_t5x.models.t5 import T5, init_params
+
+
+def vmap_scoring(config: RunConfig, batch: Batch) -> Contender:
+    """Returns vmap(grad) over the scored parameters, microbatch by microbatch."""
+    row_loss, params, selected = _problem(config)
+
+    def scores(params, batch):
+        def score(row):
+            row = jax.tree.map(lambda leaf: leaf[None], row)
+            return squared_norm(jax.grad(row_loss)(selected(params), params, row))
+
+        return jax.lax.map(score, batch, batch_size=_microbatch_size(config))
+
+    return _contender("vmap(grad)", "jax.vmap(jax.grad)", config, scores, params, batch)
+
+
+def jax_privacy_scoring(config: RunConfig, batch: Batch) -> Contender:
+    """Returns the norms of `jax_privacy.clipped_grad` over the scored parameters.
+
+    Its clipped sum is not asked for, so the compiler leaves it out; what remains is its norms.
+    """
+    jax_privacy: Any = importlib.import_module("jax_privacy")
+    row_loss, params, selected = _problem(config)
+    clipped_grad = jax_privacy.clipped_grad(
+        row_loss,
+        l2_clip_norm=1.0,
+        batch_argnums=2,
+        return_grad_norms=True,
+        microbatch_size=_microbatch_size(config),
+    )
+
+    def scores(params, batch):
+        _, auxiliary = clipped_grad(selected(params), params, batch)
+        return jnp.square(auxiliary.grad_norms)
+
+    what = f"clipped_grad of jax_privacy {metadata.version('jax_privacy')}, norms alone"
+    return _contender("jax_privacy", what, config, scores, params, batch)
+
+
+def _problem(config: RunConfig) -> tuple[Any, Any, Any]:
+    """Returns a row's mean token loss of (scored parameters, all, row), and the parameters."""
+    params = init_params(config.model, jax.random.key(config.random_seed))
+    selection = select_layers(params, config.presence.layers)
+    model = T5(config.model)
+
+    def row_loss(values, params, row):
+        params = replace_selected(params, selection, values)
+        targets = row["decoder_target_tokens"]
+        tokens = (row["encoder_input_tokens"], row["decoder_input_tokens"], targets)
+        logits: Any = model.apply({"params": params}, *tokens, enable_dropout=False)
+        loss_sums, num_tokens, _ = cross_entropy_with_z_loss(
+            logits, targets, row["decoder_loss_weights"], config.z_loss
+        )
+        return jnp.sum(loss_sums) / jnp.maximum(jnp.sum(num_tokens), 1.0)
+
+    return row_loss, params, lambda params: take_selected(params, selection)
+
+
+def _microbatch_size(config: RunConfig) -> int:
+    return config.data.batch_size // config.presence.num_microbatches
+
+
+def _contender(title: str, what: str, config: RunConfig, scores, params, batch) -> Contender:
+    """Compiles scores(params, batch)."""
+    batch = jax.device_put(dict(batch))
+    compiled = jax.jit(scores).lower(params, batch).compile()
+    return Contender(
+        title=title,
+        description=f"{what}, over {', '.join(config.presence.layers)}, "
+        f"{_microbatch_size(config)} rows at a time",
+        kind=SCORING,
+        step=lambda: jax.block_until_ready(compiled(params, batch)),
+        value_of=jnp.asarray,
+        temp_bytes=temp_bytes(compiled),
+    )

@@ -1,0 +1,155 @@
+"""Peers do the same work as ours, as far as they are installed; the others are named."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from presence_t5x.benchmarking import peers
+from presence_t5x.benchmarking.contenders import random_batch
+from presence_t5x.benchmarking.peers import PEERS, find_peers
+from presence_t5x.benchmarking.peers_huggingface import check_huggingface
+from presence_t5x.benchmarking.peers_t5x import check_t5x
+from presence_t5x.benchmarking.variants import make_variant
+from presence_t5x.losses import cross_entropy_with_z_loss
+from presence_t5x.models.t5 import T5, init_params
+
+NUM_STEPS = 20
+FLOAT32 = 2e-4  # relative, of losses after as many updates in another order of additions
+SCORES = 1e-4  # relative, of squared norms in float32
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of libraries that are not ours
+
+
+def need(name):
+    reason = peers._reason_of_absence(PEERS[name].modules)
+    if reason is not None:
+        pytest.skip(f"{PEERS[name].title} is not installed ({reason})")
+    return PEERS[name].make
+
+
+def losses(contender, num_steps=NUM_STEPS):
+    return np.array([contender.value_of(contender.step()) for _ in range(num_steps)])
+
+
+@pytest.fixture(scope="module")
+def without_z_loss(config):
+    return dataclasses.replace(config, z_loss=0.0)
+
+
+@pytest.fixture(scope="module")
+def our_losses(without_z_loss):
+    return losses(make_variant(without_z_loss, "unweighted", random_batch(without_z_loss)))
+
+
+def test_t5x_goes_our_way(without_z_loss, our_losses):
+    theirs = losses(need("t5x")(without_z_loss, random_batch(without_z_loss)))
+    assert our_losses[-1] < our_losses[0] - 1.0
+    np.testing.assert_allclose(theirs, our_losses, rtol=FLOAT32)
+
+
+def test_hugging_face_starts_where_we_do_and_learns_as_much(without_z_loss, our_losses):
+    theirs = losses(need("hf")(without_z_loss, random_batch(without_z_loss)))
+    np.testing.assert_allclose(theirs[0], our_losses[0], rtol=FLOAT32)
+    # Its Adafactor factors second moments of small matrices too, ours from 128 rows on.
+    np.testing.assert_allclose(theirs, our_losses, rtol=0.05)
+
+
+@pytest.mark.parametrize("name", ["vmap", "jax_privacy"])
+def test_a_scoring_peer_has_our_scores(config, name):
+    make = need(name)
+    batch = random_batch(config)
+    theirs = make(config, batch)
+    ours = make_variant(config, "scoring", batch)
+    scores = ours.value_of(ours.step())
+    assert scores.shape == (16,)
+    np.testing.assert_allclose(theirs.value_of(theirs.step()), scores, rtol=SCORES)
+    np.testing.assert_allclose(scores[:2], row_scores(config, batch, 2), rtol=SCORES)
+
+
+def row_scores(config, batch, num_rows):
+    """Squared gradient norms over the first layers, one row at a time."""
+    params = init_params(config.model, jax.random.key(config.random_seed))
+
+    def mean_loss(params, row):
+        targets = row["decoder_target_tokens"]
+        logits = T5(config.model).apply(
+            {"params": params}, row["encoder_input_tokens"], row["decoder_input_tokens"], targets,
+            enable_dropout=False,
+        )  # fmt: skip
+        weights = row["decoder_loss_weights"]
+        sums, num_tokens, _ = cross_entropy_with_z_loss(logits, targets, weights, config.z_loss)
+        return sums[0] / num_tokens[0]
+
+    gradient_fn = jax.jit(jax.grad(mean_loss))
+
+    def score(index):
+        row = {name: values[index : index + 1] for name, values in batch.items()}
+        gradient = gradient_fn(params, row)
+        layers = [gradient[stack]["layers_0"] for stack in ("encoder", "decoder")]
+        return sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(layers))
+
+    return [score(index) for index in range(num_rows)]
+
+
+def test_no_peers_are_none(config):
+    assert find_peers("none", config) == ([], [])
+
+
+def test_an_unknown_peer_is_refused(config):
+    with pytest.raises(ValueError, match="'t5' is no peer; use none, all, or some of t5x,hf"):
+        find_peers("t5", config)
+
+
+def test_absent_peers_are_listed_or_refused_by_name(config, monkeypatch):
+    absent = PEERS["jax_privacy"]._replace(modules=("no_such_module",))
+    monkeypatch.setitem(peers.PEERS, "jax_privacy", absent)
+    monkeypatch.setitem(peers.PEERS, "t5x", PEERS["vmap"])
+    monkeypatch.setitem(peers.PEERS, "hf", PEERS["vmap"])
+    present, missing = find_peers("all", config)
+    assert present == ["t5x", "hf", "vmap"]
+    assert [(one.peer, one.install) for one in missing] == [
+        ("jax_privacy", "pip install jax_privacy")
+    ]
+    assert "no_such_module" in missing[0].reason
+    with pytest.raises(ValueError, match=r"jax_privacy is not installed .*; pip install"):
+        find_peers("vmap,jax_privacy", config)
+
+
+@pytest.mark.parametrize(
+    ("check", "settings", "message"),
+    [
+        (
+            check_huggingface,
+            {"dtype": "bfloat16"},
+            r"T5Config.dtype='bfloat16': .*='float32' alone",
+        ),
+        (check_huggingface, {"scan_layers": True}, r"T5Config.scan_layers=True: .*=False alone"),
+        (check_t5x, {"scan_layers": True}, r"T5Config.scan_layers=True"),
+        (check_t5x, {"remat_policy": "full"}, r"T5Config.remat_policy='full'"),
+    ],
+)
+def test_what_a_peer_would_not_run_alike_is_refused(config, check, settings, message):
+    model = dataclasses.replace(config.model, **settings)
+    with pytest.raises(ValueError, match=message):
+        check(dataclasses.replace(config, model=model))
+
+
+@pytest.mark.parametrize("check", [check_huggingface, check_t5x])
+def test_another_optimizer_is_refused(config, check):
+    optimizer = dataclasses.replace(config.optimizer, name="adamw")
+    with pytest.raises(ValueError, match="OPTIMIZER='adamw'"):
+        check(dataclasses.replace(config, optimizer=optimizer))
+
+
+def test_t5x_is_refused_where_it_would_cut_the_model(config):
+    with pytest.raises(ValueError, match="T5X would cut the model over the 8 CPU devices"):
+        check_t5x(config)
+
+
+def test_t5x_divides_by_a_number_or_not_at_all(config):
+    presence = dataclasses.replace(config.presence, loss_normalizer="num_real_target_tokens")
+    with pytest.raises(ValueError, match="LOSS_NORMALIZING_FACTOR='num_real_target_tokens'"):
+        check_t5x(dataclasses.replace(config, presence=presence))
