@@ -21,6 +21,7 @@ from presence_t5x.config_types import PartitioningConfig, T5Config
 from presence_t5x.influence import STACK_AXIS
 from presence_t5x.reduction import TILE_ROWS, RowDevices, scatter_axis
 
+_MOST_PARTS = 16  # of a gradient
 REPLICA_AXIS, DATA_AXIS, FSDP_AXIS, TENSOR_AXIS = "replica", "data", "fsdp", "tensor"
 # What the array axes of a layer's parameters mean, by the end of their path.
 _PARAMETER_AXES = (
@@ -46,6 +47,7 @@ def make_mesh(config: PartitioningConfig, model: T5Config, devices: Any = None) 
 
     The devices that hold rows share a gradient in groups ("data") whose parts of the model's width
     are whole rows of TPU tiles; the remaining factor ("replica") adds up parts, which moves little.
+    (libtpu turned reduce-scatters over 64 and 128 devices into all-reduces; those over 16 survive.)
 
     Raises:
       ValueError: the partitions do not divide the devices, or the model's sizes.
@@ -69,7 +71,7 @@ def make_mesh(config: PartitioningConfig, model: T5Config, devices: Any = None) 
                 f"{math.gcd(size, devices.size)}"
             )
     rows = devices.size // (fsdp * tensor)
-    data = math.gcd(rows, max(1, model.emb_dim // TILE_ROWS))
+    data = math.gcd(rows, max(1, model.emb_dim // TILE_ROWS), _MOST_PARTS)
     shape = (rows // data, data, fsdp, tensor)
     return Mesh(devices.reshape(shape), (REPLICA_AXIS, DATA_AXIS, FSDP_AXIS, TENSOR_AXIS))
 
