@@ -150,13 +150,12 @@ def unit_score(
       config: `score` and `score_loss`.
       norm_fn: the squared norm of the (scaled) gradients; another one when devices hold parts.
     """
-    scale = 1.0 / jnp.maximum(num_tokens, 1.0)
+    num_tokens = jnp.maximum(num_tokens, 1.0)
     if config.score == "loss":
-        return loss_sum * scale
-    scale = scale if config.score_loss == "mean" else jnp.ones(())
+        return loss_sum / num_tokens
+    scale = 1.0 / num_tokens if config.score_loss == "mean" else jnp.ones(())
     scored = jax.tree.map(lambda g: g.astype(jnp.float32) * scale, selected_gradients)
     if callable(config.score):
-        num_tokens = jnp.maximum(num_tokens, 1.0)
         return jnp.asarray(config.score(scored, loss_sum, num_tokens), jnp.float32)
     return norm_fn(scored)
 
@@ -168,10 +167,10 @@ def probed_scores(
     config: PresenceConfig,
 ) -> Float[Array, " rows"]:
     """Returns `unit_score` of every row from the squared norm of its summed loss's gradient."""
-    scales = 1.0 / jnp.maximum(num_tokens, 1.0)
+    num_tokens = jnp.maximum(num_tokens, 1.0)
     if config.score == "loss":
-        return loss_sums * scales
-    return squared_norms * jnp.square(scales) if config.score_loss == "mean" else squared_norms
+        return loss_sums / num_tokens
+    return squared_norms / jnp.square(num_tokens) if config.score_loss == "mean" else squared_norms
 
 
 def _match(pattern: str, paths, shapes) -> list[tuple[int, int | None]]:

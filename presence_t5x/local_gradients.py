@@ -69,15 +69,15 @@ def weighted_gradients(problem: Problem, params, batch, rng, temperature, state)
     """
     config, devices = problem.config, problem.devices
     sweep_inputs = (problem, params, accumulation.split_rows(batch, config), rng)
-    streamed = stored = None
+    streamed = stored = sharpness = None
     if config.granularity == "example":
-        streamed, local = _sweep_examples(*sweep_inputs, temperature, state)
+        streamed, local, sharpness = _sweep_examples(*sweep_inputs, temperature, state)
     elif config.accumulator == "streaming":
         streamed, local = streaming_sweep(*sweep_inputs, temperature, state)
     else:
         local, stored = stored_sweep(*sweep_inputs)
     units = _gather(local, problem)
-    temperature, z = _sharpness(units, temperature, config, state)
+    temperature, z = sharpness or _sharpness(units, temperature, config, state)
     weights = softmax_weights(z, temperature, units.live)
     scale = jnp.sum(units.live) / _loss_normalizer(units.num_tokens, config)
     if streamed is not None:
@@ -89,10 +89,10 @@ def weighted_gradients(problem: Problem, params, batch, rng, temperature, state)
 
 
 def _sweep_examples(problem: Problem, params, microbatches, rng, temperature, state):
-    """Returns the streaming sum over examples, in one sweep where that can be exact.
+    """Returns the streaming sum over examples, their results, and `_sharpness` if it is known.
 
-    With this step's normaliser the weights need every score first: two sweeps, unless a single
-    microbatch holds all rows.
+    One sweep where that can be exact. With this step's normaliser the weights need every score
+    first: two sweeps, unless a single microbatch holds all rows.
     """
     config, inputs = problem.config, (problem, params, microbatches, rng)
     if config.normalizer != "batch":
@@ -100,21 +100,24 @@ def _sweep_examples(problem: Problem, params, microbatches, rng, temperature, st
         def own_logits(units):
             return temperature * standardize_scores(units.score, config, state)
 
-        return example_sweep(*inputs, own_logits)
+        return *example_sweep(*inputs, own_logits), None
 
-    def step_logits(local):
-        sharpness, z = _sharpness(_gather(local, problem), temperature, config, state)
-        return _own_rows(sharpness * z, problem, local.score.shape)
+    def step_sharpness(local):
+        return _sharpness(_gather(local, problem), temperature, config, state)
+
+    def logits(sharpness, local):
+        return _own_rows(sharpness[0] * sharpness[1], problem, local.score.shape)
 
     if config.num_microbatches == 1:
 
         def all_logits(units):
             local = jax.tree.map(lambda leaf: leaf[None], units)
-            return step_logits(local)[0]
+            return logits(step_sharpness(local), local)[0]
 
-        return example_sweep(*inputs, all_logits)
+        return *example_sweep(*inputs, all_logits), None
     local = scoring_sweep(*inputs)
-    return scored_example_sweep(*inputs, local, step_logits(local))
+    sharpness = step_sharpness(local)
+    return *scored_example_sweep(*inputs, local, logits(sharpness, local)), sharpness
 
 
 def plain_gradients(problem: Problem, params, batch, rng):

@@ -131,8 +131,7 @@ def gather_parameters(params: PyTree, objective: Objective) -> PyTree:
     """Returns a state's float32 parameters whole on every row device, for evaluation."""
     if objective.mesh is None:
         return params
-    shardings = partitioning.parameter_shardings(params, objective.mesh)
-    return jax.jit(lambda tree: tree, out_shardings=shardings)(params)
+    return jax.device_put(params, partitioning.parameter_shardings(params, objective.mesh))
 
 
 def _init(config: RunConfig, objective: Objective, key: Any) -> TrainState:

@@ -141,11 +141,15 @@ def train(run: Run) -> TrainState:
         if step % config.log_period == 0 or last:
             metrics = jax.device_get(metrics)
             log.step(step, metrics, timer.lap(step, float(metrics["train/num_tokens"])))
-        if step % config.eval_period == 0 or last:
-            judge.evaluate(step, gather_parameters(state.params, objective))
+        evaluates = step % config.eval_period == 0 or last
+        probes = config.probe_period and (step % config.probe_period == 0 or last)
+        if evaluates or probes:
+            params = gather_parameters(state.params, objective)
+        if evaluates:
+            judge.evaluate(step, params)
             judge.count_epochs(step)
-        if config.probe_period and (step % config.probe_period == 0 or last):
-            judge.probe(step, gather_parameters(state.params, objective), final=last)
+        if probes:
+            judge.probe(step, params, final=last)
         if step % config.checkpoint_period == 0 or last:
             log.sync()
             checkpointer.save(state, run.batches.get_state(), run.settings)

@@ -309,6 +309,20 @@ def test_a_gradient_that_alone_is_not_finite_is_dropped(units, params):
     assert float(jnp.sum(aux.weights)) == pytest.approx(1.0, abs=1e-6)
 
 
+def test_examples_lost_after_scoring_change_no_other_weight(params):
+    """Weights are told as they were used: z of all rows, softmax over those that were left."""
+    config = config_of("example", "batch", "stored", 4)
+    batch = problems.make_batch(6, NUM_ROWS, kinked_rows=[2])
+    _, aux = presence_gradients(
+        problems.loss_fun, params, batch, None, temperature=1.0, config=config
+    )
+    kept = np.arange(NUM_ROWS) % 4 != 2
+    scores = np.asarray(aux.scores, np.float64)
+    z = np.clip((scores - scores.mean()) / scores.std(), -3, 3)
+    expected = np.where(kept, np.exp(z), 0.0)
+    np.testing.assert_allclose(aux.weights, expected / expected.sum(), atol=TOLERANCE)
+
+
 @pytest.mark.parametrize("units", EXACT, ids="-".join)
 def test_nothing_alive_gives_zeros_and_keeps_the_state(units, params):
     config = config_of(*units, 2)
