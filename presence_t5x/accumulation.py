@@ -103,11 +103,19 @@ class Shift(NamedTuple):
 
 
 def shift_logits(
-    carry: StreamingSum, logits: Float[Array, " units"], live: Bool[Array, " units"]
+    carry: StreamingSum,
+    logits: Float[Array, " units"],
+    live: Bool[Array, " units"],
+    devices: RowDevices = RowDevices(),  # noqa: B008 (frozen)
 ) -> Shift:
-    """Returns how units of the given logits (temperature * z) enter the sum; not dead ones."""
+    """Returns how units of the given logits (temperature * z) enter the sum; not dead ones.
+
+    Args:
+      devices: whose units have logits of their own; those that sum gradients together need one
+        maximum.
+    """
     masked = jnp.where(live, logits, -jnp.inf)
-    maximum = jnp.maximum(carry.max_logit, jnp.max(masked))
+    maximum = devices.largest(jnp.maximum(carry.max_logit, jnp.max(masked)))
     base = jnp.where(jnp.isfinite(maximum), maximum, 0.0)
     decay = jnp.exp(carry.max_logit - base)  # exp(-inf) = 0 before the first live unit
     return Shift(maximum, decay, jnp.where(live, jnp.exp(masked - base), 0.0))

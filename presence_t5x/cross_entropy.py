@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from presence_t5x.partitioning import constrain
+from presence_t5x.partitioning import VocabularyParts, constrain
 
 # Float32 logits held at a time. mT5: 134 tokens; fewer would read the kernel more often.
 LOGIT_BLOCK_BYTES = 128 * 2**20
@@ -40,6 +40,7 @@ class _Arguments(NamedTuple):
 class _Settings(NamedTuple):
     z_loss: float
     num_blocks: int
+    parts: VocabularyParts
 
 
 def blockwise_cross_entropy(
@@ -50,6 +51,7 @@ def blockwise_cross_entropy(
     z_loss: float,
     *,
     per_row: bool,
+    vocab_size: int | None = None,
     block_bytes: int = LOGIT_BLOCK_BYTES,
 ) -> tuple[Float[Array, ""] | Float[Array, " batch"], TokenSums]:
     """Returns the weighted token losses summed (for each row, or over all), and sums to report.
@@ -64,6 +66,9 @@ def blockwise_cross_entropy(
       z_loss: factor of (log Z)^2.
       per_row: one sum a row, each with its own cotangent (a fourth product of the size of the
         logits); otherwise one sum in all, with gradients formed in the forward sweep.
+      vocab_size: of which `kernel` holds a device's part (`partitioning.VocabularyParts`), whose
+        gradient then is that of all devices' rows; a cotangent that all rows share must be the same
+        on all devices. None: `kernel` is whole.
       block_bytes: of float32 logits held at a time; at least one position of every row is.
 
     >>> import jax.numpy as jnp
@@ -74,8 +79,10 @@ def blockwise_cross_entropy(
     1.3862944
     """
     rows, length, _ = hidden.shape
-    positions = max(1, block_bytes // (4 * rows * kernel.shape[1]))
-    settings = _Settings(z_loss, -(-length // positions))
+    vocab_size = kernel.shape[1] if vocab_size is None else vocab_size
+    positions = max(1, block_bytes // (4 * rows * vocab_size))
+    parts = VocabularyParts.of(kernel.shape[1], vocab_size)
+    settings = _Settings(z_loss, -(-length // positions), parts)
     arguments = _Arguments(hidden, kernel, targets, weights.astype(jnp.float32))
     fun: Any = _row_losses if per_row else _total_loss
     loss, sums = fun(settings, arguments)
@@ -134,26 +141,26 @@ def _sweep(
     with_kernel: bool = False,
 ):
     """Returns sums by row, and the gradients asked for at a cotangent of 1 (None for others)."""
+    parts = settings.parts
     kernel = constrain(arguments.kernel.astype(jnp.float32), ("embed", "vocab"))
+    rows = parts.gather_rows((arguments.hidden, arguments.targets, arguments.weights))
 
     def body(kernel_gradient, block):
         hidden, targets, weights = block
         losses, z_losses, correct, gradient = _block_losses(
-            settings.z_loss, hidden.astype(jnp.float32), kernel, targets, weights
+            settings, hidden.astype(jnp.float32), kernel, targets, weights
         )
         hidden_gradient = None
         if with_hidden:
-            hidden_gradient = jnp.einsum("btv,ev->bte", gradient, kernel).astype(hidden.dtype)
+            product = jnp.einsum("btv,ev->bte", gradient, kernel)
+            hidden_gradient = parts.sum_own_rows(product).astype(hidden.dtype)
         if with_kernel:
             product = jnp.einsum("bte,btv->ev", hidden.astype(jnp.float32), gradient)
             kernel_gradient = (kernel_gradient + product).astype(arguments.kernel.dtype)
         sums = TokenSums(*(jnp.sum(v * weights, axis=1) for v in (losses, z_losses, correct)))
         return kernel_gradient, (sums, hidden_gradient)
 
-    blocks = jax.tree.map(
-        lambda leaf: _cut_length(leaf, settings.num_blocks),
-        (arguments.hidden, arguments.targets, arguments.weights),
-    )
+    blocks = jax.tree.map(lambda leaf: _cut_length(leaf, settings.num_blocks), rows)
     start = _zeros_like_product(arguments.kernel, arguments.hidden) if with_kernel else None
     if settings.num_blocks == 1:
         first = jax.tree.map(lambda leaf: leaf[0], blocks)
@@ -163,19 +170,22 @@ def _sweep(
         sums = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), sums)
         if with_hidden:
             hidden_gradient = _join_length(hidden_gradient, arguments.hidden.shape[1])
-    return sums, hidden_gradient, kernel_gradient
+    return parts.own_rows(sums), hidden_gradient, kernel_gradient
 
 
-def _block_losses(z_loss: float, hidden, kernel, targets, weights):
+def _block_losses(settings: _Settings, hidden, kernel, targets, weights):
     """Returns losses, z-losses, hits and the logits' gradient, [batch, positions (, vocab)]."""
+    z_loss, parts = settings.z_loss, settings.parts
     logits = constrain(jnp.einsum("bte,ev->btv", hidden, kernel), ("rows", None, "vocab"))
-    log_z = jax.nn.logsumexp(logits, axis=-1)
+    maximum = parts.max(jnp.max(logits, axis=-1))
+    exponentials = jnp.exp(logits - maximum[:, :, None])
+    log_z = maximum + jnp.log(parts.sum(jnp.sum(exponentials, axis=-1)))
     # A masked sum instead of a gather: a vocabulary cut over devices stays where it is.
-    is_target = lax.broadcasted_iota(jnp.int32, logits.shape, 2) == targets[:, :, None]
-    target_logits = jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1)
+    local = targets - parts.first(kernel.shape[1])
+    is_target = lax.broadcasted_iota(jnp.int32, logits.shape, 2) == local[:, :, None]
+    target_logits = parts.sum(jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1))
     z_losses = z_loss * jnp.square(log_z)
-    # The maximum is logsumexp's own; an argmax would add a third to this function's time on CPUs.
-    correct = (target_logits >= jnp.max(logits, axis=-1)).astype(jnp.float32)
+    correct = (target_logits >= maximum).astype(jnp.float32)
     slope = (weights * (1.0 + 2.0 * z_loss * log_z))[:, :, None]
     gradient = jnp.exp(logits - log_z[:, :, None]) * slope
     gradient -= jnp.where(is_target, weights[:, :, None], 0.0)

@@ -35,7 +35,7 @@ def example_sweep(
     def body(carry, inputs):
         rows, index = inputs
         units, gradient_fn = _score_and_share(problem, params, rows, rng, index)
-        return _add_rows(carry, units, logits_fn(units), gradient_fn)
+        return _add_rows(problem, carry, units, logits_fn(units), gradient_fn)
 
     start = accumulation.init_streaming_sum(params, problem.devices)
     return lax.scan(body, start, indexed(microbatches, problem))
@@ -58,7 +58,7 @@ def scored_example_sweep(
         def gradient_fn(factors, live):
             return _weighted_rows_gradient(problem, params, rows, rng, index, factors, live)
 
-        return _add_rows(carry, known, row_logits, gradient_fn)
+        return _add_rows(problem, carry, known, row_logits, gradient_fn)
 
     start = accumulation.init_streaming_sum(params, problem.devices)
     return lax.scan(body, start, (indexed(microbatches, problem), (units, logits)))
@@ -103,7 +103,7 @@ def _score_and_share(problem: Problem, params, rows, rng, index) -> tuple[UnitRe
 
     def shared(factors, live):
         return lax.cond(
-            jnp.all(jnp.isfinite(loss_sums)),
+            problem.devices.agree(jnp.all(jnp.isfinite(loss_sums))),
             lambda: pull_back(factors)[0],
             lambda: _weighted_rows_gradient(problem, params, rows, rng, index, factors, live),
         )
@@ -144,11 +144,12 @@ def _weighted_rows_gradient(problem: Problem, params, rows, rng, index, factors,
     """Returns the gradient of sum_r factors_r L_r; dead rows are computed as a copy of a live one.
 
     A zero cotangent through a non-finite forward pass would still give NaN, so the dead row's
-    content is exchanged before the pass, not its result afterwards.
+    content is exchanged before the pass, not its result afterwards; for padding if none is alive.
     """
 
     def exchange(leaf):
         live_row = lax.dynamic_index_in_dim(leaf, jnp.argmax(live), axis=0)
+        live_row = jnp.where(live.any(), live_row, jnp.zeros_like(live_row))
         return jnp.where(live.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, live_row)
 
     rows = jax.tree.map(exchange, rows)
@@ -167,15 +168,19 @@ def _weighted_rows_gradient(problem: Problem, params, rows, rng, index, factors,
 
 
 def _add_rows(
-    carry: accumulation.StreamingSum, units: UnitResults, logits, gradient_fn: GradientFn
+    problem: Problem,
+    carry: accumulation.StreamingSum,
+    units: UnitResults,
+    logits: Float[Array, " rows"],
+    gradient_fn: GradientFn,
 ) -> tuple[accumulation.StreamingSum, UnitResults]:
     """Adds a microbatch's live rows, weighted; drops it whole if their gradient is not finite."""
-    shift = accumulation.shift_logits(carry, logits, units.live)
+    devices = problem.devices
+    shift = accumulation.shift_logits(carry, logits, units.live, devices)
     gradient = gradient_fn(shift.exponentials, units.live)
-    finite = all_finite(gradient)
-    carry = accumulation.add_weighted(
-        carry, shift, gradient, factor=1.0, keep=finite & units.live.any()
-    )
+    finite = devices.agree(all_finite(gradient))
+    any_live = ~devices.agree(~units.live.any())
+    carry = accumulation.add_weighted(carry, shift, gradient, factor=1.0, keep=finite & any_live)
     lost = units.live & ~finite
     return carry, units._replace(live=units.live & finite, nonfinite=units.nonfinite | lost)
 

@@ -7,6 +7,7 @@ differentiation gives all rows' norms, and another cotangent through the same fo
 gradients. A parameter used more than once must pass one of these functions once: norms do not add.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from presence_t5x.partitioning import map_over_vocabulary
+from presence_t5x.partitioning import VocabularyParts, map_over_vocabulary
 
 Probe = Float[Array, " rows"]
 
@@ -82,37 +83,47 @@ def _scale_backward(residuals, cotangent):
 scale.defvjp(lambda x, factors, probe: (x * factors, (x, factors, probe)), _scale_backward)
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def lookup(
     table: Float[Array, "vocab features"],
     tokens: Int[Array, "rows length"],
-    probe: Probe | None = None,
+    probe: Probe | None,
+    vocab_size: int,
 ) -> Float[Array, "rows length features"]:
-    """Returns table[tokens], NaN for ids outside the table.
+    """Returns table[tokens], NaN for ids outside [0, vocab_size).
 
     The table's gradient adds the cotangents of equal tokens in float32, rounds the sums to the
     table's dtype, and scatters as many rows as there are tokens. A row's norm is the Gram matrix of
     its cotangents, summed where tokens agree.
+
+    Args:
+      table: all rows, or this device's part of them: devices then look up each other's tokens, and
+        the gradient is the part's, of the tokens of all (`partitioning.VocabularyParts`).
     """
     del probe
+    parts = VocabularyParts.of(table.shape[0], vocab_size)
 
     def take(rows, first, tokens):
         inside, local = _local_rows(tokens, first, rows.shape[0])
         vectors = jnp.take(rows, local, axis=0, mode="clip")
         return jnp.where(inside[..., None], vectors, jnp.zeros((), rows.dtype))
 
-    vectors = map_over_vocabulary(take, table, tokens, cut=False)
-    known = (tokens >= 0) & (tokens < table.shape[0])
+    all_tokens = parts.gather_rows(tokens) - parts.first(table.shape[0])
+    vectors = parts.sum_own_rows(map_over_vocabulary(take, table, all_tokens, cut=False))
+    known = (tokens >= 0) & (tokens < vocab_size)
     return jnp.where(known[..., None], vectors, jnp.nan)
 
 
-def _lookup_forward(table, tokens, probe):
-    return lookup(table, tokens, probe), (table, tokens, probe)
+def _lookup_forward(table, tokens, probe, vocab_size):
+    return lookup(table, tokens, probe, vocab_size), (table, tokens, probe)
 
 
-def _lookup_backward(residuals, cotangent):
+def _lookup_backward(vocab_size, residuals, cotangent):
     table, tokens, probe = residuals
-    summed, ids = _sum_equal(tokens.reshape(-1), cotangent.reshape(-1, cotangent.shape[-1]))
+    parts = VocabularyParts.of(table.shape[0], vocab_size)
+    all_tokens = parts.gather_rows(tokens) - parts.first(table.shape[0])
+    vectors = parts.gather_rows(cotangent).reshape(-1, cotangent.shape[-1])
+    summed, ids = _sum_equal(all_tokens.reshape(-1), vectors)
 
     def put(rows, first, summed, ids):
         inside, local = _local_rows(ids, first, rows.shape[0])

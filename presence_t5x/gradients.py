@@ -22,7 +22,8 @@ from presence_t5x.config_types import PresenceConfig
 from presence_t5x.example_units import scoring_sweep
 from presence_t5x.influence import select_layers
 from presence_t5x.local_gradients import PresenceAux, plain_gradients, weighted_gradients
-from presence_t5x.partitioning import DATA_AXIS, map_over_rows, num_row_parts, row_devices
+from presence_t5x.layouts import Layout
+from presence_t5x.partitioning import DATA_AXIS, num_row_parts
 from presence_t5x.reduction import RowDevices, scatter_axis
 from presence_t5x.units import Problem
 from presence_t5x.weighting import PresenceState, init_presence_state
@@ -66,7 +67,8 @@ def presence_gradients(
       state: from `init_presence_state` or the step before; needed by normalizer "ema".
       mesh: its axes "replica" and "data" hold the rows, over which params are whole and the
         returned gradients are cut, each along one of their axes; "fsdp" and "tensor" are the
-        compiler's.
+        compiler's. A `loss_fun` with the attribute `cut_vocabulary` set is given token tables cut
+        over "data" (`layouts.Layout`).
       axis_name: the mapped axis when called under `jax.pmap` or `jax.shard_map`.
       has_aux: `loss_fun` returns metrics.
 
@@ -85,7 +87,7 @@ def presence_gradients(
     temperature = jnp.asarray(temperature, jnp.float32)
     local, batch = _local_problem(problem, batch, mesh)
     compute = functools.partial(weighted_gradients, local)
-    mapped = compute if mesh is None else map_over_rows(compute, mesh)
+    mapped = compute if mesh is None else Layout.of(loss_fun, mesh).map_over_rows(compute)
     gradients, aux = mapped(params, batch, rng, temperature, state)
     if local.config.row_order != config.row_order and config.granularity == "example":
         restore = functools.partial(_rows_from_strided, config=config)
@@ -114,7 +116,7 @@ def unweighted_gradients(
     problem = _check_problem(loss_fun, params, batch, config, mesh, axis_name, has_aux)
     local, batch = _local_problem(problem, batch, mesh)
     compute = functools.partial(plain_gradients, local)
-    mapped = compute if mesh is None else map_over_rows(compute, mesh)
+    mapped = compute if mesh is None else Layout.of(loss_fun, mesh).map_over_rows(compute)
     return mapped(params, batch, rng)
 
 
@@ -162,13 +164,33 @@ def _check_problem(loss_fun, params, batch, config, mesh, axis_name, has_aux) ->
         where = f"of each device ({rows} rows over {parts} devices)"
         accumulation.check_divides(rows // parts, config, where=where)
     selection = select_layers(params, config.layers)
-    return Problem(loss_fun, config, selection, _row_devices(params, mesh, axis_name), has_aux)
+    devices = _row_devices(loss_fun, params, mesh, axis_name)
+    _check_summed(config, selection, devices)
+    return Problem(loss_fun, config, selection, devices, has_aux)
 
 
-def _row_devices(params, mesh, axis_name) -> RowDevices:
+def _check_summed(config: PresenceConfig, selection, devices: RowDevices) -> None:
+    """Refuses gradients that arrive summed over devices where single devices' are needed."""
+    if not any(devices.is_summed):
+        return
+    remedy = "build the loss with encoder_decoder_loss(..., cut_vocabulary=False)"
+    if config.granularity == "shard":
+        raise ValueError(
+            "granularity='shard' weighs every device's gradient by itself, but token tables that "
+            f"are cut over devices have one gradient for all; {remedy}"
+        )
+    scored = [leaf.path for leaf in selection if devices.is_summed[leaf.leaf_index]]
+    if config.granularity == "example" and scored:
+        raise ValueError(
+            f"granularity='example' cannot score {scored}: cut over devices they have no gradient "
+            f"for a single row; {remedy}, or leave them out of layers"
+        )
+
+
+def _row_devices(loss_fun, params, mesh, axis_name) -> RowDevices:
     """Returns over what the rows are cut; a mapped axis of the caller's gets whole results."""
     if mesh is not None:
-        return row_devices(params, mesh)
+        return Layout.of(loss_fun, mesh).row_devices(params)
     if axis_name is None:
         return RowDevices()
     size = jax.lax.axis_size(axis_name)

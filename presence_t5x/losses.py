@@ -46,8 +46,12 @@ class EncoderDecoder(Protocol):
 class HiddenEncoderDecoder(EncoderDecoder, Protocol):
     """A model that, applied `with_logits=False`, gives vectors to multiply by `output_kernel`.
 
-    It also takes norm probes (`ghost_norms`) in a collection of that name.
+    It also takes norm probes (`ghost_norms`) in a collection of that name, and tables that a
+    vocabulary of `vocab_size` indexes may be given as a device's part of them.
     """
+
+    @property
+    def vocab_size(self) -> int: ...
 
     def output_kernel(self, params: PyTree) -> Float[Array, "embed vocab"]: ...
 
@@ -106,7 +110,9 @@ def cross_entropy_with_z_loss(
     return loss_sums, num_tokens, jax.lax.stop_gradient(metrics)
 
 
-def encoder_decoder_loss(model: EncoderDecoder, z_loss: float, *, per_row: bool = True) -> LossFun:
+def encoder_decoder_loss(
+    model: EncoderDecoder, z_loss: float, *, per_row: bool = True, cut_vocabulary: bool = False
+) -> LossFun:
     """Returns loss_fun(params, batch, rng) -> (loss_sums, num_tokens, metrics) of a batch.
 
     `batch` has T5X's features: encoder_input_tokens, decoder_input_tokens, decoder_target_tokens,
@@ -118,12 +124,14 @@ def encoder_decoder_loss(model: EncoderDecoder, z_loss: float, *, per_row: bool 
     Args:
       per_row: loss_sums and num_tokens are given for each row. False gives their sums: cheaper to
         differentiate, and all that units of whole microbatches need.
+      cut_vocabulary: on a mesh, devices keep their parts of the token tables and exchange tokens'
+        vectors (`layouts.Layout`); of a `HiddenEncoderDecoder` only.
 
     Raises:
       ValueError: (from loss_fun, while tracing) a required feature is missing.
     """
     if isinstance(model, HiddenEncoderDecoder):
-        return ProbedLoss(model, z_loss, per_row)
+        return ProbedLoss(model, z_loss, per_row, cut_vocabulary)
 
     def loss_fun(params: PyTree, batch: Batch, rng: Rng):
         tokens, options = _model_arguments(batch, rng)
@@ -148,6 +156,7 @@ class ProbedLoss:
     model: HiddenEncoderDecoder
     z_loss: float
     per_row: bool
+    cut_vocabulary: bool = False
 
     def __call__(self, params: PyTree, batch: Batch, rng: Rng):
         loss, num_tokens, row_metrics = self._run({"params": params}, batch, rng, self.per_row)
@@ -187,6 +196,7 @@ class ProbedLoss:
             batch["decoder_loss_weights"],
             self.z_loss,
             per_row=per_row,
+            vocab_size=self.model.vocab_size,
         )
         num_tokens = jnp.sum(batch["decoder_loss_weights"].astype(jnp.float32), axis=1)
         row_metrics = {

@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 from presence_t5x import partitioning
 from presence_t5x.config_types import RunConfig
 from presence_t5x.influence import select_layers
+from presence_t5x.layouts import Layout
 from presence_t5x.losses import LossFun, encoder_decoder_loss
 from presence_t5x.models.t5 import T5, init_params
 from presence_t5x.optimizer import build_optimizer, learning_rate_schedule
@@ -47,6 +48,7 @@ def make_objective(config: RunConfig, mesh: jax.sharding.Mesh | None) -> Objecti
             T5(config.model),
             config.z_loss,
             per_row=config.presence.granularity == "example",
+            cut_vocabulary=_cuts_vocabulary(config, mesh),
         ),
         optimizer=build_optimizer(config.optimizer, config.model.scan_layers),
         learning_rate_fn=learning_rate_fn,
@@ -77,12 +79,12 @@ def initial_state(config: RunConfig, objective: Objective) -> TrainState:
 def abstract_state(config: RunConfig, objective: Objective) -> TrainState:
     """Returns the state's shapes and types, with shardings on a mesh; allocates nothing."""
     state = jax.eval_shape(functools.partial(_init, config, objective), jax.random.key(0))
-    mesh = objective.mesh
-    if mesh is None:
+    layout = objective.layout
+    if layout is None:
         return state
-    shardings = jax.tree.map(lambda _: partitioning.replicated(mesh), state)._replace(
-        params=partitioning.gradient_shardings(state.params, mesh),
-        optimizer_state=partitioning.state_shardings(state.optimizer_state, state.params, mesh),
+    shardings = jax.tree.map(lambda _: partitioning.replicated(layout.mesh), state)._replace(
+        params=layout.part_shardings(state.params),
+        optimizer_state=layout.state_shardings(state.optimizer_state, state.params),
     )
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -127,11 +129,22 @@ def _compute_dtype(config: RunConfig) -> Any:
     return jnp.bfloat16 if dtypes == {"bfloat16"} else jnp.float32
 
 
+def _cuts_vocabulary(config: RunConfig, mesh: jax.sharding.Mesh | None) -> bool:
+    """Whether token tables stay cut over devices: where no unit needs its own gradient of them."""
+    granularity = config.presence.granularity
+    if mesh is None or granularity == "shard":
+        return False
+    shapes = _parameter_shapes(config)
+    is_cut = Layout(mesh, cut_vocabulary=True).row_devices(shapes).is_summed
+    scored = select_layers(shapes, config.presence.layers)
+    return granularity == "microbatch" or not any(is_cut[leaf.leaf_index] for leaf in scored)
+
+
 def gather_parameters(params: PyTree, objective: Objective) -> PyTree:
     """Returns a state's float32 parameters whole on every row device, for evaluation."""
-    if objective.mesh is None:
+    if objective.layout is None:
         return params
-    return jax.device_put(params, partitioning.parameter_shardings(params, objective.mesh))
+    return jax.device_put(params, objective.layout.whole_shardings(params))
 
 
 def _init(config: RunConfig, objective: Objective, key: Any) -> TrainState:

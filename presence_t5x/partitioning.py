@@ -1,39 +1,29 @@
-"""The device mesh and how arrays lie on it; the only module that names mesh axes.
+"""The device mesh and what its axes mean; the only module that names mesh axes.
 
-Rows are cut over "replica" and "data" by this package itself (`map_over_rows`): gradients are local
-sums until they are reduced on purpose. "fsdp" and "tensor" are left to the compiler, which follows
-the parameters' shardings and the hints that layers give (`constrain`). A gradient, and the
-optimizer's state like it, is cut over "data" as well, so that every device updates its own part.
+Rows are cut over "replica" and "data" by this package itself (`layouts.Layout.map_over_rows`):
+gradients are local sums until they are reduced on purpose. "fsdp" and "tensor" are left to the
+compiler, which follows the parameters' shardings and the hints that layers give (`constrain`). A
+vocabulary may be cut over "tensor" by the compiler or over "data" by this package.
 """
 
-import functools
+import dataclasses
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree, Shaped
 
 from presence_t5x.config_types import PartitioningConfig, T5Config
-from presence_t5x.influence import STACK_AXIS
-from presence_t5x.reduction import TILE_ROWS, RowDevices, scatter_axis
+from presence_t5x.reduction import TILE_ROWS
 
 _MOST_PARTS = 16  # of a gradient
 REPLICA_AXIS, DATA_AXIS, FSDP_AXIS, TENSOR_AXIS = "replica", "data", "fsdp", "tensor"
-# What the array axes of a layer's parameters mean, by the end of their path.
-_PARAMETER_AXES = (
-    (r"embedding", ("vocab", "embed")),
-    (r"(query|key|value)/kernel", ("embed", "heads")),
-    (r"out/kernel", ("heads", "embed")),
-    (r"wi(_\d+)?/kernel", ("embed", "mlp")),
-    (r"wo/kernel", ("mlp", "embed")),
-    (r"logits_dense/kernel", ("embed", "vocab")),
-    (r"rel_embedding", ("heads", None)),
-)
-_MESH_AXES = {"embed": FSDP_AXIS, "heads": TENSOR_AXIS, "mlp": TENSOR_AXIS, "vocab": TENSOR_AXIS}
+# Over which axis the compiler cuts what an array axis of a parameter or activation means.
+MESH_AXES = {"embed": FSDP_AXIS, "heads": TENSOR_AXIS, "mlp": TENSOR_AXIS, "vocab": TENSOR_AXIS}
 
 
 def data_mesh(devices: Any = None) -> Mesh:
@@ -105,75 +95,6 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def parameter_shardings(params: PyTree, mesh: Mesh) -> PyTree:
-    """Returns the parameters' shardings: cut over fsdp and tensor, alike on all row devices."""
-    return _map_specs(params, mesh, _parameter_spec)
-
-
-def gradient_shardings(params: PyTree, mesh: Mesh) -> PyTree:
-    """Returns the gradients' shardings: the parameters', with one axis cut over data as well."""
-    return _map_specs(params, mesh, _gradient_spec)
-
-
-def state_shardings(state: PyTree, params: PyTree, mesh: Mesh) -> PyTree:
-    """Returns shardings of an optimizer's state: what looks like a parameter lies as its gradient.
-
-    That is a leaf whose path ends in a parameter's path and that has its shape; the rest (counts,
-    factored moments) is small and whole everywhere.
-    """
-    paths, _ = jax.tree_util.tree_flatten_with_path(params)
-    known = {tuple(path): leaf for path, leaf in paths}
-
-    def sharding(path, leaf):
-        for start in range(len(path)):
-            param = known.get(tuple(path[start:]))
-            if param is not None and param.shape == leaf.shape:
-                return NamedSharding(mesh, _gradient_spec(path[start:], leaf.shape, mesh))
-        return replicated(mesh)
-
-    return jax.tree_util.tree_map_with_path(sharding, state)
-
-
-def row_devices(params: PyTree, mesh: Mesh) -> RowDevices:
-    """Returns how gradients of `params` are reduced over a mesh, each device keeping its part."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    axes = tuple(_scatter_axis(path, leaf.shape, mesh) for path, leaf in leaves)
-    # XLA refuses sums over axes of one device when all row axes are such.
-    names = tuple(name for name in row_axes(mesh) if mesh.shape[name] > 1)
-    return RowDevices(names, DATA_AXIS if DATA_AXIS in names else None, axes)
-
-
-def map_over_rows(fun: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """Maps fun(params, batch, *whole) -> (gradients, whole) over the devices that hold rows.
-
-    Only the batch is cut, and of the gradients each device returns its part. `fun` sees its own
-    rows, and gradients that it takes are local sums: nothing is reduced behind its back.
-    """
-    whole = PartitionSpec()
-    axes = row_axes(mesh)
-    explicit = any(kind == AxisType.Explicit for kind in mesh.axis_types)
-
-    @functools.wraps(fun)
-    def mapped(params, batch, *rest):
-        if explicit:  # such a mesh reshards only when asked to
-            batch = jax.reshard(batch, batch_sharding(mesh))
-            params, rest = jax.reshard((params, rest), replicated(mesh))
-        kept = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: _manual_spec(_scatter_axis(path, leaf.shape, mesh)), params
-        )
-        local = jax.shard_map(
-            fun,
-            mesh=mesh,
-            in_specs=(whole, PartitionSpec(axes), *(whole for _ in rest)),
-            out_specs=(kept, whole),
-            axis_names=set(axes),
-            check_vma=False,
-        )
-        return local(params, batch, *rest)
-
-    return mapped
-
-
 def constrain(array: jax.Array, axes: Sequence[str | None]) -> jax.Array:
     """Hints how an array of a layer lies on the fsdp and tensor axes, if there are any.
 
@@ -183,7 +104,7 @@ def constrain(array: jax.Array, axes: Sequence[str | None]) -> jax.Array:
     """
     sizes = _compiler_axes()
     names = [
-        {"rows": FSDP_AXIS, "embed": None}.get(axis or "", _MESH_AXES.get(axis or ""))
+        {"rows": FSDP_AXIS, "embed": None}.get(axis or "", MESH_AXES.get(axis or ""))
         for axis in axes
     ]
     names = [name if sizes.get(name or "", 1) > 1 else None for name in names]
@@ -215,6 +136,65 @@ def map_over_vocabulary(fun: Callable[..., Any], table: jax.Array, *whole: Any, 
     )(table, *whole)
 
 
+@dataclasses.dataclass(frozen=True)
+class VocabularyParts:
+    """The devices along "data" that hold one part each of a token table; or one device with all.
+
+    Such devices work on the rows of all of them, each for its own part of the vocabulary: they
+    gather rows, and give every row's result back to the device that it came from. All of them must
+    take part in every call.
+    """
+
+    is_cut: bool
+
+    @classmethod
+    def of(cls, part_size: int, vocab_size: int) -> "VocabularyParts":
+        """Returns who has the rest of a table of which `part_size` of `vocab_size` are here.
+
+        Raises:
+          ValueError: (while tracing) the table is neither whole nor such a part.
+        """
+        if part_size == vocab_size:
+            return cls(False)
+        manual = jax.sharding.get_abstract_mesh().manual_axes
+        num_parts = lax.axis_size(DATA_AXIS) if DATA_AXIS in manual else 1
+        if part_size * num_parts != vocab_size:
+            raise ValueError(
+                f"a token table of {part_size} rows belongs to another vocabulary than "
+                f"vocab_size={vocab_size}; set vocab_size to that of the parameters"
+            )
+        return cls(True)
+
+    def first(self, part_size: int) -> Any:
+        """Returns the first token of this device's part."""
+        return lax.axis_index(DATA_AXIS) * part_size if self.is_cut else 0
+
+    def gather_rows(self, tree: PyTree[Shaped[Array, "rows ..."]]) -> PyTree:
+        """Returns the rows of all devices, in their order."""
+        return lax.all_gather(tree, DATA_AXIS, tiled=True) if self.is_cut else tree
+
+    def own_rows(self, tree: PyTree[Shaped[Array, "all_rows ..."]]) -> PyTree:
+        """Returns this device's rows of results that all devices have alike."""
+
+        def take(leaf):
+            size = leaf.shape[0] // lax.axis_size(DATA_AXIS)
+            return lax.dynamic_slice_in_dim(leaf, lax.axis_index(DATA_AXIS) * size, size)
+
+        return jax.tree.map(take, tree) if self.is_cut else tree
+
+    def sum_own_rows(self, parts: Shaped[Array, "all_rows ..."]) -> Shaped[Array, "rows ..."]:
+        """Returns this device's rows of results of which every device has a term."""
+        return lax.psum_scatter(parts, DATA_AXIS, tiled=True) if self.is_cut else parts
+
+    def sum(self, value: Array) -> Array:
+        """Sums over the parts."""
+        return lax.psum(value, DATA_AXIS) if self.is_cut else value
+
+    def max(self, value: Array) -> Array:
+        """Returns the largest of the parts' values."""
+        return lax.pmax(value, DATA_AXIS) if self.is_cut else value
+
+
 def _compiler_axes() -> dict[str, int]:
     """Returns the sizes of the axes of the mesh in force that are left to the compiler."""
     mesh = jax.sharding.get_abstract_mesh()
@@ -225,40 +205,3 @@ def _compiler_axes() -> dict[str, int]:
         for name, kind in zip(mesh.axis_names, mesh.axis_types)
         if kind == AxisType.Auto and name in (FSDP_AXIS, TENSOR_AXIS)
     }
-
-
-def _map_specs(params: PyTree, mesh: Mesh, spec_fn: Callable[..., PartitionSpec]) -> PyTree:
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: NamedSharding(mesh, spec_fn(path, leaf.shape, mesh)), params
-    )
-
-
-def _parameter_spec(path: Sequence[Any], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """Returns the mesh axis of every array axis of a parameter, leaving out axes of one device."""
-    name = "/".join(str(getattr(key, "key", key)) for key in path)
-    for pattern, axes in _PARAMETER_AXES:
-        if re.search(rf"(^|/){pattern}$", name):
-            if len(shape) == len(axes) + 1:  # a stack of layers
-                axes = (*axes[:STACK_AXIS], None, *axes[STACK_AXIS:])
-            names = (_MESH_AXES.get(axis or "") for axis in axes)
-            return PartitionSpec(*(n if n and mesh.shape.get(n, 1) > 1 else None for n in names))
-    return PartitionSpec()
-
-
-def _scatter_axis(path: Sequence[Any], shape: tuple[int, ...], mesh: Mesh) -> int | None:
-    """Returns the array axis of a gradient that is cut over data: one that is free."""
-    taken = [axis for axis, name in enumerate(_parameter_spec(path, shape, mesh)) if name]
-    return scatter_axis(shape, mesh.shape[DATA_AXIS], taken)
-
-
-def _gradient_spec(path: Sequence[Any], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    axis = _scatter_axis(path, shape, mesh)
-    spec = list(_parameter_spec(path, shape, mesh))
-    spec += [None] * (len(shape) - len(spec))
-    if axis is not None:
-        spec[axis] = DATA_AXIS
-    return PartitionSpec(*spec)
-
-
-def _manual_spec(axis: int | None) -> PartitionSpec:
-    return PartitionSpec() if axis is None else PartitionSpec(*([None] * axis), DATA_AXIS)

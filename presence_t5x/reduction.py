@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from presence_t5x.influence import STACK_AXIS, SelectedLeaf
 
@@ -29,12 +29,15 @@ class RowDevices:
       scatter_name: the one of them over which gradients are cut, if any is.
       scatter_axes: of every parameter, in tree order, the array axis that is cut; None keeps it
         whole.
+      is_summed: of every parameter, whether its gradients come in parts that are summed over
+        `scatter_name` already (`layouts.Layout.cut_vocabulary`).
       gather: results are made whole on every device at the end.
     """
 
     names: tuple[str, ...] = ()
     scatter_name: str | None = None
     scatter_axes: tuple[int | None, ...] = ()
+    is_summed: tuple[bool, ...] = ()
     gather: bool = False
 
     def psum(self, tree: PyTree) -> PyTree:
@@ -61,7 +64,10 @@ class RowDevices:
         Sums over the other names, if there are any, wait for `finish_parts`.
         """
         leaves, structure = jax.tree.flatten(gradient)
-        parts = [self._scatter(leaf.astype(dtype), axis) for leaf, axis in self._paired(leaves)]
+        parts = [
+            self._scatter(leaf.astype(dtype), axis, index)
+            for index, (leaf, axis) in enumerate(self._paired(leaves))
+        ]
         return jax.tree.unflatten(structure, parts)
 
     def reduce_scatter_selected(
@@ -69,9 +75,24 @@ class RowDevices:
     ) -> dict[str, Array]:
         """Does the same for leaves, or layers of stacked leaves, that `take_selected` took."""
         return {
-            leaf.path: self._scatter(selected[leaf.path].astype(dtype), self.selected_axis(leaf))
+            leaf.path: self._scatter(
+                selected[leaf.path].astype(dtype), self.selected_axis(leaf), leaf.leaf_index
+            )
             for leaf in selection
         }
+
+    def agree(self, flag: Bool[Array, ""]) -> Bool[Array, ""]:
+        """Whether it is so on all devices that sum parameters' gradients together.
+
+        What decides about rows of one device then decides about those of all.
+        """
+        if not any(self.is_summed):
+            return flag
+        return lax.pmin(flag.astype(jnp.int32), self.scatter_name) == 1
+
+    def largest(self, value: Float[Array, ""]) -> Float[Array, ""]:
+        """Returns the largest value among the devices that sum gradients together."""
+        return lax.pmax(value, self.scatter_name) if any(self.is_summed) else value
 
     def _others(self) -> tuple[str, ...]:
         return tuple(name for name in self.names if name != self.scatter_name)
@@ -120,8 +141,8 @@ class RowDevices:
         axes = self.scatter_axes if self.scatter_name else (None,) * len(leaves)
         return zip(leaves, axes, strict=True)
 
-    def _scatter(self, leaf: Array, axis: int | None) -> Array:
-        if self.scatter_name is None:
+    def _scatter(self, leaf: Array, axis: int | None, index: int) -> Array:
+        if self.scatter_name is None or (self.is_summed and self.is_summed[index]):
             return leaf
         if axis is None:
             return lax.psum(leaf, self.scatter_name)

@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from presence_t5x.config_types import PresenceConfig
 from presence_t5x.gradients import PresenceAux, presence_gradients, unweighted_gradients
+from presence_t5x.layouts import Layout
 from presence_t5x.metrics import step_metrics
-from presence_t5x.partitioning import gradient_shardings, parameter_shardings
 from presence_t5x.units import all_finite
 from presence_t5x.weighting import PresenceState, Schedule, init_presence_state
 
@@ -51,7 +51,7 @@ class Objective(NamedTuple):
       config: units, scores, accumulator.
       dropout_rng: folded with the step; None turns dropout off.
       mesh: whose data axis holds the rows; None is a single device. Parameters and optimizer state
-        may be cut over it like gradients (`partitioning.gradient_shardings`).
+        may be cut over it like gradients (`layouts.Layout.part_shardings`).
       compute_dtype: of the copy of the parameters that the loss is computed from.
     """
 
@@ -63,6 +63,11 @@ class Objective(NamedTuple):
     dropout_rng: Any = None
     mesh: jax.sharding.Mesh | None = None
     compute_dtype: Any = jnp.float32
+
+    @property
+    def layout(self) -> Layout | None:
+        """Where parameters, gradients and optimizer state lie on the mesh."""
+        return None if self.mesh is None else Layout.of(self.loss_fun, self.mesh)
 
 
 def init_train_state(objective: Objective, params: PyTree) -> TrainState:
@@ -132,9 +137,9 @@ def train_step(
 def _whole_parameters(objective: Objective, params: PyTree) -> PyTree:
     """Returns the parameters gathered from the devices that hold parts of them, for the loss."""
     whole = jax.tree.map(lambda leaf: leaf.astype(objective.compute_dtype), params)
-    mesh = objective.mesh
-    if mesh is None:
+    layout = objective.layout
+    if layout is None:
         return whole
     # Cast first, pinned to its part: or the compiler gathers float32 and casts afterwards.
-    whole = jax.lax.with_sharding_constraint(whole, gradient_shardings(params, mesh))
-    return jax.lax.with_sharding_constraint(whole, parameter_shardings(params, mesh))
+    whole = jax.lax.with_sharding_constraint(whole, layout.part_shardings(params))
+    return jax.lax.with_sharding_constraint(whole, layout.loss_shardings(params))

@@ -272,15 +272,18 @@ class Embedding(nn.Module):
     dtype: jnp.dtype
 
     def setup(self):
-        self.embedding = self.param(
-            "embedding", nn.initializers.normal(1.0), (self.vocab_size, self.emb_dim), jnp.float32
-        )
+        if self.has_variable("params", "embedding"):  # all of it, or a device's part of its rows
+            self.embedding = self.get_variable("params", "embedding")
+        else:
+            shape = (self.vocab_size, self.emb_dim)
+            init = nn.initializers.normal(1.0)
+            self.embedding = self.param("embedding", init, shape, jnp.float32)
 
     def __call__(self, tokens: Int[Array, "batch length"]) -> Float[Array, "batch length embed"]:
         """Returns the vectors of `tokens` in `dtype`."""
         probe = norm_probe(self, "embedding")
         table = constrain(self.embedding, ("vocab", "embed"))
-        return ghost_norms.lookup(table, tokens, probe).astype(self.dtype)
+        return ghost_norms.lookup(table, tokens, probe, self.vocab_size).astype(self.dtype)
 
     def attend(
         self, inputs: Float[Array, "batch length embed"]

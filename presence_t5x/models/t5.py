@@ -268,6 +268,11 @@ class T5(nn.Module):
             with_logits=True,
         )
 
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the whole token table."""
+        return _vocab_size(self.config)
+
     def output_kernel(self, params: PyTree) -> Float[Array, "embed vocab"]:
         """Returns the matrix by which vectors become logits."""
         if self.config.logits_via_embedding:
