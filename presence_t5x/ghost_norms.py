@@ -83,14 +83,15 @@ def _scale_backward(residuals, cotangent):
 scale.defvjp(lambda x, factors, probe: (x * factors, (x, factors, probe)), _scale_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def lookup(
     table: Float[Array, "vocab features"],
     tokens: Int[Array, "rows length"],
     probe: Probe | None,
     vocab_size: int,
+    dtype: jnp.dtype,
 ) -> Float[Array, "rows length features"]:
-    """Returns table[tokens], NaN for ids outside [0, vocab_size).
+    """Returns table[tokens] in `dtype`, NaN for ids outside [0, vocab_size).
 
     The table's gradient adds the cotangents of equal tokens in float32, rounds the sums to the
     table's dtype, and scatters as many rows as there are tokens. A row's norm is the Gram matrix of
@@ -105,8 +106,8 @@ def lookup(
 
     def take(rows, first, tokens):
         inside, local = _local_rows(tokens, first, rows.shape[0])
-        vectors = jnp.take(rows, local, axis=0, mode="clip")
-        return jnp.where(inside[..., None], vectors, jnp.zeros((), rows.dtype))
+        vectors = jnp.take(rows, local, axis=0, mode="clip").astype(dtype)
+        return jnp.where(inside[..., None], vectors, jnp.zeros((), dtype))
 
     all_tokens = parts.gather_rows(tokens) - parts.first(table.shape[0])
     vectors = parts.sum_own_rows(map_over_vocabulary(take, table, all_tokens, cut=False))
@@ -114,11 +115,12 @@ def lookup(
     return jnp.where(known[..., None], vectors, jnp.nan)
 
 
-def _lookup_forward(table, tokens, probe, vocab_size):
-    return lookup(table, tokens, probe, vocab_size), (table, tokens, probe)
+def _lookup_forward(table, tokens, probe, vocab_size, dtype):
+    return lookup(table, tokens, probe, vocab_size, dtype), (table, tokens, probe)
 
 
-def _lookup_backward(vocab_size, residuals, cotangent):
+def _lookup_backward(vocab_size, dtype, residuals, cotangent):
+    del dtype
     table, tokens, probe = residuals
     parts = VocabularyParts.of(table.shape[0], vocab_size)
     all_tokens = parts.gather_rows(tokens) - parts.first(table.shape[0])

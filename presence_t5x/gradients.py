@@ -21,10 +21,10 @@ from presence_t5x._validate import check_float
 from presence_t5x.config_types import PresenceConfig
 from presence_t5x.example_units import scoring_sweep
 from presence_t5x.influence import select_layers
-from presence_t5x.local_gradients import PresenceAux, plain_gradients, weighted_gradients
 from presence_t5x.layouts import Layout
+from presence_t5x.local_gradients import PresenceAux, plain_gradients, weighted_gradients
 from presence_t5x.partitioning import DATA_AXIS, num_row_parts
-from presence_t5x.reduction import RowDevices, scatter_axis
+from presence_t5x.reduction import Cut, RowDevices, scatter_axis
 from presence_t5x.units import Problem
 from presence_t5x.weighting import PresenceState, init_presence_state
 
@@ -65,10 +65,10 @@ def presence_gradients(
       temperature: tau, a finite number or a traced scalar.
       config: units, score, normaliser, accumulator.
       state: from `init_presence_state` or the step before; needed by normalizer "ema".
-      mesh: its axes "replica" and "data" hold the rows, over which params are whole and the
-        returned gradients are cut, each along one of their axes; "fsdp" and "tensor" are the
-        compiler's. A `loss_fun` with the attribute `cut_vocabulary` set is given token tables cut
-        over "data" (`layouts.Layout`).
+      mesh: its axes "replica", "outer" and "data" hold the rows, over which params are whole; the
+        returned gradients are cut over the last two. "fsdp" and "tensor" are the compiler's. A
+        `loss_fun` whose `cut_vocabulary` is set gets token tables cut over "data"
+        (`layouts.Layout`).
       axis_name: the mapped axis when called under `jax.pmap` or `jax.shard_map`.
       has_aux: `loss_fun` returns metrics.
 
@@ -171,15 +171,13 @@ def _check_problem(loss_fun, params, batch, config, mesh, axis_name, has_aux) ->
 
 def _check_summed(config: PresenceConfig, selection, devices: RowDevices) -> None:
     """Refuses gradients that arrive summed over devices where single devices' are needed."""
-    if not any(devices.is_summed):
-        return
     remedy = "build the loss with encoder_decoder_loss(..., cut_vocabulary=False)"
-    if config.granularity == "shard":
+    if config.granularity == "shard" and devices.shares_gradients:
         raise ValueError(
             "granularity='shard' weighs every device's gradient by itself, but token tables that "
             f"are cut over devices have one gradient for all; {remedy}"
         )
-    scored = [leaf.path for leaf in selection if devices.is_summed[leaf.leaf_index]]
+    scored = [leaf.path for leaf in selection if devices.comes_summed(leaf)]
     if config.granularity == "example" and scored:
         raise ValueError(
             f"granularity='example' cannot score {scored}: cut over devices they have no gradient "
@@ -194,8 +192,9 @@ def _row_devices(loss_fun, params, mesh, axis_name) -> RowDevices:
     if axis_name is None:
         return RowDevices()
     size = jax.lax.axis_size(axis_name)
-    axes = tuple(scatter_axis(leaf.shape, size) for leaf in jax.tree.leaves(params))
-    return RowDevices((axis_name,), axis_name, axes, gather=True)
+    axes = (scatter_axis(leaf.shape, size) for leaf in jax.tree.leaves(params))
+    cuts = tuple(() if axis is None else (Cut(axis_name, axis),) for axis in axes)
+    return RowDevices((axis_name,), cuts, gather=True)
 
 
 def _local_problem(problem: Problem, batch, mesh):

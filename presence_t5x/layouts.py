@@ -2,7 +2,7 @@
 
 `partitioning` says what the mesh axes are; here they meet a model's parameters. Every device keeps
 a part of each parameter, of its gradient and of the optimizer's state, and updates that part. For a
-step the parts are gathered over "data", but for the tables that a vocabulary indexes: they are most
+step the parts are gathered, but for the tables that a vocabulary indexes: they are most
 of mT5, and a loss function that knows how (`cut_vocabulary`) works with them cut, exchanging its
 tokens' vectors instead of the tables and their gradients.
 """
@@ -20,14 +20,14 @@ from jaxtyping import PyTree
 from presence_t5x.influence import STACK_AXIS
 from presence_t5x.partitioning import (
     DATA_AXIS,
-    FSDP_AXIS,
     MESH_AXES,
+    OUTER_AXIS,
     TENSOR_AXIS,
     batch_sharding,
     replicated,
     row_axes,
 )
-from presence_t5x.reduction import RowDevices, scatter_axis
+from presence_t5x.reduction import Cut, Cuts, RowDevices, scatter_axis
 
 _VOCABULARY = "vocab"
 # What the array axes of a layer's parameters mean, by the end of their path.
@@ -66,10 +66,10 @@ class Layout:
 
     def whole_shardings(self, params: PyTree) -> PyTree:
         """Returns shardings that are alike on all row devices: cut over fsdp and tensor alone."""
-        return self._map_specs(params, self._parameter_spec)
+        return self._map_specs(params, self._whole_spec)
 
     def part_shardings(self, params: PyTree) -> PyTree:
-        """Returns the shardings of kept parts: one axis is cut over data as well."""
+        """Returns the shardings of kept parts, cut over data and outer as well."""
         return self._map_specs(params, self._part_spec)
 
     def state_shardings(self, state: PyTree, params: PyTree) -> PyTree:
@@ -93,11 +93,10 @@ class Layout:
     def row_devices(self, params: PyTree) -> RowDevices:
         """Returns how gradients of `params` are reduced, each device keeping its part."""
         leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-        axes = tuple(self._scatter_axis(path, leaf.shape) for path, leaf in leaves)
-        cut = tuple(self._cut_axis(path, leaf.shape) is not None for path, leaf in leaves)
+        cuts = tuple(self._part_cuts(path, leaf.shape) for path, leaf in leaves)
         # XLA refuses sums over axes of one device when all row axes are such.
         names = tuple(name for name in row_axes(self.mesh) if self.mesh.shape[name] > 1)
-        return RowDevices(names, DATA_AXIS if DATA_AXIS in names else None, axes, cut)
+        return RowDevices(names, cuts)
 
     def map_over_rows(self, fun: Callable[..., Any]) -> Callable[..., Any]:
         """Maps fun(params, batch, *whole) -> (gradients, whole) over the devices that hold rows.
@@ -117,20 +116,21 @@ class Layout:
                 params = jax.reshard(params, self.loss_shardings(params))
                 rest = jax.reshard(rest, replicated(self.mesh))
 
-            def manual_specs(axis_fn):
+            def manual_specs(cuts_fn):
                 return jax.tree_util.tree_map_with_path(
-                    lambda path, leaf: _manual_spec(axis_fn(path, leaf.shape)), params
+                    lambda path, leaf: _cut_spec((None,) * leaf.ndim, cuts_fn(path, leaf.shape)),
+                    params,
                 )
 
             local = jax.shard_map(
                 fun,
                 mesh=self.mesh,
                 in_specs=(
-                    manual_specs(self._cut_axis),
+                    manual_specs(self._loss_cuts),
                     PartitionSpec(axes),
                     *(whole for _ in rest),
                 ),
-                out_specs=(manual_specs(self._scatter_axis), whole),
+                out_specs=(manual_specs(self._part_cuts), whole),
                 axis_names=set(axes),
                 check_vma=False,
             )
@@ -143,42 +143,56 @@ class Layout:
             lambda path, leaf: NamedSharding(self.mesh, spec_fn(path, leaf.shape)), params
         )
 
-    def _parameter_spec(self, path: Sequence[Any], shape: tuple[int, ...]) -> PartitionSpec:
-        """Returns the mesh axis (fsdp, tensor) of every array axis of a parameter."""
+    def _compiler_axes(self, path: Sequence[Any], shape: tuple[int, ...]) -> tuple[Any, ...]:
+        """Returns the mesh axis (fsdp, tensor), or None, of every array axis of a parameter."""
         names = (MESH_AXES.get(meaning or "") for meaning in _meanings(path, shape))
-        sizes = self.mesh.shape
-        return PartitionSpec(*(n if n and sizes.get(n, 1) > 1 else None for n in names))
+        return tuple(name if name and self._size(name) > 1 else None for name in names)
 
-    def _cut_axis(self, path: Sequence[Any], shape: tuple[int, ...]) -> int | None:
-        """Returns the array axis of a token table that stays cut over data; None of all others."""
+    def _loss_cuts(self, path: Sequence[Any], shape: tuple[int, ...]) -> Cuts:
+        """Returns how a token table stays cut while losses are computed; () for all others."""
         meanings = _meanings(path, shape)
-        if not self.cut_vocabulary or _VOCABULARY not in meanings:
-            return None
-        axis = meanings.index(_VOCABULARY)
-        parts = self.mesh.shape[DATA_AXIS]
-        free = self.mesh.shape.get(TENSOR_AXIS, 1) == 1
-        return axis if free and parts > 1 and shape[axis] % parts == 0 else None
+        if not self.cut_vocabulary or _VOCABULARY not in meanings or self._size(TENSOR_AXIS) > 1:
+            return ()
+        axis, parts = meanings.index(_VOCABULARY), self._size(DATA_AXIS)
+        return (Cut(DATA_AXIS, axis, True),) if parts > 1 and shape[axis] % parts == 0 else ()
 
-    def _scatter_axis(self, path: Sequence[Any], shape: tuple[int, ...]) -> int | None:
-        """Returns the array axis of a gradient that is cut over data: one that is free."""
-        cut = self._cut_axis(path, shape)
-        if cut is not None:
-            return cut
-        taken = [axis for axis, name in enumerate(self._parameter_spec(path, shape)) if name]
-        return scatter_axis(shape, self.mesh.shape[DATA_AXIS], taken)
+    def _part_cuts(self, path: Sequence[Any], shape: tuple[int, ...]) -> Cuts:
+        """Returns how a device's part of a parameter is cut out, along axes that are free."""
+        taken = [axis for axis, name in enumerate(self._compiler_axes(path, shape)) if name]
+        cuts = self._loss_cuts(path, shape)
+        for name in (DATA_AXIS, OUTER_AXIS):
+            if self._size(name) == 1 or name in [cut.name for cut in cuts]:
+                continue
+            axis = scatter_axis(self._part_shape(shape, cuts), self._size(name), taken)
+            cuts += () if axis is None else (Cut(name, axis),)
+        return cuts
+
+    def _part_shape(self, shape: tuple[int, ...], cuts: Cuts) -> list[int]:
+        sizes = list(shape)
+        for cut in cuts:
+            sizes[cut.axis] //= self._size(cut.name)
+        return sizes
+
+    def _whole_spec(self, path: Sequence[Any], shape: tuple[int, ...]) -> PartitionSpec:
+        return _cut_spec(self._compiler_axes(path, shape), ())
 
     def _loss_spec(self, path: Sequence[Any], shape: tuple[int, ...]) -> PartitionSpec:
-        return self._with_data_axis(path, shape, self._cut_axis(path, shape))
+        return _cut_spec(self._compiler_axes(path, shape), self._loss_cuts(path, shape))
 
     def _part_spec(self, path: Sequence[Any], shape: tuple[int, ...]) -> PartitionSpec:
-        return self._with_data_axis(path, shape, self._scatter_axis(path, shape))
+        return _cut_spec(self._compiler_axes(path, shape), self._part_cuts(path, shape))
 
-    def _with_data_axis(self, path, shape, axis: int | None) -> PartitionSpec:
-        spec = list(self._parameter_spec(path, shape))
-        spec += [None] * (len(shape) - len(spec))
-        if axis is not None:
-            spec[axis] = DATA_AXIS
-        return PartitionSpec(*spec)
+    def _size(self, name: str) -> int:
+        return self.mesh.shape.get(name, 1)
+
+
+def _cut_spec(axes: Sequence[str | None], cuts: Cuts) -> PartitionSpec:
+    """Returns the mesh axes of every array axis, cut in order: the first of an axis is major."""
+    spec: list[tuple[str, ...]] = [(name,) if name else () for name in axes]
+    for cut in cuts:
+        spec += [()] * (cut.axis + 1 - len(spec))
+        spec[cut.axis] += (cut.name,)
+    return PartitionSpec(*(names or None for names in spec))
 
 
 def _meanings(path: Sequence[Any], shape: tuple[int, ...]) -> tuple[str | None, ...]:
@@ -189,7 +203,3 @@ def _meanings(path: Sequence[Any], shape: tuple[int, ...]) -> tuple[str | None, 
             is_stack = len(shape) == len(axes) + 1
             return (*axes[:STACK_AXIS], None, *axes[STACK_AXIS:]) if is_stack else axes
     return ()
-
-
-def _manual_spec(axis: int | None) -> PartitionSpec:
-    return PartitionSpec() if axis is None else PartitionSpec(*([None] * axis), DATA_AXIS)

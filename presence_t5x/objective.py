@@ -135,9 +135,9 @@ def _cuts_vocabulary(config: RunConfig, mesh: jax.sharding.Mesh | None) -> bool:
     if mesh is None or granularity == "shard":
         return False
     shapes = _parameter_shapes(config)
-    is_cut = Layout(mesh, cut_vocabulary=True).row_devices(shapes).is_summed
+    devices = Layout(mesh, cut_vocabulary=True).row_devices(shapes)
     scored = select_layers(shapes, config.presence.layers)
-    return granularity == "microbatch" or not any(is_cut[leaf.leaf_index] for leaf in scored)
+    return granularity == "microbatch" or not any(map(devices.comes_summed, scored))
 
 
 def gather_parameters(params: PyTree, objective: Objective) -> PyTree:

@@ -1,9 +1,10 @@
 """The device mesh and what its axes mean; the only module that names mesh axes.
 
-Rows are cut over "replica" and "data" by this package itself (`layouts.Layout.map_over_rows`):
-gradients are local sums until they are reduced on purpose. "fsdp" and "tensor" are left to the
-compiler, which follows the parameters' shardings and the hints that layers give (`constrain`). A
-vocabulary may be cut over "tensor" by the compiler or over "data" by this package.
+Rows are cut over "replica", "outer" and "data" by this package itself
+(`layouts.Layout.map_over_rows`): gradients are local sums until they are reduced on purpose. "fsdp"
+and "tensor" are left to the compiler, which follows the parameters' shardings and the hints that
+layers give (`constrain`). A vocabulary may be cut over "tensor" by the compiler or over "data" by
+this package.
 """
 
 import dataclasses
@@ -20,8 +21,9 @@ from jaxtyping import Array, PyTree, Shaped
 from presence_t5x.config_types import PartitioningConfig, T5Config
 from presence_t5x.reduction import TILE_ROWS
 
-_MOST_PARTS = 16  # of a gradient
-REPLICA_AXIS, DATA_AXIS, FSDP_AXIS, TENSOR_AXIS = "replica", "data", "fsdp", "tensor"
+_MOST_PARTS = 16  # of a gradient, over one axis
+REPLICA_AXIS, OUTER_AXIS, DATA_AXIS = "replica", "outer", "data"
+FSDP_AXIS, TENSOR_AXIS = "fsdp", "tensor"
 # Over which axis the compiler cuts what an array axis of a parameter or activation means.
 MESH_AXES = {"embed": FSDP_AXIS, "heads": TENSOR_AXIS, "mlp": TENSOR_AXIS, "vocab": TENSOR_AXIS}
 
@@ -33,11 +35,12 @@ def data_mesh(devices: Any = None) -> Mesh:
 
 
 def make_mesh(config: PartitioningConfig, model: T5Config, devices: Any = None) -> Mesh:
-    """Returns a mesh of all (or the given) devices with the axes replica, data, fsdp and tensor.
+    """Returns a mesh of all (or the given) devices, of all axes that this module names.
 
     The devices that hold rows share a gradient in groups ("data") whose parts of the model's width
-    are whole rows of TPU tiles; the remaining factor ("replica") adds up parts, which moves little.
-    (libtpu turned reduce-scatters over 64 and 128 devices into all-reduces; those over 16 survive.)
+    are whole rows of TPU tiles; groups of groups ("outer") cut these parts once more, and what is
+    left ("replica") holds the same parts. (libtpu turned reduce-scatters over 64 and 128 devices
+    into all-reduces; those over 16 survive.)
 
     Raises:
       ValueError: the partitions do not divide the devices, or the model's sizes.
@@ -62,8 +65,10 @@ def make_mesh(config: PartitioningConfig, model: T5Config, devices: Any = None) 
             )
     rows = devices.size // (fsdp * tensor)
     data = math.gcd(rows, max(1, model.emb_dim // TILE_ROWS), _MOST_PARTS)
-    shape = (rows // data, data, fsdp, tensor)
-    return Mesh(devices.reshape(shape), (REPLICA_AXIS, DATA_AXIS, FSDP_AXIS, TENSOR_AXIS))
+    outer = math.gcd(rows // data, _MOST_PARTS)
+    shape = (rows // (data * outer), outer, data, fsdp, tensor)
+    names = (REPLICA_AXIS, OUTER_AXIS, DATA_AXIS, FSDP_AXIS, TENSOR_AXIS)
+    return Mesh(devices.reshape(shape), names)
 
 
 def row_axes(mesh: Mesh) -> tuple[str, ...]:
@@ -76,7 +81,7 @@ def row_axes(mesh: Mesh) -> tuple[str, ...]:
         raise ValueError(
             f"mesh has the axes {tuple(mesh.axis_names)}; one must be named {DATA_AXIS!r}"
         )
-    return tuple(name for name in (REPLICA_AXIS, DATA_AXIS) if name in mesh.shape)
+    return tuple(name for name in (REPLICA_AXIS, OUTER_AXIS, DATA_AXIS) if name in mesh.shape)
 
 
 def num_row_parts(mesh: Mesh) -> int:

@@ -6,8 +6,9 @@ half the bytes of an all-reduce, and 1/D of the memory. Which mesh axes hold row
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,24 +21,34 @@ _WIDE = 1024
 TILE_ROWS, TILE_LANES = 16, 128  # of bfloat16 arrays in a TPU's memory
 
 
+class Cut(NamedTuple):
+    """An array axis of a parameter that is cut over the mapped axis `name`.
+
+    `is_summed`: the parameter's gradients come in such parts, of all devices' rows
+    (`layouts.Layout.cut_vocabulary`).
+    """
+
+    name: str
+    axis: int
+    is_summed: bool = False
+
+
+Cuts = tuple[Cut, ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class RowDevices:
     """The mapped axes over which rows are cut; without names, a single device.
 
     Attributes:
       names: all of them, major first.
-      scatter_name: the one of them over which gradients are cut, if any is.
-      scatter_axes: of every parameter, in tree order, the array axis that is cut; None keeps it
-        whole.
-      is_summed: of every parameter, whether its gradients come in parts that are summed over
-        `scatter_name` already (`layouts.Layout.cut_vocabulary`).
+      cuts: of every parameter, in tree order, how a device's part is cut out, one axis after the
+        other; over names that are left out it is whole.
       gather: results are made whole on every device at the end.
     """
 
     names: tuple[str, ...] = ()
-    scatter_name: str | None = None
-    scatter_axes: tuple[int | None, ...] = ()
-    is_summed: tuple[bool, ...] = ()
+    cuts: tuple[Cuts, ...] = ()
     gather: bool = False
 
     def psum(self, tree: PyTree) -> PyTree:
@@ -58,16 +69,35 @@ class RowDevices:
         """Returns this device's number among those that hold rows."""
         return lax.axis_index(self.names) if self.names else 0
 
+    @property
+    def shares_gradients(self) -> bool:
+        """Whether some parameter's gradients come as parts of all devices' rows."""
+        return bool(self._sharing())
+
+    def agree(self, flag: Bool[Array, ""]) -> Bool[Array, ""]:
+        """Whether it is so on all devices that share parameters' gradients.
+
+        What decides about rows of one device then decides about those of all.
+        """
+        sharing = self._sharing()
+        return lax.pmin(flag.astype(jnp.int32), sharing) == 1 if sharing else flag
+
+    def largest(self, value: Float[Array, ""]) -> Float[Array, ""]:
+        """Returns the largest value among the devices that share parameters' gradients."""
+        sharing = self._sharing()
+        return lax.pmax(value, sharing) if sharing else value
+
+    def comes_summed(self, leaf: SelectedLeaf) -> bool:
+        """Whether a parameter's gradients come as parts that devices share."""
+        return any(cut.is_summed for cut in self._cuts_of(leaf))
+
     def reduce_scatter(self, gradient: PyTree, dtype: Any) -> PyTree:
-        """Sums gradients over `scatter_name` in `dtype`; each device gets the part that it keeps.
+        """Sums gradients over the names that cut them, in `dtype`; each device keeps its part.
 
         Sums over the other names, if there are any, wait for `finish_parts`.
         """
         leaves, structure = jax.tree.flatten(gradient)
-        parts = [
-            self._scatter(leaf.astype(dtype), axis, index)
-            for index, (leaf, axis) in enumerate(self._paired(leaves))
-        ]
+        parts = [_scatter(leaf.astype(dtype), cuts) for leaf, cuts in self._paired(leaves)]
         return jax.tree.unflatten(structure, parts)
 
     def reduce_scatter_selected(
@@ -75,86 +105,85 @@ class RowDevices:
     ) -> dict[str, Array]:
         """Does the same for leaves, or layers of stacked leaves, that `take_selected` took."""
         return {
-            leaf.path: self._scatter(
-                selected[leaf.path].astype(dtype), self.selected_axis(leaf), leaf.leaf_index
-            )
+            leaf.path: _scatter(selected[leaf.path].astype(dtype), self._cuts_of(leaf))
             for leaf in selection
         }
 
-    def agree(self, flag: Bool[Array, ""]) -> Bool[Array, ""]:
-        """Whether it is so on all devices that sum parameters' gradients together.
-
-        What decides about rows of one device then decides about those of all.
-        """
-        if not any(self.is_summed):
-            return flag
-        return lax.pmin(flag.astype(jnp.int32), self.scatter_name) == 1
-
-    def largest(self, value: Float[Array, ""]) -> Float[Array, ""]:
-        """Returns the largest value among the devices that sum gradients together."""
-        return lax.pmax(value, self.scatter_name) if any(self.is_summed) else value
-
-    def _others(self) -> tuple[str, ...]:
-        return tuple(name for name in self.names if name != self.scatter_name)
-
-    def selected_axis(self, leaf: SelectedLeaf) -> int | None:
-        """Returns the axis along which a selected leaf is cut, once its layer is taken out."""
-        axis = self.scatter_axes[leaf.leaf_index] if self.scatter_name else None
-        taken_out = axis is not None and leaf.stack_index is not None and axis > STACK_AXIS
-        return axis - 1 if axis is not None and taken_out else axis
-
     def finish_parts(self, parts: PyTree) -> PyTree:
-        """Sums weighted parts over the names that `reduce_scatter` left out, in float32."""
-        others = self._others()
-        return lax.psum(parts, others) if others else parts
+        """Sums (weighted) parts over the names that `reduce_scatter` left out, in float32."""
+        leaves, structure = jax.tree.flatten(parts)
+        sums = [self._finish(leaf, cuts) for leaf, cuts in self._paired(leaves)]
+        return jax.tree.unflatten(structure, sums)
 
     def gather_parts(self, parts: PyTree) -> PyTree:
-        """Returns what `reduce_scatter` left, made whole."""
+        """Returns what `finish_parts` gave, made whole."""
         leaves, structure = jax.tree.flatten(parts)
-        whole = [self._gather(leaf, axis) for leaf, axis in self._paired(leaves)]
+        whole = [_gather(leaf, cuts) for leaf, cuts in self._paired(leaves)]
         return jax.tree.unflatten(structure, whole)
 
     def gather_selected(
         self, parts: dict[str, Array], selection: Sequence[SelectedLeaf]
     ) -> dict[str, Array]:
-        """Returns what `reduce_scatter_selected` left, made whole."""
+        """Returns what `reduce_scatter_selected` gave, summed over all devices and made whole."""
         return {
-            leaf.path: self._gather(parts[leaf.path], self.selected_axis(leaf))
-            for leaf in selection
+            leaf.path: _gather(self._finish(parts[leaf.path], cuts), cuts)
+            for leaf, cuts in ((leaf, self._cuts_of(leaf)) for leaf in selection)
         }
 
     def squared_norm(
         self, parts: dict[str, Array], selection: Sequence[SelectedLeaf]
     ) -> Float[Array, ""]:
         """Returns the float32 squared norm of reduce-scattered leaves: parts, summed at last."""
-        cut, whole = jnp.zeros(()), jnp.zeros(())
-        parts = self.finish_parts(parts)
+        squares: dict[tuple[str, ...], Array] = {}
         for leaf in selection:
-            square = jnp.sum(jnp.square(parts[leaf.path].astype(jnp.float32)))
-            if self.selected_axis(leaf) is None:
-                whole += square
-            else:
-                cut += square
-        return whole + (lax.psum(cut, self.scatter_name) if self.scatter_name else cut)
+            cuts = self._cuts_of(leaf)
+            part = self._finish(parts[leaf.path], cuts).astype(jnp.float32)
+            names = tuple(cut.name for cut in cuts)
+            squares[names] = squares.get(names, jnp.zeros(())) + jnp.sum(jnp.square(part))
+        sums = (lax.psum(value, names) if names else value for names, value in squares.items())
+        return sum(sums, start=jnp.zeros(()))
 
-    def _paired(self, leaves: Sequence[Array]):
-        axes = self.scatter_axes if self.scatter_name else (None,) * len(leaves)
-        return zip(leaves, axes, strict=True)
+    def _sharing(self) -> tuple[str, ...]:
+        """Returns the names over which some parameter's gradients come summed."""
+        found = {cut.name for cuts in self.cuts for cut in cuts if cut.is_summed}
+        return tuple(name for name in self.names if name in found)
 
-    def _scatter(self, leaf: Array, axis: int | None, index: int) -> Array:
-        if self.scatter_name is None or (self.is_summed and self.is_summed[index]):
-            return leaf
-        if axis is None:
-            return lax.psum(leaf, self.scatter_name)
+    def _paired(self, leaves: Sequence[Array]) -> Iterator[tuple[Array, Cuts]]:
+        return zip(leaves, self.cuts or itertools.repeat((), len(leaves)), strict=True)
+
+    def _cuts_of(self, leaf: SelectedLeaf) -> Cuts:
+        """Returns how a selected leaf is cut, once its layer is taken out of a stack."""
+        cuts = self.cuts[leaf.leaf_index] if self.cuts else ()
+        if leaf.stack_index is None:
+            return cuts
+        return tuple(cut._replace(axis=cut.axis - (cut.axis > STACK_AXIS)) for cut in cuts)
+
+    def _finish(self, part: Array, cuts: Cuts) -> Array:
+        """Sums a part over the names that do not cut it, in float32."""
+        cutting = {cut.name for cut in cuts}
+        others = tuple(name for name in self.names if name not in cutting)
+        return lax.psum(part.astype(jnp.float32), others) if others else part
+
+
+def _scatter(leaf: Array, cuts: Cuts) -> Array:
+    """Sums over the cutting names one after the other; keeps this device's part."""
+    for cut in cuts:
+        if cut.is_summed:
+            continue
         last = leaf.ndim - 1
-        padded = leaf if axis == last else _pad_lanes(leaf)
-        part = lax.psum_scatter(padded, self.scatter_name, scatter_dimension=axis, tiled=True)
-        return part if axis == last else lax.slice_in_dim(part, 0, leaf.shape[last], axis=last)
+        padded = leaf if cut.axis == last else _pad_lanes(leaf)
+        part = lax.psum_scatter(padded, cut.name, scatter_dimension=cut.axis, tiled=True)
+        leaf = (
+            lax.slice_in_dim(part, 0, leaf.shape[last], axis=last) if padded is not leaf else part
+        )
+    return leaf
 
-    def _gather(self, part: Array, axis: int | None) -> Array:
-        if self.scatter_name is None or axis is None:
-            return part
-        return lax.all_gather(part, self.scatter_name, axis=axis, tiled=True, to="invarying")
+
+def _gather(part: Array, cuts: Cuts) -> Array:
+    """Inverse of `_scatter`, for sums."""
+    for cut in reversed(cuts):
+        part = lax.all_gather(part, cut.name, axis=cut.axis, tiled=True, to="invarying")
+    return part
 
 
 def _pad_lanes(leaf: Array) -> Array:

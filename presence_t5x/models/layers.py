@@ -283,7 +283,7 @@ class Embedding(nn.Module):
         """Returns the vectors of `tokens` in `dtype`."""
         probe = norm_probe(self, "embedding")
         table = constrain(self.embedding, ("vocab", "embed"))
-        return ghost_norms.lookup(table, tokens, probe, self.vocab_size).astype(self.dtype)
+        return ghost_norms.lookup(table, tokens, probe, self.vocab_size, self.dtype)
 
     def attend(
         self, inputs: Float[Array, "batch length embed"]
