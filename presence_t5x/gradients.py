@@ -83,6 +83,7 @@ def presence_gradients(
             "state=init_presence_state(config), then each step's aux.state"
         )
     problem = _check_problem(loss_fun, params, batch, config, mesh, axis_name, has_aux)
+    _check_summed(problem)
     state = init_presence_state(config) if state is None else state
     temperature = jnp.asarray(temperature, jnp.float32)
     local, batch = _local_problem(problem, batch, mesh)
@@ -165,19 +166,19 @@ def _check_problem(loss_fun, params, batch, config, mesh, axis_name, has_aux) ->
         accumulation.check_divides(rows // parts, config, where=where)
     selection = select_layers(params, config.layers)
     devices = _row_devices(loss_fun, params, mesh, axis_name)
-    _check_summed(config, selection, devices)
     return Problem(loss_fun, config, selection, devices, has_aux)
 
 
-def _check_summed(config: PresenceConfig, selection, devices: RowDevices) -> None:
+def _check_summed(problem: Problem) -> None:
     """Refuses gradients that arrive summed over devices where single devices' are needed."""
+    config, devices = problem.config, problem.devices
     remedy = "build the loss with encoder_decoder_loss(..., cut_vocabulary=False)"
     if config.granularity == "shard" and devices.shares_gradients:
         raise ValueError(
             "granularity='shard' weighs every device's gradient by itself, but token tables that "
             f"are cut over devices have one gradient for all; {remedy}"
         )
-    scored = [leaf.path for leaf in selection if devices.comes_summed(leaf)]
+    scored = [leaf.path for leaf in problem.selection if devices.comes_summed(leaf)]
     if config.granularity == "example" and scored:
         raise ValueError(
             f"granularity='example' cannot score {scored}: cut over devices they have no gradient "

@@ -132,12 +132,14 @@ def _compute_dtype(config: RunConfig) -> Any:
 def _cuts_vocabulary(config: RunConfig, mesh: jax.sharding.Mesh | None) -> bool:
     """Whether token tables stay cut over devices: where no unit needs its own gradient of them."""
     granularity = config.presence.granularity
-    if mesh is None or granularity == "shard":
+    if mesh is None:
         return False
+    if config.temperature.schedule == UNWEIGHTED or granularity == "microbatch":
+        return True
     shapes = _parameter_shapes(config)
     devices = Layout(mesh, cut_vocabulary=True).row_devices(shapes)
     scored = select_layers(shapes, config.presence.layers)
-    return granularity == "microbatch" or not any(map(devices.comes_summed, scored))
+    return granularity == "example" and not any(map(devices.comes_summed, scored))
 
 
 def gather_parameters(params: PyTree, objective: Objective) -> PyTree:

@@ -560,3 +560,39 @@ def test_results_follow_the_rows_not_their_place(params):
     expected, _ = step(params, batch, None)
     gradients, _ = step(params, sharded, None)
     assert oracles.relative_error(gradients, jax.tree.map(np.asarray, expected)) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            PresenceConfig(granularity="shard", normalizer="ema", accumulator="streaming"),
+            "granularity='shard' weighs every device's gradient by itself",
+        ),
+        (
+            PresenceConfig(granularity="example", layers=("embedding",)),
+            r"granularity='example' cannot score \['embedding'\]",
+        ),
+    ],
+)
+def test_units_that_need_their_own_gradient_of_a_cut_table_are_refused(config, message):
+    def loss_fun(params, batch, rng):
+        raise AssertionError("nothing is traced")
+
+    loss_fun.cut_vocabulary = True
+    tree = {
+        "embedding": jnp.zeros((16, 4)),
+        "encoder": {"layers_0": jnp.zeros(4)},
+        "decoder": {"layers_0": jnp.zeros(4)},
+    }
+    with pytest.raises(ValueError, match=message):
+        presence_gradients(
+            loss_fun,
+            tree,
+            jnp.zeros((64, 3)),
+            None,
+            temperature=1.0,
+            config=config,
+            state=init_presence_state(config),
+            mesh=Mesh(np.asarray(jax.devices()), ("data",)),
+        )

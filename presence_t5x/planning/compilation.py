@@ -28,10 +28,12 @@ class StepPlan(NamedTuple):
       cost: FLOPs and collectives of a whole step.
       hbm_argument_bytes: state and batch.
       hbm_output_bytes: results that take no argument's place.
-      hbm_temp_bytes: everything that lives only during a step.
+      hbm_temp_bytes: what lives only during a step, as the compiler reports it. libtpu adds the
+        heap's fragmentation, and takes for fragmentation what a loop's body holds: up to twice the
+        heap itself (EXPERIMENTS.md).
       hbm_code_bytes: the program itself.
-      hbm_peak_bytes: arguments, outputs and temporaries: what the compiler holds against the
-        device's memory.
+      hbm_peak_bytes: the most that is held at a time, arguments and outputs included: what libtpu
+        compares with the device's memory.
       lower_seconds: tracing and lowering in Python.
       compile_seconds: the compiler's own time.
       hlo_text: the optimised program.
@@ -81,11 +83,12 @@ def compile_step(config: RunConfig, topology: Topology) -> StepPlan:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         raise _memory_error(error, config, topology, _bytes_per_device(state)) or error from error
-    return read_compiled(compiled, lower_seconds, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return read_compiled(compiled, lower_seconds, seconds, on_tpu=topology.chip is not None)
 
 
 def read_compiled(
-    compiled: jax.stages.Compiled, lower_seconds: float, compile_seconds: float
+    compiled: jax.stages.Compiled, lower_seconds: float, compile_seconds: float, *, on_tpu: bool
 ) -> StepPlan:
     """Returns what a compiled program says of itself."""
     text = compiled.as_text()
@@ -93,14 +96,15 @@ def read_compiled(
     if text is None or memory is None:
         raise ValueError("this compiler gives neither its program's text nor its memory")
     outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    arguments, temporaries = memory.argument_size_in_bytes, memory.temp_size_in_bytes
+    together = memory.argument_size_in_bytes + outputs + memory.temp_size_in_bytes
     return StepPlan(
         cost=program_cost(text),
-        hbm_argument_bytes=arguments,
+        hbm_argument_bytes=memory.argument_size_in_bytes,
         hbm_output_bytes=outputs,
-        hbm_temp_bytes=temporaries,
+        hbm_temp_bytes=memory.temp_size_in_bytes,
         hbm_code_bytes=memory.generated_code_size_in_bytes,
-        hbm_peak_bytes=arguments + outputs + temporaries,
+        # On CPUs the compiler's own figure leaves the arguments out.
+        hbm_peak_bytes=memory.peak_memory_in_bytes if on_tpu else together,
         lower_seconds=lower_seconds,
         compile_seconds=compile_seconds,
         hlo_text=text,

@@ -36,8 +36,11 @@ UNWEIGHTED = ("TEMPERATURE_SCHEDULE='unweighted'", "T5Config.scan_layers=True")
 
 
 @functools.cache
-def updates(bindings, fsdp, tensor, num_devices=8):
-    """Returns the parameters after some steps, and the last step's metrics."""
+def updates(bindings, fsdp, tensor, num_devices=8, broken_row=None):
+    """Returns the parameters after some steps, and the last step's metrics.
+
+    A broken row has a token that the vocabulary lacks: its loss is not finite.
+    """
     partitions = (f"NUM_FSDP_PARTITIONS={fsdp}", f"NUM_TENSOR_PARTITIONS={tensor}")
     config = load_config(["configs/runs/benchmark.gin"], (*BINDINGS, *bindings, *partitions))
     mesh = objectives.make_mesh(config, jax.devices()[:num_devices])
@@ -54,6 +57,8 @@ def updates(bindings, fsdp, tensor, num_devices=8):
                 ("decoder_target_tokens", 6),
             )
         }
+        if broken_row is not None:
+            batch["encoder_input_tokens"][broken_row, 0] = VOCABULARY
         batch["decoder_loss_weights"] = rng.integers(0, 2, (ROWS, 6)).astype(np.float32)
         if mesh is not None:
             batch = jax.device_put(batch, batch_sharding(mesh))
@@ -61,9 +66,9 @@ def updates(bindings, fsdp, tensor, num_devices=8):
     return jax.device_get(state.params), jax.device_get(metrics)
 
 
-def check(bindings, fsdp, tensor):
-    params, metrics = updates(bindings, fsdp, tensor)
-    expected, expected_metrics = updates(bindings, 1, 1, num_devices=1)
+def check(bindings, fsdp, tensor, broken_row=None):
+    params, metrics = updates(bindings, fsdp, tensor, broken_row=broken_row)
+    expected, expected_metrics = updates(bindings, 1, 1, num_devices=1, broken_row=broken_row)
     assert oracles.relative_error(params, expected) < TOLERANCE
     for name in ("train/loss", "presence/scores", "presence/weights"):
         if name in expected_metrics:
@@ -78,6 +83,16 @@ def test_data_fsdp_and_tensor_axes_together(bindings):
 @pytest.mark.parametrize("partitions", [(1, 1), (8, 1), (1, 4), (4, 2)])
 def test_each_arrangement(partitions):
     check(STORED, *partitions)
+
+
+@pytest.mark.parametrize("bindings", [STORED, EXAMPLE])
+def test_a_broken_row_costs_its_own_unit_alone(bindings):
+    """Devices that share the tables' gradients lose no more than one device would."""
+    check(bindings, 1, 1, broken_row=5)
+    _, metrics = updates(bindings, 1, 1, broken_row=5)
+    weights = np.asarray(metrics["presence/weights"])
+    lost = [5] if bindings is EXAMPLE else [5 % len(weights)]
+    np.testing.assert_array_equal(np.flatnonzero(weights == 0), lost)
 
 
 @pytest.mark.slow

@@ -62,7 +62,8 @@ def check_plan(found, topology, num_chips, num_devices):
         assert step["collective_bytes"] == sum(
             collective["bytes"] * collective["executions"] for collective in step["collectives"]
         )
-        assert step["hbm_peak_bytes"] >= step["hbm_argument_bytes"] + step["hbm_temp_bytes"]
+        outside = step["hbm_argument_bytes"] + step["hbm_output_bytes"]
+        assert outside < step["hbm_peak_bytes"] <= outside + step["hbm_temp_bytes"]
     assert found[plan.PRESENCE]["collective_bytes"] > found[plan.UNWEIGHTED]["collective_bytes"]
 
 
@@ -77,6 +78,9 @@ def test_plan_for_virtual_cpus(capsys, tmp_path):
     assert "compiling the presence step for cpu:8" in output.err
     for name in (plan.PRESENCE, plan.UNWEIGHTED):
         assert "ENTRY" in (tmp_path / "hlo" / f"{name}.hlo.txt").read_text()
+        step = found[name]
+        parts = ("hbm_argument_bytes", "hbm_output_bytes", "hbm_temp_bytes")
+        assert step["hbm_peak_bytes"] == sum(step[part] for part in parts)
 
 
 @pytest.mark.skipif(not has_libtpu, reason="libtpu is not installed (extra tpu)")
