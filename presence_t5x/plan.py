@@ -1,8 +1,9 @@
 """What a run's step costs on a TPU topology, asked of the TPU compiler on a machine without TPUs.
 
 `python -m presence_t5x.plan --gin_file=configs/runs/NAME.gin --topology=v4:4x4x4 [--json]
-[--dump_hlo=DIR] [--suggest] [--utilization=0.4] [--gin.NAME=VALUE]`. Compiles the configured step
-and the unweighted one and compares FLOPs, memory, collectives and compile time. Needs no MODEL_DIR,
+[--dump_hlo=DIR] [--suggest] [--t5x] [--utilization=0.4] [--gin.NAME=VALUE]`. Compiles the
+configured step and the unweighted one, with `--t5x` T5X's own too where it is installed, and
+compares FLOPs, memory, collectives and compile time. Needs no MODEL_DIR,
 data or vocabulary; TPU topologies need libtpu (`pip install presence-t5x[tpu]`).
 """
 
@@ -23,9 +24,10 @@ from presence_t5x.planning.analytic import training_flops
 from presence_t5x.planning.compilation import StepPlan, check_rows, compile_step
 from presence_t5x.planning.display import PlanContext, plan_as_json, print_plan
 from presence_t5x.planning.suggestion import suggest_microbatches
+from presence_t5x.planning.t5x_step import check_t5x_installed, compile_t5x_step
 from presence_t5x.planning.topology import Topology, get_topology, prepare_environment
 
-PRESENCE, UNWEIGHTED = "presence", "unweighted"
+PRESENCE, UNWEIGHTED, T5X = "presence", "unweighted", "t5x"
 # Required macros that say where data and results are: a plan reads neither.
 _UNUSED_MACROS = {
     "MODEL_DIR": '"unused"',
@@ -35,7 +37,7 @@ _UNUSED_MACROS = {
 }
 _USAGE = (
     "usage: python -m presence_t5x.plan --gin_file=configs/runs/NAME.gin --topology=v4:4x4x4 "
-    "[--json] [--dump_hlo=DIR] [--suggest] [--utilization=0.4] [--gin.NAME=VALUE]"
+    "[--json] [--dump_hlo=DIR] [--suggest] [--t5x] [--utilization=0.4] [--gin.NAME=VALUE]"
 )
 
 
@@ -50,6 +52,7 @@ class Options(NamedTuple):
     json: bool = False
     dump_hlo: str | None = None
     suggest: bool = False
+    t5x: bool = False
     utilization: float = 0.4
 
 
@@ -57,7 +60,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     """Returns the options that a command line sets.
 
     >>> parse_options(["--topology=cpu:8", "--json"])
-    Options(topology='cpu:8', json=True, dump_hlo=None, suggest=False, utilization=0.4)
+    Options(topology='cpu:8', json=True, dump_hlo=None, suggest=False, t5x=False, utilization=0.4)
 
     Raises:
       ValueError: an unknown argument or value, or no topology.
@@ -68,7 +71,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         if not argument.startswith("--") or name not in Options._fields:
             near = did_you_mean(name, Options._fields)
             raise ValueError(f"unknown argument {argument!r}{near}; {_USAGE}")
-        is_flag = name in ("json", "suggest")
+        is_flag = name in ("json", "suggest", "t5x")
         if is_flag == bool(equals) or not (is_flag or value):
             raise ValueError(f"--{name} takes {'no' if is_flag else 'a'} value; {_USAGE}")
         values[name] = True if is_flag else value
@@ -151,7 +154,7 @@ def _share(text: str) -> float:
 
 
 def _write_programs(steps: Mapping[str, StepPlan], directory: str) -> None:
-    """Writes both programs' texts to DIR/presence.hlo.txt and DIR/unweighted.hlo.txt."""
+    """Writes the programs' texts to DIR/presence.hlo.txt, DIR/unweighted.hlo.txt and so on."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     for name, plan in steps.items():
@@ -160,6 +163,8 @@ def _write_programs(steps: Mapping[str, StepPlan], directory: str) -> None:
 
 def _run(options: Options, config: RunConfig) -> None:
     """Plans and prints; messages go to standard error, results to standard output."""
+    if options.t5x:
+        check_t5x_installed()
     topology = get_topology(options.topology)
     messages = Console(stderr=True)
     suggestion = None
@@ -167,6 +172,9 @@ def _run(options: Options, config: RunConfig) -> None:
         suggestion = suggest_microbatches(_variant(config, PRESENCE), topology, messages)
         config = suggestion.config
     steps = make_plan(config, topology, messages, suggestion.step if suggestion else None)
+    if options.t5x:
+        messages.print(f"compiling T5X's step for {topology.name}", markup=False)
+        steps[T5X] = compile_t5x_step(config, topology)
     hours = {
         name: chip_hours(plan.cost.flops, topology, config.train_steps, options.utilization)
         for name, plan in steps.items()

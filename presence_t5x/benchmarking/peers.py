@@ -6,7 +6,7 @@ import their libraries inside.
 
 import importlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from presence_t5x._validate import did_you_mean
@@ -96,11 +96,7 @@ def find_peers(wanted: str, config: RunConfig) -> tuple[list[str], list[Absent]]
                 f"--peers={wanted}: {name!r} is no peer; use none, all, or some of "
                 f"{','.join(PEERS)}{did_you_mean(name, known)}"
             )
-    absent = []
-    for name in names:
-        reason = _reason_of_absence(PEERS[name].modules)
-        if reason is not None:
-            absent.append(Absent(name, PEERS[name].title, reason, PEERS[name].install))
+    absent = [missing for missing in map(find_absence, names) if missing is not None]
     if absent and wanted != "all":
         raise ValueError(
             f"--peers={wanted}: {absent[0].title} is not installed ({absent[0].reason}); "
@@ -112,13 +108,15 @@ def find_peers(wanted: str, config: RunConfig) -> tuple[list[str], list[Absent]]
     return present, absent
 
 
-def _reason_of_absence(modules: Sequence[str]) -> str | None:
-    """Returns why a peer cannot be imported, None if it can."""
+def find_absence(name: str) -> Absent | None:
+    """Returns why a peer cannot be imported and how to get it, None if it can."""
+    peer = PEERS[name]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # theirs, about what they import
-            for module in modules:
+            for module in peer.modules:
                 importlib.import_module(module)
     except Exception as error:  # a library of the wrong release fails in any way
-        return f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Absent(name, peer.title, reason, peer.install)
     return None

@@ -6,6 +6,7 @@ partitioner. T5X is not on PyPI; the tested commit is cc342d4.
 """
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -50,35 +51,10 @@ def check_t5x(config: RunConfig) -> None:
 
 def t5x_training(config: RunConfig, batch: Batch) -> Contender:
     """Returns the step of `t5x.trainer.Trainer`, compiled by T5X's partitioner."""
-    partitioning: Any = importlib.import_module("t5x.partitioning")
-    trainer_module: Any = importlib.import_module("t5x.trainer")
-    utils: Any = importlib.import_module("t5x.utils")
-    model = _model(config)
-    partitioner = partitioning.PjitPartitioner(
-        num_partitions=1, logical_axis_rules=partitioning.standard_logical_axis_rules()
-    )
-    initializer = utils.TrainStateInitializer(
-        optimizer_def=model.optimizer_def,
-        init_fn=model.get_initial_variables,
-        input_shapes={name: values.shape for name, values in batch.items()},
-        input_types={name: values.dtype for name, values in batch.items()},
-        partitioner=partitioner,
-    )
+    partitioner, initializer, step = t5x_step(config, batch)
     state = initializer.from_scratch(jax.random.key(config.random_seed))
-    trainer = trainer_module.Trainer(
-        model=model,
-        train_state=state,
-        partitioner=partitioner,
-        eval_names=[],
-        summary_dir=None,
-        train_state_axes=initializer.train_state_axes,
-        rng=jax.random.key(config.random_seed),
-        learning_rate_fn=_learning_rate(utils, config),
-        num_microbatches=config.presence.num_microbatches,
-    )
     normalizer = float(config.presence.loss_normalizer or 1)
-    compiled = partitioner.compile(trainer._partitioned_train_step, state, dict(batch))
-    trainer.close()  # ends its threads for metrics; the step needs none
+    compiled = partitioner.compile(step, state, dict(batch))
     return Contender(
         title="T5X trainer",
         description="t5x.trainer.Trainer's step, examples.t5.network (one-hot embedding), its "
@@ -88,6 +64,47 @@ def t5x_training(config: RunConfig, batch: Batch) -> Contender:
         value_of=lambda metrics: normalizer * _token_loss(metrics),
         temp_bytes=temp_bytes(compiled),
     )
+
+
+def t5x_step(
+    config: RunConfig, batch: Mapping[str, Any], mesh: jax.sharding.Mesh | None = None
+) -> tuple[Any, Any, Any]:
+    """Returns T5X's partitioner, its initializer of train states, and its partitioned train step.
+
+    Args:
+      batch: arrays, or their shapes.
+      mesh: T5X's axes over other devices than those of this machine.
+    """
+    partitioning: Any = importlib.import_module("t5x.partitioning")
+    trainer_module: Any = importlib.import_module("t5x.trainer")
+    utils: Any = importlib.import_module("t5x.utils")
+    model = _model(config)
+    partitioner = partitioning.PjitPartitioner(
+        num_partitions=1, logical_axis_rules=partitioning.standard_logical_axis_rules()
+    )
+    if mesh is not None:
+        vars(partitioner)["mesh"] = mesh  # a cached property
+    initializer = utils.TrainStateInitializer(
+        optimizer_def=model.optimizer_def,
+        init_fn=model.get_initial_variables,
+        input_shapes={name: values.shape for name, values in batch.items()},
+        input_types={name: values.dtype for name, values in batch.items()},
+        partitioner=partitioner,
+    )
+    trainer = trainer_module.Trainer(
+        model=model,
+        train_state=None,  # of its loop, which is not run
+        partitioner=partitioner,
+        eval_names=[],
+        summary_dir=None,
+        train_state_axes=initializer.train_state_axes,
+        rng=jax.random.key(config.random_seed),
+        learning_rate_fn=_learning_rate(utils, config),
+        num_microbatches=config.presence.num_microbatches,
+    )
+    step = trainer._partitioned_train_step
+    trainer.close()  # ends its threads for metrics; the step needs none
+    return partitioner, initializer, step
 
 
 def _token_loss(metrics: Any) -> float:

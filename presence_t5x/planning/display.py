@@ -134,13 +134,15 @@ def _cost_table(steps: Mapping[str, StepPlan], context: PlanContext) -> Table:
     table.add_column("")
     for name in steps:
         table.add_column(name, justify="right")
-    table.add_column("ratio", justify="right")
+    first_name, *other_names = steps
+    for name in other_names:
+        table.add_column(f"{first_name} / {name}", justify="right")
 
     def add(label: str, figures: Sequence[float], form: str, *, ratio: bool = True) -> None:
         texts = [form.format(figure) for figure in figures]
         first, *others = figures
-        share = f"{first / others[0]:.3f}" if ratio and others and others[0] else ""
-        table.add_row(label, *texts, share)
+        shares = [f"{first / other:.3f}" if ratio and other else "" for other in others]
+        table.add_row(label, *texts, *shares)
 
     def add_bytes(label: str, figures: Sequence[float]) -> None:
         scaled, unit = _scaled(figures, 2**10, ("B", "KiB", "MiB", "GiB"))

@@ -9,7 +9,7 @@ import pytest
 
 from presence_t5x.benchmarking import peers
 from presence_t5x.benchmarking.contenders import random_batch
-from presence_t5x.benchmarking.peers import PEERS, find_peers
+from presence_t5x.benchmarking.peers import PEERS, find_absence, find_peers
 from presence_t5x.benchmarking.peers_huggingface import check_huggingface
 from presence_t5x.benchmarking.peers_t5x import check_t5x
 from presence_t5x.benchmarking.variants import make_variant
@@ -24,9 +24,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of libraries that are not o
 
 
 def need(name):
-    reason = peers._reason_of_absence(PEERS[name].modules)
-    if reason is not None:
-        pytest.skip(f"{PEERS[name].title} is not installed ({reason})")
+    missing = find_absence(name)
+    if missing is not None:
+        pytest.skip(f"{missing.title} is not installed ({missing.reason})")
     return PEERS[name].make
 
 
