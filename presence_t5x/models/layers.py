@@ -84,11 +84,7 @@ class Dense(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         inputs = inputs.astype(self.dtype)
         kernel = constrain(kernel.astype(self.dtype), self.axes)
-        probe = norm_probe(self, "kernel")
-        if probe is not None:
-            return ghost_norms.dense(inputs, kernel, probe)
-        contraction = (((inputs.ndim - 1,), (0,)), ((), ()))
-        return jax.lax.dot_general(inputs, kernel, contraction)
+        return ghost_norms.dense(inputs, kernel, norm_probe(self, "kernel"))
 
 
 class MultiHeadAttention(nn.Module):
