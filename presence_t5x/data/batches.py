@@ -1,130 +1,33 @@
 """Fixed-shape batches from token stores: batch t is a pure function of (seed, t).
 
 The data position of a run is therefore its step. Process p of P reads rows p*B/P ... of the same
-global batch, so another host count changes nothing. Order and layout are decided in `rows`, noise
-in `span_corruption`; here tokens are read, corrupted, padded and labelled, ahead of time in Grain's
-threads.
+global batch, so another host count changes nothing. Order and layout are decided in `rows`, what
+becomes of a row in `row_features`; here rows are read, ahead of time in Grain's threads.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import grain
-import numpy as np
-from jaxtyping import Int
 
 from presence_t5x._validate import check_int
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.mixing import RowGroup
-from presence_t5x.data.packing import shift_right
+from presence_t5x.data.row_features import (
+    Batch,
+    PairRow,
+    RowFeatures,
+    TextRow,
+    count_trimmed,
+    read_pair_row,
+    read_text_row,
+)
 from presence_t5x.data.rows import RowOrder
-from presence_t5x.data.sentinels import sentinels_of
-from presence_t5x.data.span_corruption import corrupt_rows, mask_key
-from presence_t5x.data.span_lengths import check_span_corruption
-from presence_t5x.data.token_store import TokenStore
+from presence_t5x.data.span_corruption import mask_key
 
-MIXED_LABEL = "mixed"
 _NUM_THREADS = 2
 _PREFETCHED_BATCHES = 4
-
-
-class Batch(NamedTuple):
-    """Rows of a step with their labels; unknown labels and padding rows have empty strings.
-
-    Attributes:
-      features: T5X's names: int32 encoder_input_tokens[rows, inputs], decoder_target_tokens and
-        decoder_input_tokens[rows, targets], float32 decoder_loss_weights[rows, targets]; segment
-        ids and positions only where several examples share a row.
-      example_ids: the document's id; "#k" is added for its k-th later segment; ids of a packed row
-        are joined by "|".
-      languages, sources, noise: one label a row, "mixed" where a packed row has several.
-    """
-
-    features: dict[str, np.ndarray]
-    example_ids: list[str]
-    languages: list[str]
-    sources: list[str]
-    noise: list[str]
-
-
-class RawRow(NamedTuple):
-    """Tokens before corruption, and the labels of the row."""
-
-    tokens: Int[np.ndarray, " tokens"]
-    example_id: str
-    language: str
-    source: str
-    noise: str
-
-
-class Corruption:
-    """Span corruption with the settings of a run; pads and stacks the result."""
-
-    def __init__(self, data_config: DataConfig, vocabulary: Any):
-        """Raises ValueError for every setting with which a row could fail to fit."""
-        self._lengths: Mapping[str, int] = data_config.task_feature_lengths
-        self._eos_id = vocabulary.eos_id
-        self._settings = {
-            "noise_density": data_config.noise_density,
-            "mean_span": data_config.mean_noise_span_length,
-        }
-        self._sentinels = sentinels_of(vocabulary)
-        self.raw_length = check_span_corruption(
-            self._lengths["inputs"],
-            self._lengths["targets"],
-            self._sentinels.num_sentinels,
-            **self._settings,
-        )
-
-    def batch(self, rows: Sequence[tuple[RawRow, int]], batch_size: int) -> Batch:
-        """Corrupts rows, each with its own key; missing rows are all zeros."""
-        inputs, targets = (
-            corrupted.pad(batch_size, self._lengths[name])
-            for name, corrupted in zip(
-                ("inputs", "targets"),
-                corrupt_rows(
-                    [row.tokens for row, _ in rows],
-                    [key for _, key in rows],
-                    self._sentinels.first_id,
-                    self._eos_id,
-                    num_sentinels=self._sentinels.num_sentinels,
-                    **self._settings,
-                ),
-            )
-        )
-        features = {
-            "encoder_input_tokens": inputs,
-            "decoder_target_tokens": targets,
-            "decoder_input_tokens": shift_right(targets.T).T,
-            "decoder_loss_weights": (targets != 0).astype(np.float32),
-        }
-        empty = RawRow(np.zeros(0, np.int32), "", "", "", "")
-        labels = [row[1:] for row, _ in rows] + [empty[1:]] * (batch_size - len(rows))
-        return Batch(features, *(list(column) for column in zip(*labels)))
-
-
-def _common(labels: Sequence[str]) -> str:
-    return labels[0] if len(set(labels)) == 1 else MIXED_LABEL
-
-
-def read_row(
-    store: TokenStore, pieces: Sequence[tuple[int, int, int]], segment_length: int | None = None
-) -> RawRow:
-    """Reads and concatenates (document, start, stop) pieces.
-
-    Args:
-      store: the tokens.
-      pieces: at least one.
-      segment_length: of the segments that rows are numbered by; None where rows are packed.
-    """
-    documents = [store[document] for document, _, _ in pieces]
-    ids = [document.id for document in documents]
-    if segment_length and pieces[0][1]:
-        ids = [f"{ids[0]}#{pieces[0][1] // segment_length}"]
-    tokens = [document.tokens[start:stop] for document, (_, start, stop) in zip(documents, pieces)]
-    labels = (_common([getattr(d, name) for d in documents]) for name in RawRow._fields[2:])
-    return RawRow(np.concatenate(tokens), "|".join(ids), *labels)
 
 
 class PreparedBatches:
@@ -162,11 +65,21 @@ class PreparedBatches:
         self._batch_size = data_config.batch_size
         self._local_size = data_config.batch_size // process_count
         self._first_row = process_index * self._local_size
-        self._corruption = Corruption(data_config, vocabulary)
-        self._order = RowOrder(
-            groups, self._corruption.raw_length, pack=data_config.pack, seed=data_config.seed
+        self._lengths = data_config.task_feature_lengths
+        self._features = RowFeatures(
+            data_config,
+            vocabulary,
+            has_text=not all(group.is_pairs for group in groups),
+            has_pairs=any(group.is_pairs for group in groups),
         )
-        self._segment_length = None if data_config.pack else self._corruption.raw_length
+        self._order = RowOrder(
+            groups,
+            self._features.raw_length,
+            pack=data_config.pack,
+            seed=data_config.seed,
+            lengths=self._lengths,
+        )
+        self._segment_length = None if data_config.pack else self._features.raw_length
         self._next_step = 0
 
     @property
@@ -182,17 +95,28 @@ class PreparedBatches:
             for group, passes, rows in zip(self._order.groups, epochs, self.rows_per_epoch)
         ]
 
+    def trimmed(self) -> list[dict[str, Any]]:
+        """Returns of how many pairs of each group inputs or targets are longer than a row."""
+        return [
+            {"group": group.name, "pairs": len(group.documents)}
+            | count_trimmed(group, self._lengths)
+            for group in self._order.groups
+            if group.is_pairs
+        ]
+
     def batch_at(self, step: int) -> Batch:
         """Returns this process's rows of batch `step` (0, 1, ...); changes no state."""
         check_int("step", step, minimum=0)
         first = step * self._batch_size + self._first_row
         rows = [self._read(index) for index in range(first, first + self._local_size)]
-        return self._corruption.batch(rows, self._local_size)
+        return self._features.batch(rows, self._local_size)
 
-    def _read(self, index: int) -> tuple[RawRow, int]:
+    def _read(self, index: int) -> tuple[TextRow | PairRow, int]:
         row = self._order.row(index)
-        raw = read_row(self._order.groups[row.group].store, row.pieces, self._segment_length)
-        first = row.pieces[0]
+        group, first = self._order.groups[row.group], row.pieces[0]
+        if group.is_pairs:
+            return read_pair_row(group.store, [piece.document for piece in row.pieces]), 0
+        raw = read_text_row(group.store, row.pieces, self._segment_length)
         # A packed row's id does not say where in its first document it begins.
         key = raw.example_id if self._segment_length else f"{raw.example_id}@{first.start}"
         return raw, mask_key(self._seed, key, row.epoch)

@@ -14,13 +14,18 @@ TRAIN, VALIDATION = "train", "validation"
 
 
 class Document(NamedTuple):
-    """A text with where it comes from; labels that are unknown are empty strings."""
+    """A text with where it comes from; labels that are unknown are empty strings.
+
+    With `inputs` it is a pair: what a model reads, and as `text` what it shall answer. Without,
+    it is text to be corrupted.
+    """
 
     text: str
     id: str
     language: str = ""
     source: str = ""
     noise: str = ""
+    inputs: str = ""
 
 
 class LocatedDocument(NamedTuple):

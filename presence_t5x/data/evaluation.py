@@ -11,11 +11,18 @@ from jaxtyping import Bool
 
 from presence_t5x._validate import check_int
 from presence_t5x.config_types import DataConfig
-from presence_t5x.data.batches import Batch, Corruption, RawRow, read_row
 from presence_t5x.data.documents import id_hash
 from presence_t5x.data.planted_noise import PERMUTED_WORDS, permute_words
 from presence_t5x.data.prepared import SPLITS, open_stores
 from presence_t5x.data.providers import find_provider, tasks_of
+from presence_t5x.data.row_features import (
+    Batch,
+    PairRow,
+    RowFeatures,
+    TextRow,
+    read_pair_row,
+    read_text_row,
+)
 from presence_t5x.data.rows import EVALUATION, make_generator
 from presence_t5x.data.sources import open_batches, resolve_vocabulary
 from presence_t5x.data.token_store import TokenStore
@@ -42,7 +49,7 @@ def evaluation_batches(
       data_config: of the run.
       rows_per_group: at most.
       prepared_root: where stores live unless `data_config.prepared_dir` says.
-      plant_noise: data without noise labels gives every row twice, the second time with its words
+      plant_noise: text without noise labels gives every row twice, the second time with its words
         permuted, labelled "clean" and "permuted_words".
     """
     if data_config.reader == "streaming":
@@ -52,7 +59,13 @@ def evaluation_batches(
     stores = open_stores(data_config, vocabulary, prepared_root=root)
     splits = {label for store in stores for label in store.labels("split")}
     noises = sorted({label for store in stores for label in store.labels("noise")})
-    corruption = Corruption(data_config, vocabulary)
+    num_pairs = sum(store.num_pairs for store in stores)
+    features = RowFeatures(
+        data_config,
+        vocabulary,
+        has_text=num_pairs < sum(map(len, stores)),
+        has_pairs=num_pairs > 0,
+    )
     plant = plant_noise and noises == [""]
     starts = Tokenizer.from_vocabulary(vocabulary).word_starts()
     batches = []
@@ -63,12 +76,10 @@ def evaluation_batches(
                 "language": language,
                 "noise": noise,
             }
-            rows = sample_rows(
-                stores, corruption.raw_length, max_rows=rows_per_group, labels=labels
-            )
+            rows = sample_rows(stores, features.raw_length, max_rows=rows_per_group, labels=labels)
             kinds = plant_permuted_words(rows, starts) if plant else [rows]
             for kind in kinds:
-                batches += corrupt_batches(kind, corruption, data_config.batch_size)
+                batches += make_batches(kind, features, data_config.batch_size)
     return batches
 
 
@@ -79,15 +90,15 @@ def sample_rows(
     max_rows: int,
     labels: Mapping[str, str],
     seed: int = 0,
-) -> list[RawRow]:
+) -> list[TextRow | PairRow]:
     """Returns the same rows on every call, for ever, whatever the training order.
 
-    A row is the first segment of one document, so it has one language and one noise label. Which
-    documents are taken depends on (stores, labels, seed).
+    A row is a pair or the first segment of one document, so it has one language and one noise
+    label. Which documents are taken depends on (stores, labels, seed).
 
     Args:
       stores: the tokens.
-      raw_length: tokens of a row, at most.
+      raw_length: tokens of a row of text, at most.
       max_rows: at most this many documents; those of fewer than 2 tokens are left out.
       labels: of the documents, by `LABEL_NAMES`.
       seed: of the choice.
@@ -102,33 +113,38 @@ def sample_rows(
     rows = []
     for number, document in sorted(candidates[i] for i in order[:max_rows]):
         store = stores[number]
+        if store.input_counts is not None and store.input_counts[document]:
+            rows.append(read_pair_row(store, [document]))
+            continue
         length = min(int(store.token_counts[document]), raw_length)
-        rows.append(read_row(store, [(document, 0, length)]))
+        rows.append(read_text_row(store, [(document, 0, length)]))
     return rows
 
 
 def plant_permuted_words(
-    rows: Sequence[RawRow], word_starts: Bool[np.ndarray, " ids"]
-) -> tuple[list[RawRow], list[RawRow]]:
-    """Returns the rows labelled "clean", and again with permuted words, seeded by their ids."""
+    rows: Sequence[TextRow | PairRow], word_starts: Bool[np.ndarray, " ids"]
+) -> tuple[list[TextRow | PairRow], list[TextRow]]:
+    """Returns the rows labelled "clean", and those of text with permuted words, seeded by id."""
     permuted = []
     for row in rows:
+        if isinstance(row, PairRow):
+            continue
         rng = make_generator(0, EVALUATION, 2, id_hash(row.example_id))
         tokens = permute_words(row.tokens, word_starts, rng)
         permuted.append(row._replace(tokens=tokens, noise=PERMUTED_WORDS))
     return [row._replace(noise=CLEAN) for row in rows], permuted
 
 
-def corrupt_batches(
-    rows: Sequence[RawRow], corruption: Corruption, batch_size: int, seed: int = 0
+def make_batches(
+    rows: Sequence[TextRow | PairRow], features: RowFeatures, batch_size: int, seed: int = 0
 ) -> list[Batch]:
-    """Returns batches of corrupted rows; a row's masks depend on its id and the seed only.
+    """Returns batches of rows; the masks of text depend on its id and the seed only.
 
     Missing rows of the last batch are all zeros.
     """
     seeded = [(row, id_hash(f"evaluation/{seed}/{row.example_id}")) for row in rows]
     return [
-        corruption.batch(seeded[i : i + batch_size], batch_size)
+        features.batch(seeded[i : i + batch_size], batch_size)
         for i in range(0, len(seeded), batch_size)
     ]
 

@@ -16,23 +16,39 @@ from presence_t5x.data.token_store import TokenStore
 
 
 class RowGroup(NamedTuple):
-    """Documents of one store that are drawn at one rate and counted in epochs of their own."""
+    """Documents of one store that are drawn at one rate and counted in epochs of their own.
+
+    They are all pairs of inputs and targets, or all text.
+    """
 
     name: str
     rate: float
     store: TokenStore
     documents: range | Int[np.ndarray, " documents"]
+    is_pairs: bool = False
 
     def token_counts(self, start: int, stop: int) -> Int[np.ndarray, " items"]:
         """Returns the token counts of the group's documents start, start + 1, ..., stop - 1."""
-        chosen = self.documents[start:stop]
-        if isinstance(chosen, range):
-            return np.asarray(self.store.token_counts[chosen.start : chosen.stop])
-        return self.store.token_counts[chosen]
+        return take_documents(self.store.token_counts, self.documents[start:stop])
+
+    def pair_counts(self) -> Int[np.ndarray, "documents 2"]:
+        """Returns the numbers of tokens of the inputs and of the targets of all its pairs."""
+        assert self.is_pairs and self.store.input_counts is not None
+        inputs = take_documents(self.store.input_counts, self.documents)
+        return np.stack([inputs, self.token_counts(0, len(self.documents)) - inputs], axis=1)
 
     def num_tokens(self) -> int:
         """Returns the tokens of all its documents."""
         return int(self.token_counts(0, len(self.documents)).sum(dtype=np.int64))
+
+
+def take_documents(
+    counts: Int[np.ndarray, " documents"], chosen: range | Int[np.ndarray, " chosen"]
+) -> Int[np.ndarray, " chosen"]:
+    """Returns the counts of some documents; of a range without an index of its own."""
+    if isinstance(chosen, range):
+        return np.asarray(counts[chosen.start : chosen.stop])
+    return counts[chosen]
 
 
 def make_groups(
@@ -45,8 +61,9 @@ def make_groups(
 ) -> list[RowGroup]:
     """Returns the groups of a mixture, in the order of the stores and of their labels.
 
-    A label found in several stores makes a group in each; its rate is divided among them by their
-    numbers of documents, so that every document is as likely as if they were one store.
+    A label found in several stores makes a group in each, and one that pairs and text share makes
+    two; its rate is divided among them by their numbers of documents, so that every document is as
+    likely as if they were one store.
 
     Args:
       stores: at least one.
@@ -60,9 +77,10 @@ def make_groups(
       ValueError: no document in the split, or `rates` that do not fit the names.
     """
     members = [
-        (name, recorded, store, documents)
+        (name, recorded, store, documents, is_pairs)
         for store in stores
-        for name, recorded, documents in _members(store, split, mix_by)
+        for name, recorded, found in _members(store, split, mix_by)
+        for documents, is_pairs in _by_kind(store, found)
         if len(documents)
     ]
     if not members:
@@ -70,12 +88,12 @@ def make_groups(
             f"split {split!r} has no document in {', '.join(str(s.directory) for s in stores)}"
         )
     sizes = Counter()
-    for name, _, _, documents in members:
+    for name, _, _, documents, _ in members:
         sizes[name] += len(documents)
     if rates is not None:
         _check_names(rates, sizes, mix_by)
     groups = []
-    for name, recorded, store, documents in members:
+    for name, recorded, store, documents, is_pairs in members:
         if rates is not None:
             rate = float(rates[name])
         elif exponent is None and recorded is not None:
@@ -84,7 +102,7 @@ def make_groups(
             rate = float(sizes[name]) ** (1.0 if exponent is None else exponent)
         rate *= len(documents) / sizes[name]
         if rate > 0:
-            groups.append(RowGroup(name, rate, store, documents))
+            groups.append(RowGroup(name, rate, store, documents, is_pairs))
     return groups
 
 
@@ -97,6 +115,20 @@ def _members(store: TokenStore, split: str, mix_by: str):
         return
     for name in store.labels(mix_by):
         yield name, None, store.documents_with(split=split, **{mix_by: name})
+
+
+def _by_kind(store: TokenStore, documents):
+    """Yields (documents, whether they are pairs): all of them, or those of each kind."""
+    if store.input_counts is None or not len(documents):
+        yield documents, False
+        return
+    are_pairs = take_documents(store.input_counts, documents) > 0
+    if are_pairs.all() or not are_pairs.any():
+        yield documents, bool(are_pairs[0])
+        return
+    documents = np.asarray(documents)
+    yield documents[~are_pairs], False
+    yield documents[are_pairs], True
 
 
 def _check_names(rates: Mapping[str, float], sizes: Mapping[str, int], mix_by: str) -> None:

@@ -1,7 +1,8 @@
 """Several whole examples in one row, told apart by segment ids, as seqio packs them.
 
-Not to be confused with `DataConfig.pack` of the prepared reader, which concatenates raw documents
-before corruption: here finished (inputs, targets) pairs share a row and must not see each other.
+Not to be confused with what `DataConfig.pack` makes of text in the prepared reader: raw documents
+are concatenated before corruption. Here finished (inputs, targets) pairs share a row and must not
+see each other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,27 +36,31 @@ def _check_examples(examples, lengths):
                 )
 
 
-def assign_rows(examples: Sequence[Example], lengths: Mapping[str, int]) -> list[list[int]]:
-    """Returns which examples share a row: the next one joins the open row while it fits.
+def assign_rows(
+    sizes: Int[np.ndarray, "examples features"], lengths: Sequence[int]
+) -> Int[np.ndarray, " rows"]:
+    """Returns the first example of every row: the next one joins the open row while it fits.
 
     Greedy and in order, so the result depends on nothing but the sizes.
 
-    >>> example = {"inputs": np.ones(4), "targets": np.ones(2)}
-    >>> assign_rows([example] * 3, {"inputs": 8, "targets": 9})
-    [[0, 1], [2]]
+    Args:
+      sizes: tokens of every feature of every example, at most its length.
+      lengths: of a row, of every feature.
+
+    >>> assign_rows(np.array([[4, 2], [4, 2], [4, 2]]), [8, 9])
+    array([0, 2])
     """
-    rows: list[list[int]] = []
-    used = dict.fromkeys(lengths, 0)
-    for number, example in enumerate(examples):
-        sizes = {feature: len(example[feature]) for feature in lengths}
-        if not rows or any(
-            used[feature] + sizes[feature] > lengths[feature] for feature in lengths
-        ):
-            rows.append([])
-            used = dict.fromkeys(lengths, 0)
-        rows[-1].append(number)
-        used = {feature: used[feature] + sizes[feature] for feature in lengths}
-    return rows
+    ends = np.cumsum(sizes, axis=0, dtype=np.int64)
+    starts = []
+    start = 0
+    while start < len(sizes):
+        starts.append(start)
+        limits = np.asarray(lengths) + (ends[start - 1] if start else 0)
+        start = min(
+            int(np.searchsorted(column, limit, side="right"))
+            for column, limit in zip(ends.T, limits)
+        )
+    return np.asarray(starts, np.int64)
 
 
 def _fill(features, row, prefix, position, segment_id, tokens):
@@ -93,18 +98,29 @@ def pack_examples(examples: Sequence[Example], lengths: Mapping[str, int]) -> di
     array([[1, 1, 2, 2, 0]], dtype=int32)
     """
     _check_examples(examples, lengths)
-    rows = assign_rows(examples, lengths)
+    sizes = [[len(example[feature]) for feature in _PREFIXES] for example in examples]
+    order = [lengths[feature] for feature in _PREFIXES]
+    starts = assign_rows(np.reshape(sizes, (-1, len(_PREFIXES))), order)
+    stops = [*starts[1:].tolist(), len(examples)]
+    rows = [examples[start:stop] for start, stop in zip(starts.tolist(), stops)]
+    return segment_rows(rows, lengths)
+
+
+def segment_rows(
+    rows: Sequence[Sequence[Example]], lengths: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """Returns the features of `pack_examples` for rows whose examples fit; empty rows are zeros."""
     features = {}
     for feature, prefix in _PREFIXES.items():
         tokens = ("input",) if prefix == "encoder" else ("target", "input")
         for name in [*(f"{kind}_tokens" for kind in tokens), "segment_ids", "positions"]:
             features[f"{prefix}_{name}"] = np.zeros((len(rows), lengths[feature]), np.int32)
     features["decoder_loss_weights"] = np.zeros((len(rows), lengths["targets"]), np.float32)
-    for row, numbers in enumerate(rows):
+    for row, examples in enumerate(rows):
         used = dict.fromkeys(lengths, 0)
-        for segment_id, number in enumerate(numbers, start=1):
+        for segment_id, example in enumerate(examples, start=1):
             for feature, prefix in _PREFIXES.items():
-                tokens = examples[number][feature]
+                tokens = example[feature]
                 _fill(features, row, prefix, used[feature], segment_id, tokens)
                 used[feature] += len(tokens)
     return features

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from jaxtyping import Int
 
 from presence_t5x.data.documents import (
     UNKNOWN_KIND,
+    Document,
     LocatedDocument,
     Part,
     Problem,
@@ -30,7 +31,7 @@ from presence_t5x.data.documents import (
     split_of,
 )
 from presence_t5x.data.token_records import TokenizedDocument, encode_record
-from presence_t5x.data.token_store import LABEL_NAMES, TOKEN_COUNTS, file_sha256
+from presence_t5x.data.token_store import INPUT_COUNTS, LABEL_NAMES, TOKEN_COUNTS, file_sha256
 from presence_t5x.files import write_text_atomically
 
 ID_HASHES, LINES = "id_hashes", "lines"
@@ -100,26 +101,20 @@ def write_part(job: PartJob, number: int, part: Part, progress: ReportProgress) 
     records = part_file(directory, number, "array_record")
     with _record_writer(records) as write:
         for block in _blocks(job.source.read(part, problems)):
-            texts = [located.document.text for located in block]
+            texts = [located.document for located in block]
             num_tokens = 0
-            for located, tokens in zip(block, job.tokenizer.encode_batch(texts)):
-                document = TokenizedDocument(tokens, *located.document[1:])
-                if not tokens.size:
-                    problems(
-                        Problem(
-                            part.file or part.name,
-                            located.line,
-                            "no_token",
-                            "the text has no token",
-                        )
-                    )
+            for located, document in zip(block, tokenize_documents(texts, job.tokenizer)):
+                if missing := _missing_tokens(located.document, document):
+                    place = part.file or part.name
+                    message = f"{missing} has no token"
+                    problems(Problem(place, located.line, "no_token", message))
                     continue
                 record = encode_record(document)
                 write(record)
                 content.update(len(record).to_bytes(8, "little") + record)
                 index.add(document, located.line)
-                num_tokens += tokens.size
-            progress(Progress(len(block), num_tokens, sum(len(text.encode()) for text in texts)))
+                num_tokens += document.tokens.size
+            progress(Progress(len(block), num_tokens, sum(map(num_text_bytes, texts))))
     if not index.num_documents:
         records.unlink()
     summary = {
@@ -131,6 +126,7 @@ def write_part(job: PartJob, number: int, part: Part, progress: ReportProgress) 
         "sha256": file_sha256(records) if index.num_documents else None,
         "num_bytes": records.stat().st_size if index.num_documents else 0,
         "num_documents": index.num_documents,
+        "num_pairs": index.num_pairs,
         "labels": index.labels,
         "problem_counts": problems.counts,
         "problems": problems.listed,
@@ -141,6 +137,35 @@ def write_part(job: PartJob, number: int, part: Part, progress: ReportProgress) 
     write_text_atomically(
         json.dumps(summary, ensure_ascii=False), part_file(directory, number, "json")
     )
+
+
+def tokenize_documents(
+    documents: Sequence[Document], tokenizer: Tokenizer
+) -> Iterator[TokenizedDocument]:
+    """Yields the documents as tokens; those of a pair are its inputs', then its targets'."""
+    pairs = [document.inputs for document in documents if document.inputs]
+    inputs = iter(tokenizer.encode_batch(pairs) if pairs else ())
+    texts = [document.text for document in documents]
+    for document, tokens in zip(documents, tokenizer.encode_batch(texts)):
+        labels = document.id, document.language, document.source, document.noise
+        if document.inputs:
+            first = next(inputs)
+            yield TokenizedDocument(np.concatenate([first, tokens]), *labels, first.size)
+        else:
+            yield TokenizedDocument(tokens, *labels)
+
+
+def num_text_bytes(document: Document) -> int:
+    """Returns the bytes of a document's text, and of its inputs, in UTF-8."""
+    return len(document.text.encode()) + len(document.inputs.encode())
+
+
+def _missing_tokens(document: Document, tokenized: TokenizedDocument) -> str:
+    """What of a document has no token; empty where all has some."""
+    inputs, targets = tokenized.pair
+    if document.inputs and not inputs.size:
+        return "the inputs' text"
+    return "" if targets.size else "the text"
 
 
 @contextlib.contextmanager
@@ -170,7 +195,7 @@ def _blocks(documents: Iterable[LocatedDocument]) -> Iterator[list[LocatedDocume
     num_characters = 0
     for located in documents:
         block.append(located)
-        num_characters += len(located.document.text)
+        num_characters += len(located.document.text) + len(located.document.inputs)
         if len(block) == _DOCUMENTS_PER_BLOCK or num_characters >= _CHARACTERS_PER_BLOCK:
             yield block
             block, num_characters = [], 0
@@ -200,15 +225,21 @@ class _Index:
     def __init__(self, part: Part):
         self._split = part.split
         self.labels = {name: {} for name in LABEL_NAMES}
-        self._columns = {name: [] for name in (TOKEN_COUNTS, ID_HASHES, LINES, *LABEL_NAMES)}
+        names = (TOKEN_COUNTS, INPUT_COUNTS, ID_HASHES, LINES, *LABEL_NAMES)
+        self._columns = {name: [] for name in names}
 
     @property
     def num_documents(self) -> int:
         return len(self._columns[LINES])
 
+    @property
+    def num_pairs(self) -> int:
+        return int(np.count_nonzero(self._columns[INPUT_COUNTS]))
+
     def add(self, document: TokenizedDocument, line: int) -> None:
         hashed = id_hash(document.id)
         self._columns[TOKEN_COUNTS].append(document.tokens.size)
+        self._columns[INPUT_COUNTS].append(document.num_inputs)
         self._columns[ID_HASHES].append(hashed)
         self._columns[LINES].append(line)
         for name in LABEL_NAMES:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import zstandard
 
 from presence_t5x.data.documents import Document, Part, Problem, Source
-from presence_t5x.data.part_writer import Tokenizer
-from presence_t5x.data.token_records import TokenizedDocument, encode_record
+from presence_t5x.data.part_writer import Tokenizer, num_text_bytes, tokenize_documents
+from presence_t5x.data.token_records import encode_record
 
 _SAMPLED_PARTS = 8
 _SAMPLED_DOCUMENTS = 4000
@@ -111,21 +111,19 @@ def _first_documents(
         ):
             return documents, False
         documents.append(located.document)
-        num_characters += len(located.document.text)
+        num_characters += len(located.document.text) + len(located.document.inputs)
     return documents, True
 
 
 def _measure(documents: Sequence[Document], tokenizer: Tokenizer) -> Amounts:
     """What these documents come to."""
-    texts = [document.text for document in documents]
     num_tokens = store_bytes = 0
-    for document, tokens in zip(documents, tokenizer.encode_batch(texts)):
+    for document in tokenize_documents(documents, tokenizer):
         # ArrayRecord compresses every record on its own, at Zstandard's default level.
-        record = encode_record(TokenizedDocument(tokens, *document[1:]))
-        store_bytes += len(zstandard.compress(record))
-        num_tokens += tokens.size
-    num_text_bytes = sum(len(text.encode()) for text in texts)
-    return Amounts(len(documents), num_text_bytes, num_tokens, store_bytes, 0)
+        store_bytes += len(zstandard.compress(encode_record(document)))
+        num_tokens += document.tokens.size
+    text_bytes = sum(map(num_text_bytes, documents))
+    return Amounts(len(documents), text_bytes, num_tokens, store_bytes, 0)
 
 
 def _input_bytes(documents: Sequence[Document], part: Part) -> int:

@@ -1,49 +1,44 @@
-"""Which tokens make up row r: global order, epochs, mixing of groups, and the two row layouts.
+"""Which tokens make up row r: global order, epochs, mixing of groups.
 
 Row r of the global order is a pure function of (seed, r); hosts, batch size and what was read
 before play no part. Everything here is index arithmetic on the token counts: no token is read, and
-no order is held in memory (an epoch is shuffled as a whole by a keyed permutation of row numbers).
+no order is held in memory but that of packed pairs (an epoch is shuffled as a whole by a keyed
+permutation of row numbers).
 
 Mixing: rows are dealt to the groups (`mixing`) in blocks. In each block a group gets its share by
 rate, exact to one row and without drift over blocks, in random order (a fixed alternation would
 line up with microbatches). Each group counts its own epochs.
 
-Layouts: "one document a row" cuts a document into segments of the raw length; the last, shorter one
-becomes a padded row, or is dropped if it is a single token. "packed" concatenates a group's
-documents in the order of the store, with nothing between them (as mT5 does), and cuts the stream
-into exact raw lengths, from another offset in every epoch; what remains at the ends is dropped in
-that epoch. As groups are concatenated one by one, a packed row of one language's group has one
-language. In both layouts rows are then shuffled over the whole epoch.
+How the documents of a group are cut into rows is in `layouts`; over the whole epoch the rows are
+then shuffled.
 """
 
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from grain.experimental import index_shuffle
-from jaxtyping import Int
 
+from presence_t5x.data.layouts import (
+    Layout,
+    OneDocumentLayout,
+    PackedLayout,
+    PackedPairLayout,
+    PairLayout,
+    Piece,
+)
 from presence_t5x.data.mixing import RowGroup
-from presence_t5x.data.running_totals import RunningTotals
 
 # What a generator is for: different purposes never share a state.
-_ROW_ORDER, _OFFSETS, _GROUP_ORDER, EVALUATION = range(4)
+_ROW_ORDER, _OFFSETS, _GROUP_ORDER, EVALUATION, _PACKING = range(5)
 
 
 def make_generator(seed: int, purpose: int, *numbers: int) -> np.random.Generator:
     """Returns the generator of one purpose, e.g. the row order of (group, epoch)."""
     # Always five words: SeedSequence pads shorter ones with zeros, so (1, 2) would equal (1, 2, 0).
     return np.random.default_rng((seed, purpose, *numbers) + (0,) * (3 - len(numbers)))
-
-
-class Piece(NamedTuple):
-    """Tokens start:stop of one document."""
-
-    document: int
-    start: int
-    stop: int
 
 
 class Row(NamedTuple):
@@ -54,82 +49,26 @@ class Row(NamedTuple):
     pieces: tuple[Piece, ...]
 
 
-class Layout(Protocol):
-    """How the documents of one group are cut into rows."""
-
-    num_rows: int
-
-    def pieces(self, epoch: int, number: int) -> tuple[Piece, ...]: ...
-
-
-def segment_counts(
-    token_counts: Int[np.ndarray, " documents"], raw_length: int
-) -> Int[np.ndarray, " documents"]:
-    """Returns the number of one-document rows of each document; a last token alone makes none.
-
-    >>> segment_counts(np.array([1, 2, 10, 11, 12]), 10)
-    array([0, 1, 1, 1, 2])
-    """
-    return token_counts // raw_length + (token_counts % raw_length >= 2)
-
-
-class OneDocumentLayout:
-    """Every row holds a segment of one document."""
-
-    def __init__(self, group: RowGroup, raw_length: int):
-        self._group = group
-        self._raw_length = raw_length
-
-        def read(start: int, stop: int) -> np.ndarray:
-            return segment_counts(group.token_counts(start, stop), raw_length)
-
-        self._totals = RunningTotals(len(group.documents), read)
-        self.num_rows = self._totals.total
-
-    def pieces(self, epoch: int, number: int) -> tuple[Piece, ...]:
-        """Returns the one piece of a row; the same in every epoch."""
-        item, first_row = self._totals.find(number)
-        start = (number - first_row) * self._raw_length
-        num_tokens = int(self._group.token_counts(item, item + 1)[0])
-        stop = min(start + self._raw_length, num_tokens)
-        return (Piece(int(self._group.documents[item]), start, stop),)
-
-
-class PackedLayout:
-    """Every row is full; the stream of documents is cut from another offset each epoch."""
-
-    def __init__(self, group: RowGroup, raw_length: int, offset: Callable[[int], int]):
-        self._group = group
-        self._raw_length = raw_length
-        self._totals = RunningTotals(len(group.documents), group.token_counts)
-        # As many rows as fit from every offset, so that all epochs are equally long.
-        total = self._totals.total
-        self.num_rows = max((total - raw_length + 1) // raw_length, min(total // raw_length, 1))
-        self._num_offsets = min(raw_length, total - self.num_rows * raw_length + 1)
-        self._offset = offset
-
-    def pieces(self, epoch: int, number: int) -> tuple[Piece, ...]:
-        """Returns the pieces of a row in order; their lengths sum to the raw length."""
-        start = number * self._raw_length + self._offset(epoch) % self._num_offsets
-        remaining = self._raw_length
-        item, first = self._totals.find(start)
-        pieces = []
-        start -= first
-        while remaining:
-            num_tokens = int(self._group.token_counts(item, item + 1)[0])
-            stop = min(start + remaining, num_tokens)
-            if stop > start:
-                pieces.append(Piece(int(self._group.documents[item]), start, stop))
-            remaining -= stop - start
-            item, start = item + 1, 0
-        return tuple(pieces)
-
-
 class RowOrder:
     """The endless global order of rows of a mixture of groups."""
 
-    def __init__(self, groups: Sequence[RowGroup], raw_length: int, *, pack: bool, seed: int):
-        """Args: what is mixed; tokens of a full row; the layout; the seed of every shuffle.
+    def __init__(
+        self,
+        groups: Sequence[RowGroup],
+        raw_length: int,
+        *,
+        pack: bool,
+        seed: int,
+        lengths: Mapping[str, int] | None = None,
+    ):
+        """Finds how many rows each group has.
+
+        Args:
+          groups: what is mixed.
+          raw_length: tokens of a full row of text; of no use to pairs.
+          pack: the layout.
+          seed: of every shuffle.
+          lengths: of the inputs and targets of a model row; needed to pack pairs.
 
         Raises:
           ValueError: a group has too few tokens for a single row.
@@ -137,7 +76,9 @@ class RowOrder:
         self._seed = seed
         self.groups = tuple(groups)
         self._layouts = [
-            self._make_layout(number, group, raw_length, pack)
+            self._make_pair_layout(number, group, lengths if pack else None)
+            if group.is_pairs
+            else self._make_layout(number, group, raw_length, pack)
             for number, group in enumerate(self.groups)
         ]
         self._deal = _GroupDealer([group.rate for group in self.groups], seed)
@@ -160,6 +101,13 @@ class RowOrder:
                 "task_feature_lengths" + (", or set pack=False" if pack else "")
             )
         return layout
+
+    def _make_pair_layout(
+        self, number: int, group: RowGroup, packed_lengths: Mapping[str, int] | None
+    ) -> Layout:
+        if packed_lengths is None:
+            return PairLayout(group)
+        return PackedPairLayout(group, packed_lengths, make_generator(self._seed, _PACKING, number))
 
     def _make_epoch_seed(self, purpose, group, epoch):
         return int(make_generator(self._seed, purpose, group, epoch).integers(2**32))

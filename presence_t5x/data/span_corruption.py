@@ -29,6 +29,11 @@ class RaggedRows(NamedTuple):
     tokens: Int[np.ndarray, " tokens"]
     lengths: Int[np.ndarray, " rows"]
 
+    @classmethod
+    def join(cls, rows: Sequence[Int[np.ndarray, " tokens"]]) -> "RaggedRows":
+        """Returns rows (at least one) as one."""
+        return cls(np.concatenate(rows), np.array([len(row) for row in rows]))
+
     def pad(self, num_rows: int, length: int) -> Int[np.ndarray, "{num_rows} {length}"]:
         """Returns the rows as an int32 array, zeros behind them and below them."""
         padded = np.zeros((num_rows, length), np.int32)
@@ -158,7 +163,8 @@ def corrupt_rows(
     Raises:
       ValueError: fewer than 2 tokens, or more spans than sentinels.
     """
-    lengths = np.array([len(row) for row in rows])
+    ragged = RaggedRows.join(rows)
+    lengths = ragged.lengths
     longest = int(lengths.max())
     num_spans = noise_counts(longest, noise_density, mean_span).num_spans
     if num_spans > num_sentinels:
@@ -167,7 +173,6 @@ def corrupt_rows(
             f"num_sentinels={num_sentinels}; cut shorter segments or raise mean_span={mean_span}"
         )
     mask = noise_masks(lengths, np.asarray(keys, np.uint64), noise_density, mean_span)
-    ragged = RaggedRows(np.concatenate(rows), lengths)
     inputs = _replace_runs(ragged, mask, first_sentinel_id, eos_id)
     targets = _replace_runs(ragged, ~mask, first_sentinel_id, eos_id)
     return inputs, targets

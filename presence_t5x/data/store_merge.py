@@ -18,6 +18,7 @@ from presence_t5x.data.documents import TRAIN, VALIDATION, Part, Problem, id_has
 from presence_t5x.data.part_writer import ID_HASHES, LINES, part_file
 from presence_t5x.data.token_store import (
     FORMAT_VERSION,
+    INPUT_COUNTS,
     LABEL_NAMES,
     PROBLEMS_NAME,
     TOKEN_COUNTS,
@@ -47,13 +48,16 @@ def merge_parts(
     tasks = _task_ranges(summaries, task_rates)
     labels = _label_tables(summaries)
     num_documents = sum(summary["num_documents"] for summary in summaries)
-    counts = _write_index(directory, summaries, labels, num_documents)
+    num_pairs = sum(summary["num_pairs"] for summary in summaries)
+    types = _index_types(labels, has_pairs=num_pairs > 0)
+    counts = _write_index(directory, summaries, labels, types, num_documents)
     duplicates = _duplicates(directory, summaries, num_documents)
     problem_counts = _write_problems(directory, summaries, duplicates)
     content = hashlib.sha256("".join(s["content_sha256"] for s in summaries).encode())
     manifest = {
         "format_version": FORMAT_VERSION,
         "num_documents": num_documents,
+        "num_pairs": num_pairs,
         "num_tokens": sum(count["num_tokens"] for count in counts["split"].values()),
         "content_sha256": content.hexdigest(),
         "labels": labels,
@@ -74,7 +78,7 @@ def merge_parts(
                 "num_bytes": (path := directory / f"{name}.npy").stat().st_size,
                 "sha256": file_sha256(path),
             }
-            for name in (TOKEN_COUNTS, *LABEL_NAMES)
+            for name in types
         },
     }
     for number in range(len(parts)):
@@ -123,7 +127,7 @@ def _arrays(directory: Path, number: int) -> dict[str, np.ndarray]:
         return dict(archive)
 
 
-def _write_index(directory, summaries, labels, num_documents) -> dict[str, dict[str, Any]]:
+def _write_index(directory, summaries, labels, types, num_documents) -> dict[str, dict[str, Any]]:
     """Writes the arrays of the whole store; returns documents and tokens of every label."""
     counts = {
         name: {label: {"num_documents": 0, "num_tokens": 0} for label in labels[name]}
@@ -133,13 +137,14 @@ def _write_index(directory, summaries, labels, num_documents) -> dict[str, dict[
     with contextlib.ExitStack() as stack:
         columns = {
             name: stack.enter_context(_new_array(directory / f"{name}.npy", dtype, num_documents))
-            for name, dtype in _index_types(labels).items()
+            for name, dtype in types.items()
         }
         start = 0
         for number, summary in enumerate(summaries):
             arrays = _arrays(directory, number)
             stop = start + summary["num_documents"]
-            columns[TOKEN_COUNTS][start:stop] = arrays[TOKEN_COUNTS]
+            for name in {TOKEN_COUNTS, INPUT_COUNTS} & columns.keys():
+                columns[name][start:stop] = arrays[name]
             for name in LABEL_NAMES:
                 own = list(summary["labels"][name])
                 codes = np.array([labels[name].index(label) for label in own], np.int64)
@@ -152,10 +157,11 @@ def _write_index(directory, summaries, labels, num_documents) -> dict[str, dict[
     return counts
 
 
-def _index_types(labels) -> dict[str, Any]:
-    """The smallest type that holds every code of a label."""
+def _index_types(labels, *, has_pairs: bool) -> dict[str, Any]:
+    """The arrays of the store with their types; of a label the smallest that holds every code."""
     types = {name: np.min_scalar_type(max(len(table) - 1, 0)) for name, table in labels.items()}
-    return {TOKEN_COUNTS: np.dtype(np.int32)} | types
+    counts = (TOKEN_COUNTS, INPUT_COUNTS) if has_pairs else (TOKEN_COUNTS,)
+    return dict.fromkeys(counts, np.dtype(np.int32)) | types
 
 
 @contextlib.contextmanager

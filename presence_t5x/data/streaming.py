@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 
 from presence_t5x.config_types import DataConfig
-from presence_t5x.data.batches import Batch
 from presence_t5x.data.preprocessors import LABELS, data_seed
 from presence_t5x.data.quiet_tensorflow import seqio, tf
+from presence_t5x.data.row_features import Batch
 
 _LABEL_FEATURES = {name: seqio.FeatureConverter.FeatureSpec(tf.string, rank=0) for name in LABELS}
 

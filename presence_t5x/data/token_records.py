@@ -14,13 +14,28 @@ _HEADER = struct.Struct("<IHHHH")
 
 
 class TokenizedDocument(NamedTuple):
-    """Tokens without EOS, and the labels of `Document`."""
+    """Tokens without EOS, and the labels of `Document`.
+
+    The tokens of a pair are those of its inputs, `num_inputs` of them, then those of its targets.
+    A record does not hold that number: like the split it is in the index of the store.
+    """
 
     tokens: Int[np.ndarray, " tokens"]
     id: str
     language: str = ""
     source: str = ""
     noise: str = ""
+    num_inputs: int = 0
+
+    @property
+    def labels(self) -> tuple[str, str, str, str]:
+        """Id, language, source and noise."""
+        return self.id, self.language, self.source, self.noise
+
+    @property
+    def pair(self) -> tuple[Int[np.ndarray, " inputs"], Int[np.ndarray, " targets"]]:
+        """Inputs (none if it is no pair) and targets."""
+        return self.tokens[: self.num_inputs], self.tokens[self.num_inputs :]
 
 
 def encode_record(document: TokenizedDocument) -> bytes:
@@ -32,7 +47,7 @@ def encode_record(document: TokenizedDocument) -> bytes:
     >>> decode_record(encode_record(TokenizedDocument(np.array([5, 6]), "a:1", "sw"))).language
     'sw'
     """
-    labels = [label.encode("utf-8") for label in document[1:]]
+    labels = [label.encode("utf-8") for label in document.labels]
     for name, label in zip(TokenizedDocument._fields[1:], labels):
         if len(label) > 0xFFFF:
             raise ValueError(

@@ -1,12 +1,12 @@
 """Prepared data: documents tokenised once, readable by index.
 
 A store is a directory of ArrayRecord parts (one record a document), small index arrays (token
-counts and label codes, so that rows can be located without reading; memory-mapped, because mC4 has
-6.6 billion documents), `problems.jsonl` (what of the input was left out, by file and line), the
-vocabulary's model file and `manifest.json`. It appears by one rename: a directory with this name is
-complete. Nothing in it but the manifest's `command` depends on time, machine or number of
-processes: the same documents, vocabulary, parameters and versions give the same bytes. No pickle
-anywhere.
+counts, label codes and, where there are pairs, how many of the tokens are inputs, so that rows can
+be located without reading; memory-mapped, because mC4 has 6.6 billion documents), `problems.jsonl`
+(what of the input was left out, by file and line), the vocabulary's model file and `manifest.json`.
+It appears by one rename: a directory with this name is complete. Nothing in it but the manifest's
+`command` depends on time, machine or number of processes: the same documents, vocabulary,
+parameters and versions give the same bytes. No pickle anywhere.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 PROBLEMS_NAME = "problems.jsonl"
 VOCABULARY_NAME = "vocabulary.model"
-TOKEN_COUNTS = "token_counts"
+TOKEN_COUNTS, INPUT_COUNTS = "token_counts", "input_counts"
 LABEL_NAMES = ("split", "language", "source", "noise")
 
 
@@ -47,13 +47,15 @@ class TokenStore:
     Attributes:
       directory: where it lives.
       manifest: the contents of manifest.json.
-      token_counts: tokens of each document, without EOS.
+      token_counts: tokens of each document, without EOS; of a pair those of inputs and targets.
+      input_counts: how many of them are inputs, 0 for text; None if no document is a pair.
       codes: for each of `LABEL_NAMES` the index into `labels(name)` of each document.
     """
 
     directory: Path
     manifest: Mapping[str, Any]
     token_counts: Int[np.ndarray, " documents"]
+    input_counts: Int[np.ndarray, " documents"] | None
     codes: Mapping[str, Int[np.ndarray, " documents"]]
     _records: ArrayRecordDataSource
 
@@ -67,17 +69,25 @@ class TokenStore:
           ValueError: its record is damaged; names the part.
         """
         try:
-            return decode_record(self._records[index])
+            document = decode_record(self._records[index])
         except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"{self.directory / self._part_of(index)}: record of document {index} is damaged "
                 f"({error}); delete the store directory to write it again"
             ) from error
+        if self.input_counts is None:
+            return document
+        return document._replace(num_inputs=int(self.input_counts[index]))
 
     @property
     def num_tokens(self) -> int:
         """All tokens, without any EOS."""
         return int(self.manifest["num_tokens"])
+
+    @property
+    def num_pairs(self) -> int:
+        """How many documents are pairs of inputs and targets; the others are text."""
+        return num_pairs(self.manifest)
 
     @property
     def tasks(self) -> list[TaskRange]:
@@ -183,6 +193,11 @@ def read_manifest(directory: str | os.PathLike) -> dict[str, Any]:
     return manifest
 
 
+def num_pairs(manifest: Mapping[str, Any]) -> int:
+    """Returns how many documents of a store are pairs of inputs and targets."""
+    return int(manifest.get("num_pairs", 0))  # not in the manifests of earlier stores
+
+
 def open_store(directory: str | os.PathLike) -> TokenStore:
     """Opens a store after checking its manifest, the size of its parts and its index arrays.
 
@@ -208,6 +223,7 @@ def open_store(directory: str | os.PathLike) -> TokenStore:
         directory=directory,
         manifest=manifest,
         token_counts=arrays.pop(TOKEN_COUNTS),
+        input_counts=arrays.pop(INPUT_COUNTS, None),
         codes=arrays,
         _records=records,
     )

@@ -291,7 +291,8 @@ class _Sample:
         kept = self._kept.setdefault(language, [])
         threshold = self._rates.get(language, 1.0) * _HASH_RANGE
         num_bytes = 0
-        for number, sentence in enumerate(_sentences(document.text)):
+        text = f"{document.inputs}\n{document.text}" if document.inputs else document.text
+        for number, sentence in enumerate(_sentences(text)):
             num_bytes += len(sentence)
             # With the text, because ids may be empty or repeated: equal hashes are kept together.
             key = id_hash(f"{self._seed} {number} {document.id} {sentence}")

@@ -12,10 +12,11 @@ import oracles
 import pytest
 
 from presence_t5x.config_types import DataConfig
-from presence_t5x.data.batches import Corruption, PreparedBatches
+from presence_t5x.data.batches import PreparedBatches
 from presence_t5x.data.documents import Document
-from presence_t5x.data.evaluation import corrupt_batches, sample_rows
+from presence_t5x.data.evaluation import make_batches, sample_rows
 from presence_t5x.data.mixing import make_groups
+from presence_t5x.data.row_features import RowFeatures
 
 VOCABULARY = types.SimpleNamespace(vocab_size=5000, eos_id=1, extra_ids=100)
 CONFIG = DataConfig(
@@ -46,9 +47,9 @@ def open_batches(store, config, vocabulary=VOCABULARY, **processes):
 
 
 def evaluate(store, config, *, max_rows, seed=0, **labels):
-    corruption = Corruption(config, VOCABULARY)
-    rows = sample_rows([store], corruption.raw_length, max_rows=max_rows, labels=labels, seed=seed)
-    return corrupt_batches(rows, corruption, config.batch_size, seed)
+    features = RowFeatures(config, VOCABULARY)
+    rows = sample_rows([store], features.raw_length, max_rows=max_rows, labels=labels, seed=seed)
+    return make_batches(rows, features, config.batch_size, seed)
 
 
 @pytest.fixture(scope="module")
