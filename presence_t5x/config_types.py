@@ -304,7 +304,8 @@ class DataConfig:
 
     Attributes:
       mixture_or_task_name: a registered seqio task or mixture, e.g. "encyclopedia" or "mc4";
-        "local_text" for `local_text_files`, "prepared" for `prepared_stores`.
+        "local_text" for `local_text_files`, "local_nli_zeroshot" and the like (nli, qa, ner, paws;
+        zeroshot, multilingual) for `local_task_files`, "prepared" for `prepared_stores`.
       task_feature_lengths: {"inputs": tokens, "targets": tokens} of a model row, EOS included.
       batch_size: rows of a step, over all devices.
       reader: "prepared" (a token store read by index) or "streaming" (seqio/tf.data).
@@ -315,12 +316,18 @@ class DataConfig:
       mixing_exponent: rate = number of documents ** exponent (0.3 in mT5); None keeps the rates of
         the tasks, or draws every document of a language or source equally often.
       mixing_rates: given rates by name instead; they must name every task, language or source.
-      pack: concatenate documents, so that no row is padded (mC4); False keeps one document a row.
+      pack: concatenate documents, so that no row is padded (mC4), and let pairs of inputs and
+        targets share rows, told apart by segment ids; False keeps one document or pair a row.
       local_text_files: glob of the task "local_text"; None otherwise.
-      vocabulary_file: a SentencePiece model or "bytes" for "local_text", or a local copy of mT5's
-        model for "mc4"; None keeps the task's own.
+      local_task_files: of labelled examples (JSON lines), for the tasks "local_...": a glob of
+        files whose names tell train, dev and test, or {"train": glob, "validation": glob, "test":
+        glob}; a glob may end in a share of the lines, "dev.*.jsonl[:80%]".
+      vocabulary_file: a SentencePiece model or "bytes" for files of your own and for fine-tuning
+        tasks, or a local copy of mT5's model for "mc4"; None keeps the task's own.
       mc4_version: of TFDS c4/multilingual, for "mc4": "3.1.0" is what TFDS builds, "3.0.1" (the
         mT5 paper's) is read where it is already prepared.
+      tydi_qa_version: of TFDS tydi_qa/goldp, for "mt5_tydiqa...": "3.0.0" is what TFDS builds,
+        "2.1.0" (mT5's) is read where it is already prepared.
       seed: of order, masks and noise.
     """
 
@@ -335,8 +342,10 @@ class DataConfig:
     mixing_rates: Mapping[str, float] | None = None
     pack: bool = False
     local_text_files: str | None = None
+    local_task_files: str | Mapping[str, str] | None = None
     vocabulary_file: str | None = None
     mc4_version: str = "3.1.0"
+    tydi_qa_version: str = "3.0.0"
     seed: int = 0
     noise_density: float = 0.15
     mean_noise_span_length: float = 3.0
@@ -365,12 +374,17 @@ class DataConfig:
         for name in ("prepared_dir", "local_text_files", "vocabulary_file"):
             if getattr(self, name) is not None:
                 check_text(name, getattr(self, name))
-        check_text("mc4_version", self.mc4_version)
-        if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", self.mc4_version):
-            raise ValueError(
-                f"mc4_version={self.mc4_version!r} must be three numbers joined by points, e.g. "
-                "'3.1.0'"
-            )
+        if self.local_task_files is not None:
+            files = self.local_task_files
+            for pattern in files.values() if isinstance(files, Mapping) else (files,):
+                check_text("local_task_files", pattern)
+        for name in ("mc4_version", "tydi_qa_version"):
+            version = getattr(self, name)
+            check_text(name, version)
+            if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", version):
+                raise ValueError(
+                    f"{name}={version!r} must be three numbers joined by points, e.g. '3.1.0'"
+                )
 
     def _check_mixing(self):
         """Refuses rates that no reader could follow."""

@@ -13,20 +13,20 @@ import os
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data import text_files
 from presence_t5x.data.batches import PreparedBatches
+from presence_t5x.data.finetuning.families import local_family
+from presence_t5x.data.finetuning.files import find_examples
 from presence_t5x.data.mixing import make_groups
-from presence_t5x.data.prepared import open_stores, prepared_vocabulary
+from presence_t5x.data.prepared import find_store_directories, open_stores, prepared_vocabulary
 from presence_t5x.data.preprocessors import MEAN_NOISE_SPAN_LENGTH, NOISE_DENSITY
-from presence_t5x.data.providers import (
-    PREPARED,
-    check_tfds_directory,
-    find_provider,
-    tasks_of,
-)
+from presence_t5x.data.providers import PREPARED, find_provider, tasks_of
 from presence_t5x.data.quiet_tensorflow import seqio
 from presence_t5x.data.sentinels import sentinels_of
 from presence_t5x.data.span_lengths import check_span_corruption
 from presence_t5x.data.store_writer import ReportTotal
 from presence_t5x.data.streaming import StreamingBatches
+from presence_t5x.data.text_tasks import gives_pairs
+from presence_t5x.data.tfds_directories import check_tfds_directory
+from presence_t5x.data.token_store import num_pairs, read_manifest
 from presence_t5x.data.vocabularies import (
     check_mt5_vocabulary,
     load_vocabulary,
@@ -64,23 +64,34 @@ def check_data(data_config: DataConfig, vocab_size_of_model: int) -> seqio.Vocab
             check_tfds_directory(task)
     _check_streaming_noise(data_config)
     vocabulary = resolve_vocabulary(data_config)
-    sentinels = sentinels_of(vocabulary)
     if vocabulary.vocab_size > vocab_size_of_model:
         raise ValueError(
             f"vocab_size={vocab_size_of_model} of the model is smaller than the vocabulary of "
             f"{data_config.mixture_or_task_name!r} with {vocabulary.vocab_size} ids; set "
             f"vocab_size >= {vocabulary.vocab_size}, best the next multiple of 128"
         )
-    check_span_corruption(
-        data_config.task_feature_lengths["inputs"],
-        data_config.task_feature_lengths["targets"],
-        sentinels.num_sentinels,
-        data_config.noise_density,
-        data_config.mean_noise_span_length,
-    )
+    if _has_text(data_config):
+        check_span_corruption(
+            data_config.task_feature_lengths["inputs"],
+            data_config.task_feature_lengths["targets"],
+            sentinels_of(vocabulary).num_sentinels,
+            data_config.noise_density,
+            data_config.mean_noise_span_length,
+        )
     if data_config.local_text_files is not None:
         text_files.find_text_files(data_config.local_text_files)
+    if data_config.local_task_files is not None:
+        family = str(local_family(data_config.mixture_or_task_name))
+        find_examples(family, data_config.local_task_files).check()
     return vocabulary
+
+
+def _has_text(data_config: DataConfig) -> bool:
+    """Whether a run corrupts text; one of pairs alone needs neither sentinels nor long targets."""
+    if data_config.mixture_or_task_name == PREPARED:
+        manifests = map(read_manifest, find_store_directories(data_config))
+        return any(num_pairs(found) < found["num_documents"] for found in manifests)
+    return not all(map(gives_pairs, tasks_of(find_provider(data_config))))
 
 
 def _check_settings_of_tasks(data_config: DataConfig) -> None:

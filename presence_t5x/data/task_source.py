@@ -1,7 +1,9 @@
 """seqio tasks and mixtures as a source of documents for a store.
 
 seqio tasks are the single definition of data: what is prepared is the source and the text
-preprocessors of the registered task (everything before `tokenize`), unshuffled.
+preprocessors of the registered task (everything before `tokenize`), unshuffled. A task that gives
+inputs and targets as they are becomes pairs; their ids begin with the task's name, because the
+languages of a parallel set share theirs.
 """
 
 # seqio and TensorFlow declare no usable types here.
@@ -19,14 +21,18 @@ import tensorflow_datasets as tfds
 
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.documents import Document, LocatedDocument, Part, Report
+from presence_t5x.data.finetuning.examples import ExamplesSource
+from presence_t5x.data.finetuning.formats import LINE
 from presence_t5x.data.preprocessors import add_labels, text_to_targets
-from presence_t5x.data.providers import check_tfds_directory, find_provider, tasks_of
+from presence_t5x.data.providers import find_provider, tasks_of
 from presence_t5x.data.quiet_tensorflow import seqio, tf
-from presence_t5x.data.text_tasks import add_text_task
+from presence_t5x.data.task_text import read_task_text
+from presence_t5x.data.text_tasks import add_text_task, gives_pairs
+from presence_t5x.data.tfds_directories import check_tfds_directory
 from presence_t5x.data.vocabularies import BYTES, load_vocabulary
 
 TFDS = "tfds:"
-_DOCUMENT_FEATURES = ("targets", "id", "language", "source", "noise")
+_DOCUMENT_FEATURES = ("targets", "inputs", "id", "language", "source", "noise", LINE)
 _EXAMPLES_PER_BLOCK = 256
 
 
@@ -101,20 +107,30 @@ class TaskSource:
         ]
 
     def read(self, part: Part, report: Report) -> Iterator[LocatedDocument]:
-        """Yields a shard's documents; whatever is wrong with a task is an error, not a problem."""
-        del report
+        """Yields a shard's documents.
+
+        Whatever is wrong with a task is an error; only of examples in files broken lines are
+        reported.
+        """
         assert isinstance(part, TaskPart)
         task = next(task for task in tasks_of(self._provider()) if task.name == part.task)
-        for number, example in enumerate(_examples(_text_dataset(task, part))):
-            labels = {
-                name: example[name].decode("utf-8", "replace")
-                for name in ("language", "source", "noise")
-                if name in example
-            }
-            identity = example.get("id", b"").decode("utf-8", "replace")
-            text = example["targets"].decode("utf-8", "replace")
-            document = Document(text, identity or f"{part.name}:{number}", **labels)
-            yield LocatedDocument(document, number)
+        are_pairs = gives_pairs(task)
+        shard = (part.shard, part.num_shards)
+        examples = read_task_text(task, part.task_split, report, _examples, shard=shard)
+        for number, example in enumerate(examples):
+            line = int(example.pop(LINE, number))
+            texts = {name: value.decode("utf-8", "replace") for name, value in example.items()}
+            identity = texts.pop("id", "") or f"{part.name}:{number}"
+            text, inputs = texts.pop("targets"), texts.pop("inputs", "")
+            if are_pairs and not inputs:
+                raise ValueError(
+                    f"task {task.name!r}: example {identity!r} has no inputs, so it is no pair; "
+                    "give it some, or use reader='streaming'"
+                )
+            document = Document(text, identity, **texts)
+            if are_pairs:
+                document = document._replace(inputs=inputs, id=f"{task.name}/{identity}")
+            yield LocatedDocument(document, line)
 
     def task_rates(self) -> dict[str, float]:
         """Returns the rates of the mixture; 1 for a single task."""
@@ -206,43 +222,30 @@ def _parts_of(task: seqio.Task, split: str, by_hash: bool) -> list[TaskPart]:
 
     `by_hash` holds documents out of "train" where the task has nothing else to hold out.
     """
-    shards = task.source.list_shards(split)
+    source = task.source
+    shards = source.list_shards(split)
+    parts = source.parts(split) if isinstance(source, ExamplesSource) else [None] * len(shards)
     return [
         TaskPart(
             name=f"{task.name}-{split}" + (f"[{number}]" if len(shards) > 1 else ""),
             task=task.name,
+            file=own.file if own else "",
             split=None if by_hash and "validation" not in task.splits else split,
             task_split=split,
-            num_bytes=tf.io.gfile.stat(shard).length if tf.io.gfile.exists(shard) else 0,
+            num_bytes=own.num_bytes if own else _file_size(shard),
             shard=number,
             num_shards=len(shards),
         )
-        for number, shard in enumerate(shards)
+        for number, (shard, own) in enumerate(zip(shards, parts))
     ]
 
 
-def _text_dataset(task: seqio.Task, part: TaskPart) -> Any:
-    """A shard of a task's source through its preprocessors up to `tokenize`."""
-    functions = [getattr(step, "func", step) for step in task.preprocessors]
-    if seqio.preprocessors.tokenize not in functions:
-        raise ValueError(
-            f"task {task.name!r} has no seqio.preprocessors.tokenize, so its text cannot be "
-            "prepared; use reader='streaming'"
-        )
-    dataset = task.source.get_dataset(
-        split=part.task_split,
-        shuffle=False,
-        shard_info=seqio.ShardInfo(part.shard, part.num_shards) if part.num_shards > 1 else None,
-    )
-    for step in task.preprocessors[: functions.index(seqio.preprocessors.tokenize)]:
-        dataset = seqio.utils.add_kwargs_to_transform(
-            step, output_features=task.output_features, sequence_length=None
-        )(dataset)
-    return dataset
+def _file_size(path: str) -> int:
+    return tf.io.gfile.stat(path).length if tf.io.gfile.exists(path) else 0
 
 
 def _examples(dataset: Any) -> Iterator[dict[str, Any]]:
-    """Yields a dataset's string examples, fetched in blocks (one at a time costs a millisecond)."""
+    """Yields a dataset's text and labels, fetched in blocks (one at a time costs a millisecond)."""
     names = [name for name in _DOCUMENT_FEATURES if name in dataset.element_spec]
     kept = dataset.map(lambda example: {name: example[name] for name in names})
     for block in kept.batch(_EXAMPLES_PER_BLOCK).as_numpy_iterator():

@@ -1,6 +1,7 @@
-"""The one shape of our pre-training tasks: text -> tokens -> raw segments -> span corruption.
+"""The two shapes of our seqio tasks; `tasks/` registers with these, nothing is on import.
 
-`tasks/` registers with these; nothing is registered on import.
+Pre-training: text -> tokens -> raw segments -> span corruption. Fine-tuning: inputs and targets as
+text -> tokens, trimmed.
 """
 
 # seqio, TensorFlow and protobuf declare no usable types here.
@@ -24,6 +25,7 @@ from presence_t5x.data.quiet_tensorflow import seqio, tf
 from presence_t5x.data.text_files import check_text_files, read_documents
 
 _DOCUMENTS_PER_BLOCK = 256
+_SHUFFLE_BUFFER = seqio.dataset_providers.SHUFFLE_BUFFER_SIZE
 
 
 def add_text_task(
@@ -33,7 +35,7 @@ def add_text_task(
     *,
     to_text: Sequence[Callable[..., Any]],
     concatenate: bool,
-    shuffle_buffer_size: int = seqio.dataset_providers.SHUFFLE_BUFFER_SIZE,
+    shuffle_buffer_size: int = _SHUFFLE_BUFFER,
 ) -> seqio.Task:
     """Registers a span-corruption task, in place of one of the same name.
 
@@ -45,6 +47,39 @@ def add_text_task(
       concatenate: join documents to full rows (mC4), or keep one document a row.
       shuffle_buffer_size: rows that the streaming reader shuffles among.
     """
+    to_rows = [
+        functools.partial(preprocessors.segments, concatenate=concatenate),
+        preprocessors.span_corruption,
+    ]
+    return _add_task(name, source, vocabulary, to_text, to_rows, shuffle_buffer_size)
+
+
+def add_pair_task(
+    name: str,
+    source: seqio.DataSource,
+    vocabulary: seqio.Vocabulary,
+    *,
+    to_text: Sequence[Callable[..., Any]],
+    metric_fns: Sequence[Callable[..., dict[str, float]]],
+    postprocess_fn: Callable[..., Any] | None = None,
+) -> seqio.Task:
+    """Registers a task of given inputs and targets, in place of one of the same name.
+
+    Args:
+      name: of the task.
+      source: of raw examples.
+      vocabulary: of inputs and targets; seqio's own read their file on first use.
+      to_text: preprocessors up to text: strings `inputs` and `targets`, string labels.
+      metric_fns: (targets, predictions) -> values by name.
+      postprocess_fn: a decoded string to what the metrics compare; None leaves it as it is.
+    """
+    settings = {"metric_fns": [*metric_fns], "postprocess_fn": postprocess_fn}
+    return _add_task(name, source, vocabulary, to_text, [], **settings)
+
+
+def _add_task(
+    name, source, vocabulary, to_text, to_rows, shuffle_buffer_size=_SHUFFLE_BUFFER, **settings
+) -> seqio.Task:
     if name in seqio.TaskRegistry.names():
         seqio.TaskRegistry.remove(name)
     return seqio.TaskRegistry.add(
@@ -55,15 +90,36 @@ def add_text_task(
             *to_text,
             seqio.preprocessors.tokenize,
             seqio.CacheDatasetPlaceholder(),
-            functools.partial(preprocessors.segments, concatenate=concatenate),
-            preprocessors.span_corruption,
+            *to_rows,
             seqio.preprocessors.append_eos_after_trim,
         ],
         output_features={
             "inputs": seqio.Feature(vocabulary, add_eos=True, required=False),
             "targets": seqio.Feature(vocabulary, add_eos=True),
         },
+        **settings,
     )
+
+
+def replace_mixture(name: str, members: Sequence[str]) -> seqio.Mixture:
+    """Registers a mixture of tasks at rate 1 each, in place of one of the same name."""
+    if name in seqio.MixtureRegistry.names():
+        seqio.MixtureRegistry.remove(name)
+    return seqio.MixtureRegistry.add(name, members, default_rate=1.0)
+
+
+def gives_pairs(task: seqio.Task) -> bool:
+    """Returns whether a task, ours or another, gives inputs and targets as they are.
+
+    That is so if nothing but caching and EOS follows on its `tokenize`: its rows can then be made
+    of tokens that are stored, without its own steps.
+    """
+    steps = [getattr(step, "func", step) for step in task.preprocessors]
+    if seqio.preprocessors.tokenize not in steps:
+        return False
+    rest = steps[steps.index(seqio.preprocessors.tokenize) + 1 :]
+    ends = (seqio.preprocessors.append_eos, seqio.preprocessors.append_eos_after_trim)
+    return all(step in ends or isinstance(step, seqio.CacheDatasetPlaceholder) for step in rest)
 
 
 def documents_dataset(documents: Callable[[], Iterable[Document]]) -> tf.data.Dataset:

@@ -61,6 +61,11 @@ def load_vocabulary(spec: str) -> seqio.Vocabulary:
     return seqio.SentencePieceVocabulary(path, extra_ids=extra_ids)
 
 
+def find_vocabulary(spec: str) -> seqio.Vocabulary:
+    """Returns `load_vocabulary(spec)`; mT5's own is read on first use only."""
+    return mt5_vocabulary() if spec == MT5_VOCABULARY_FILE else load_vocabulary(spec)
+
+
 def vocabulary_sha256(spec: str) -> str:
     """Returns the SHA-256 of the model file, or of the name and size of the byte vocabulary."""
     check_text("vocabulary", spec)

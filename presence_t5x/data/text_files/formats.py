@@ -99,10 +99,13 @@ class FileRules:
 
     def with_good_characters(self, document: Document, line: int) -> Document | Problem:
         """Returns the document, or the problem of a character that cannot be stored."""
-        if _is_good("".join(document)):
+        if is_good("".join(document)):
             return document
         values = zip((self.text_field, *Document._fields[1:]), document)
-        name, value = next((name, value) for name, value in values if not _is_good(value))
+        return self.bad_character(line, *next(pair for pair in values if not is_good(pair[1])))
+
+    def bad_character(self, line: int, name: str, value: str) -> Problem:
+        """Returns the problem of a value that is not good (see `is_good`)."""
         if "\0" in value:
             return self._nul(line, f"character {value.index(chr(0))} of {name!r}")
         return self.problem(
@@ -128,8 +131,8 @@ class FileRules:
             return self.not_utf8(line, error)
 
 
-def _is_good(text: str) -> bool:
-    """Whether a text has neither NUL nor half a surrogate pair."""
+def is_good(text: str) -> bool:
+    """Returns whether a text has neither NUL nor half a surrogate pair."""
     if "\0" in text:
         return False
     try:
@@ -139,10 +142,38 @@ def _is_good(text: str) -> bool:
         return False
 
 
+class Record(NamedTuple):
+    """The JSON value of a line.
+
+    Attributes:
+      line: its number.
+      value: what it stands for.
+      has_escapes: only out of an escape can come what decoding has not refused (see `is_good`).
+    """
+
+    line: int
+    value: Any
+    has_escapes: bool
+
+
 def read_json_lines(
     lines: Iterable[tuple[int, Line]], rules: FileRules, report: Report
 ) -> Iterator[LocatedDocument]:
     """Yields the documents of JSON objects, one a line; blank lines are passed over."""
+    for number, value, has_escapes in read_records(lines, rules, report):
+        found = rules.document(value, number)
+        if has_escapes and isinstance(found, Document):
+            found = rules.with_good_characters(found, number)
+        if isinstance(found, Problem):
+            report(found)
+        else:
+            yield LocatedDocument(found, number)
+
+
+def read_records(
+    lines: Iterable[tuple[int, Line]], rules: FileRules, report: Report
+) -> Iterator[Record]:
+    """Yields the JSON values of lines that are not blank; what is none is reported."""
     for number, line in lines:
         if isinstance(line, OverlongLine):
             report(rules.too_long(number, line.num_bytes))
@@ -153,12 +184,12 @@ def read_json_lines(
         if isinstance(found, Problem):
             report(found)
         else:
-            yield LocatedDocument(found, number)
+            yield found
 
 
-def _parse_json_line(line: bytes, number: int, rules: FileRules) -> Document | Problem:
+def _parse_json_line(line: bytes, number: int, rules: FileRules) -> Record | Problem:
     try:
-        record = json.loads(line.decode())
+        value = json.loads(line.decode())
     except (ValueError, RecursionError) as error:  # ValueError: also a number of 4301 digits
         content = rules.decode(line, number)  # NUL, too, is never JSON
         if isinstance(content, Problem):
@@ -169,11 +200,7 @@ def _parse_json_line(line: bytes, number: int, rules: FileRules) -> Document | P
         return rules.problem(
             number, "json", f"broken JSON ({reason}); write one object a line, e.g. with jq -c"
         )
-    found = rules.document(record, number)
-    # What decoding has not refused can only come out of an escape.
-    if b"\\" in line and isinstance(found, Document):
-        return rules.with_good_characters(found, number)
-    return found
+    return Record(number, value, b"\\" in line)
 
 
 class _Paragraph(NamedTuple):

@@ -14,7 +14,7 @@ of C4 and mC4 are known by their names (`c4_names`). Which files a pattern means
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from presence_t5x._validate import check_int, check_text
 from presence_t5x.data.documents import (
@@ -40,6 +40,8 @@ from presence_t5x.data.text_files.lines import (
 )
 from presence_t5x.data.text_files.listing import find_text_files, list_files, split_suffix
 from presence_t5x.data.text_files.slices import FileSlice, cut_file
+
+Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,28 +106,7 @@ class FilesSource:
 
     def read(self, part: Part, report: Report) -> Iterator[LocatedDocument]:
         """Yields the documents of a slice; what is left out is reported, and reading goes on."""
-        assert isinstance(part, FileSlice)
-        for name in part.skipped:
-            message = f"unknown kind of file; rename it to one of {listing.KNOWN_KINDS}"
-            report(Problem(name, 0, UNKNOWN_KIND, message))
-        num_found = 0
-
-        def count_and_report(problem: Problem) -> None:
-            nonlocal num_found
-            num_found += 1
-            report(problem)
-
-        try:
-            for located in self._read_slice(part, count_and_report):
-                num_found += 1
-                yield located
-        except ReadingStoppedError as stop:
-            # What is wrong with a file as a whole is said once.
-            if stop.kind in ("unreadable", "truncated") or not part.start:
-                count_and_report(Problem(part.file, stop.line, stop.kind, stop.message))
-        if not num_found and part.is_whole_file:
-            message = "no document in this file; remove it or add text"
-            report(Problem(part.file, 0, "empty_file", message))
+        return read_reporting(part, report, self._read_slice)
 
     def _read_slice(self, part: FileSlice, report: Report) -> Iterator[LocatedDocument]:
         rules = self._rules(part)
@@ -134,7 +115,7 @@ class FilesSource:
             return parquet_rows.read_rows(
                 part.path, part.start, part.stop, part.first_line, rules, report
             )
-        lines = _read_lines(part, compression, self.max_document_bytes)
+        lines = read_lines(part, compression, self.max_document_bytes)
         is_text = ending == ".txt"
         read = formats.read_paragraphs if is_text else formats.read_json_lines
         return read(lines, rules, report)
@@ -169,8 +150,47 @@ class FilesSource:
         }
 
 
-def _read_lines(part: FileSlice, compression: str, max_bytes: int) -> Iterator[tuple[int, Line]]:
-    """The lines of a slice; a file that cannot be opened stops the reading."""
+def read_reporting(
+    part: Part, report: Report, read: Callable[[FileSlice, Report], Iterator[Item]]
+) -> Iterator[Item]:
+    """Yields what `read` gives of a slice of a file, and reports why nothing (more) comes.
+
+    Args:
+      part: a slice.
+      report: told of files of unknown kinds, of what stopped the reading, and of a file without
+        anything; besides what `read` reports.
+      read: of documents or examples.
+    """
+    assert isinstance(part, FileSlice)
+    for name in part.skipped:
+        message = f"unknown kind of file; rename it to one of {listing.KNOWN_KINDS}"
+        report(Problem(name, 0, UNKNOWN_KIND, message))
+    num_found = 0
+
+    def count_and_report(problem: Problem) -> None:
+        nonlocal num_found
+        num_found += 1
+        report(problem)
+
+    try:
+        for item in read(part, count_and_report):
+            num_found += 1
+            yield item
+    except ReadingStoppedError as stop:
+        # What is wrong with a file as a whole is said once.
+        if stop.kind in ("unreadable", "truncated") or not part.start:
+            count_and_report(Problem(part.file, stop.line, stop.kind, stop.message))
+    if not num_found and part.is_whole_file:
+        message = "no document in this file; remove it or add text"
+        report(Problem(part.file, 0, "empty_file", message))
+
+
+def read_lines(part: FileSlice, compression: str, max_bytes: int) -> Iterator[tuple[int, Line]]:
+    """Yields the numbered lines of a slice.
+
+    Raises:
+      ReadingStoppedError: the file cannot be opened or read to its end.
+    """
     try:
         stream = listing.open_bytes(part.path)
     except Exception as error:  # file systems behind URLs raise classes of their own

@@ -1,0 +1,250 @@
+"""Labelled examples in JSON lines: which files are which split and language, and what is broken.
+
+Files may be compressed (`.gz`, `.zst`). The language of an example is its field `language` or
+`lang`; else the last part of the file's name, between points, hyphens or underscores, that is a
+code of ISO 639-1 ("train.sw.jsonl.gz"); else it is unknown. A split is named by whoever names the
+files, or by the file's name: train; dev, val, valid or validation; test. A pattern may end in a
+share of the lines (`file_names`).
+"""
+
+import dataclasses
+import functools
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from presence_t5x._validate import check_text
+from presence_t5x.data.documents import UNKNOWN_KIND, Part, Problem, Report
+from presence_t5x.data.finetuning.examples import ExamplesSource, LabelledExample
+from presence_t5x.data.finetuning.families import FAMILIES, BrokenRecordError, Family
+from presence_t5x.data.finetuning.file_names import (
+    SPLITS,
+    UNKNOWN_LANGUAGE,
+    Share,
+    language_of_name,
+    parse_share,
+    split_of_name,
+)
+from presence_t5x.data.text_files.formats import FileRules, Record, is_good, read_records
+from presence_t5x.data.text_files.listing import split_suffix
+from presence_t5x.data.text_files.slices import FileSlice
+from presence_t5x.data.text_files.source import FilesSource, read_lines, read_reporting
+
+_LANGUAGE_CODE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExampleSlice(FileSlice):
+    """A slice of a file with the share of its lines that is wanted."""
+
+    share: Share
+
+
+class LocalExamples:
+    """The examples of one family in files, by split and language.
+
+    Reading everything once tells the languages and everything that is broken.
+    """
+
+    def __init__(self, family: Family, files: str | Mapping[str, str]):
+        """Remembers the files; they are looked at when asked for.
+
+        Args:
+          family: of all examples.
+          files: a file, directory or glob whose names tell the splits, or {split: pattern}.
+
+        Raises:
+          ValueError: a split that is none of train, validation and test, or a bad share.
+        """
+        self.family = family
+        self.patterns: dict[str | None, tuple[str, Share]] = {}
+        named: Mapping[Any, str] = {None: files} if isinstance(files, str) else files
+        for split, pattern in named.items():
+            if split is not None and split not in SPLITS:
+                raise ValueError(
+                    f"local_task_files: split {split!r} must be one of {list(SPLITS)}; name it so"
+                )
+            check_text("local_task_files", pattern)
+            self.patterns[split] = parse_share(pattern)
+
+    @functools.cached_property
+    def _sources(self) -> dict[str | None, FilesSource]:
+        return {split: FilesSource(pattern) for split, (pattern, _) in self.patterns.items()}
+
+    @functools.cached_property
+    def _slices(self) -> dict[str, list[ExampleSlice]]:
+        """The slices of every split that has any."""
+        found: dict[str, list[ExampleSlice]] = {}
+        for named, source in self._sources.items():
+            for part in source.parts():
+                split = named or split_of_name(part.path)
+                if split is None:
+                    raise ValueError(
+                        f"local_task_files: the name of {part.path} tells no split (train, dev, "
+                        "test); give {'train': PATTERN, 'test': PATTERN} instead of a pattern"
+                    )
+                share = self.patterns[named][1]
+                # A share of a short file may have no line.
+                is_whole = part.is_whole_file and share == Share()
+                settings = {**vars(part), "is_whole_file": is_whole, "share": share}
+                found.setdefault(split, []).append(ExampleSlice(**settings))
+        return {split: found[split] for split in SPLITS if split in found}
+
+    @functools.cached_property
+    def _scan(self) -> tuple[dict[tuple[str, str], list[ExampleSlice]], list[Problem]]:
+        """Which slices hold which (split, language), and all problems, from reading everything."""
+        places: dict[tuple[str, str], list[ExampleSlice]] = {}
+        problems: list[Problem] = []
+        for split, slices in self._slices.items():
+            for piece in slices:
+                languages = Counter(e.language for e in self._read(piece, problems.append))
+                for language in sorted(languages):
+                    places.setdefault((split, language), []).append(piece)
+        return places, problems
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """Path, size and time of change of every file; of a URL without the last."""
+        files = {piece.path for found in self._slices.values() for piece in found}
+        stats = {path: os.stat(path) if os.path.exists(path) else None for path in files}
+        return tuple((path, s and (s.st_size, s.st_mtime_ns)) for path, s in sorted(stats.items()))
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Everything that is broken, by file and line; files of unknown kinds, too."""
+        return self._scan[1]
+
+    def check(self) -> None:
+        """Raises ValueError with the first problem, and how many more there are."""
+        problems = [found for found in self.problems if found.kind != UNKNOWN_KIND]
+        if problems:
+            more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+            raise ValueError(
+                f"{problems[0]}{more}; python -m presence_t5x.prepare leaves broken lines out and "
+                "lists them"
+            )
+
+    def languages(self, split: str) -> list[str]:
+        """Returns the languages of a split, sorted."""
+        return sorted(language for found, language in self._scan[0] if found == split)
+
+    def source(self, language: str, splits: Sequence[str]) -> ExamplesSource:
+        """Returns the seqio source of a language, with those of the splits that it has."""
+        parts = {s: self._scan[0][s, language] for s in splits if (s, language) in self._scan[0]}
+
+        def read(part: Part, report: Report) -> Iterator[LabelledExample]:
+            assert isinstance(part, ExampleSlice)
+            return self._read(part, report, language)
+
+        return ExamplesSource(self.family, parts, read, self._content)
+
+    def _content(self) -> dict[str, Any]:
+        """What a prepared store depends on."""
+        return {
+            str(split): [*self.patterns[split][1], source.parameters()["files"]]
+            for split, source in self._sources.items()
+        }
+
+    def _read(
+        self, part: ExampleSlice, report: Report, language: str | None = None
+    ) -> Iterator[LabelledExample]:
+        """Yields the examples of a slice's share, all or those in a language.
+
+        Broken lines in another language are passed over; those that tell none are reported, so that
+        nothing is lost where every language is read by a task of its own.
+        """
+        read = functools.partial(self._read_slice, language, part.share)
+        return read_reporting(part, report, read)
+
+    def _read_slice(
+        self, language: str | None, share: Share, part: FileSlice, report: Report
+    ) -> Iterator[LabelledExample]:
+        ending, compression = split_suffix(part.path)
+        rules = FileRules(file=part.file, language=language_of_name(part.path), source=part.file)
+        if ending not in (".jsonl", ".json"):
+            message = "no JSON lines, which labelled examples are read from; remove or convert it"
+            report(rules.problem(0, UNKNOWN_KIND, message))
+            return
+        lines = read_lines(part, compression, rules.max_document_bytes)
+        chosen = ((number, line) for number, line in lines if share.has(number))
+        for record in read_records(chosen, rules, report):
+            found = self._example(record, rules)
+            if not isinstance(found, Problem):
+                if language in (None, found.language):
+                    yield found
+            elif language in (None, _known_language(record.value, rules, language)):
+                report(found)
+
+    def _example(self, record: Record, rules: FileRules) -> LabelledExample | Problem:
+        value = record.value
+        try:
+            if not isinstance(value, dict):
+                raise BrokenRecordError(
+                    "json", f"{type(value).__name__}, not an object; write one object a line"
+                )
+            if record.has_escapes:
+                for name, text in _strings(value):
+                    if not is_good(text):
+                        return rules.bad_character(record.line, name, text)
+            language = _own_language(value) or rules.language
+            if not _is_code(language):
+                raise BrokenRecordError(
+                    "language", f"language {language!r} is no code like 'sw' or 'zh-Latn'"
+                )
+            identity = value.get("id")
+            return LabelledExample(
+                self.family.read(value),
+                f"{rules.file}:{record.line}" if identity is None else str(identity),
+                language,
+                rules.source,
+                record.line,
+            )
+        except BrokenRecordError as error:
+            return rules.problem(record.line, error.kind, error.message)
+
+
+def find_examples(family_name: str, files: str | Mapping[str, str]) -> LocalExamples:
+    """Returns the examples of files, which are read again only if one of them has changed.
+
+    Raises:
+      ValueError: as `LocalExamples`, or no file is found.
+    """
+    patterns = files if isinstance(files, str) else tuple(files.items())
+    return _open_examples(family_name, patterns, LocalExamples(FAMILIES[family_name], files).state)
+
+
+@functools.lru_cache(maxsize=16)
+def _open_examples(family_name, patterns, state) -> LocalExamples:
+    del state  # told apart by it
+    files = patterns if isinstance(patterns, str) else dict(patterns)
+    return LocalExamples(FAMILIES[family_name], files)
+
+
+def _own_language(record: Any) -> Any:
+    """What a record gives as its language."""
+    return (record.get("language") or record.get("lang")) if isinstance(record, dict) else None
+
+
+def _is_code(language: Any) -> bool:
+    return isinstance(language, str) and _LANGUAGE_CODE.fullmatch(language) is not None
+
+
+def _known_language(record: Any, rules: FileRules, default: str | None) -> str | None:
+    """The language of a broken record, or the default where neither it nor its file tells."""
+    own = _own_language(record) or rules.language
+    return own if _is_code(own) and own != UNKNOWN_LANGUAGE else default
+
+
+def _strings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """All strings of a JSON value, names too, with the field they are in."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item, name)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key, key
+            yield from _strings(item, name or key)
