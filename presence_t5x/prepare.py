@@ -54,6 +54,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--language", default="", help="of files that do not say")
     add("--max_document_bytes", type=int, default=10_000_000, help="longer ones are left out")
     add("--mc4_version", default="3.1.0", help="of TFDS c4/multilingual, for the tasks mc4")
+    add("--tydi_qa_version", default="3.0.0", help="of TFDS tydi_qa/goldp, for mt5_tydiqa")
+    add("--task_files", action="append", default=[], metavar="[SPLIT=]GLOB",
+        help="JSON lines of labelled examples, for inputs like local_nli_multilingual; of files "
+        "whose names tell the split, or once for train=, validation= and test= each")  # fmt: skip
     add("--strict", action="store_true", help="stop at the first problem of the input")
     add(
         "--beam",
@@ -152,11 +156,14 @@ def _source(settings: argparse.Namespace) -> Source:
     name = settings.input
     if is_task(name, settings.module_import):
         # Only what registers the task is used of it.
-        lengths = {"inputs": 1024, "targets": 229}
+        files = _task_files(settings.task_files)
         config = DataConfig(
             mixture_or_task_name=name,
-            task_feature_lengths=lengths,
+            task_feature_lengths={"inputs": 1024, "targets": 229},
             mc4_version=settings.mc4_version,
+            tydi_qa_version=settings.tydi_qa_version,
+            local_task_files=files,
+            vocabulary_file=None if files is None else "bytes",
         )
         splits = tuple(settings.splits.split(","))
         modules = tuple(settings.module_import)
@@ -169,6 +176,23 @@ def _source(settings: argparse.Namespace) -> Source:
     )
 
 
+def _task_files(arguments: Sequence[str]) -> str | dict[str, str] | None:
+    """A pattern, or one for each split.
+
+    >>> _task_files(["train=a/*.jsonl", "test=b/*.jsonl"])
+    {'train': 'a/*.jsonl', 'test': 'b/*.jsonl'}
+    """
+    if len(arguments) < 2 and not any("=" in argument for argument in arguments):
+        return arguments[0] if arguments else None
+    pairs = [argument.partition("=") for argument in arguments]
+    if len({split for split, _, _ in pairs}) < len(pairs) or not all(p for _, _, p in pairs):
+        raise ValueError(
+            f"--task_files={' '.join(arguments)}: give one pattern, or SPLIT=PATTERN once for each "
+            "split"
+        )
+    return {split: pattern for split, _, pattern in pairs}
+
+
 def _vocabulary(settings: argparse.Namespace, source: Source, console: Console) -> Any:
     """The vocabulary that is named, trained first if asked for, or the task's own."""
     from presence_t5x.data.task_source import TaskSource
@@ -179,7 +203,7 @@ def _vocabulary(settings: argparse.Namespace, source: Source, console: Console) 
     if settings.vocabulary is not None:
         return load_vocabulary(settings.vocabulary)
     own = source.vocabulary() if isinstance(source, TaskSource) else None
-    if own is None:
+    if own is None or settings.task_files:
         raise ValueError("--vocabulary=FILE is needed: a SentencePiece model, or 'bytes'")
     return load_vocabulary(specification_of(own))
 

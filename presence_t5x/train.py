@@ -105,6 +105,12 @@ def prepare(config: RunConfig) -> Run:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+    for found in getattr(batches, "trimmed", list)():
+        if found["inputs"] or found["targets"]:
+            say(
+                f"{found['group']}: of {found['pairs']:,} pairs {found['inputs']:,} inputs and "
+                f"{found['targets']:,} targets are longer than a row and are cut"
+            )
     held_out = evaluation.evaluation_batches(
         config.data,
         rows_per_group=config.eval_rows,

@@ -7,7 +7,7 @@ was left out, and where), and the hash of an id, from which splits and noise are
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, Protocol
 
 HELD_OUT_ONE_IN = 20
 TRAIN, VALIDATION = "train", "validation"
@@ -60,9 +60,10 @@ Report = Callable[[Problem], None]
 UNKNOWN_KIND = "unknown_kind"
 
 
-def raise_problem(problem: Problem) -> NoReturn:
-    """The strict report: the first problem is an error."""
-    raise ValueError(str(problem))
+def raise_problem(problem: Problem) -> None:
+    """The strict report: the first problem is an error, unless it is a file of an unknown kind."""
+    if problem.kind != UNKNOWN_KIND:
+        raise ValueError(str(problem))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -56,10 +56,11 @@ def assign_rows(
     while start < len(sizes):
         starts.append(start)
         limits = np.asarray(lengths) + (ends[start - 1] if start else 0)
-        start = min(
+        fitting = (
             int(np.searchsorted(column, limit, side="right"))
             for column, limit in zip(ends.T, limits)
         )
+        start = max(start + 1, min(fitting))
     return np.asarray(starts, np.int64)
 
 

@@ -20,7 +20,6 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Int
 
 from presence_t5x.data.documents import (
-    UNKNOWN_KIND,
     Document,
     LocatedDocument,
     Part,
@@ -212,7 +211,7 @@ class _Problems:
         self.listed: list[dict[str, Any]] = []
 
     def __call__(self, problem: Problem) -> None:
-        if self._strict and problem.kind != UNKNOWN_KIND:
+        if self._strict:
             raise_problem(problem)
         self.counts[problem.kind] += 1
         if self.counts[problem.kind] <= LISTED_PROBLEMS:

@@ -22,6 +22,7 @@ import tensorflow_datasets as tfds
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.documents import Document, LocatedDocument, Part, Report
 from presence_t5x.data.finetuning.examples import ExamplesSource
+from presence_t5x.data.finetuning.families import local_family
 from presence_t5x.data.finetuning.formats import LINE
 from presence_t5x.data.preprocessors import add_labels, text_to_targets
 from presence_t5x.data.providers import find_provider, tasks_of
@@ -152,7 +153,7 @@ class TaskSource:
 
 def is_task(name: str, modules: Sequence[str] = ()) -> bool:
     """Returns whether an input is a task or a mixture or a "tfds:" data set, and no file."""
-    if name.startswith(TFDS):
+    if name.startswith(TFDS) or local_family(name) is not None:
         return True
     if "/" in name or "*" in name or os.path.exists(name):
         return False

@@ -216,8 +216,7 @@ def read_documents(pattern: str) -> Iterator[Document]:
     for part in source.parts():
 
         def report(problem: Problem, path: str = part.path) -> None:
-            if problem.kind != UNKNOWN_KIND:
-                raise_problem(problem._replace(file=path))
+            raise_problem(problem._replace(file=path))
 
         for located in source.read(part, report):
             yield located.document
