@@ -80,7 +80,13 @@ def _add(family, kind, language, splits, vocabulary) -> str:
     content = functools.partial(repr, (config, {split: _RANGES[split] for split in splits}))
     add_pair_task(
         name,
-        ExamplesSource(found, parts, read, content),
+        ExamplesSource(
+            found,
+            parts,
+            read,
+            num_examples={split: _RANGES[split][2] for split in splits},
+            content=content,
+        ),
         vocabulary,
         to_text=[found.to_text, add_labels],
         metric_fns=found.metric_fns(language),

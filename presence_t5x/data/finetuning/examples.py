@@ -59,6 +59,8 @@ class ExamplesSource(seqio.FunctionDataSource):
         family: Family,
         parts: Mapping[str, Sequence[Part]],
         read: ReadPart,
+        *,
+        num_examples: Mapping[str, int],
         content: Callable[[], Any],
     ):
         """Remembers what it is given; reads nothing yet.
@@ -67,9 +69,10 @@ class ExamplesSource(seqio.FunctionDataSource):
           family: of the examples.
           parts: of every split.
           read: yields the examples of a part; what cannot be read is reported.
+          num_examples: of every split; seqio keeps small ones in memory.
           content: gives what a store depends on, when it is asked for.
         """
-        super().__init__(self._all_parts, splits=parts)
+        super().__init__(self._all_parts, splits=parts, num_input_examples=num_examples)
         self._family, self._parts, self._read, self._content = family, parts, read, content
 
     @property

@@ -13,7 +13,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from presence_t5x._validate import check_text
 from presence_t5x.data.documents import UNKNOWN_KIND, Part, Problem, Report
@@ -40,6 +40,14 @@ class ExampleSlice(FileSlice):
     """A slice of a file with the share of its lines that is wanted."""
 
     share: Share
+
+
+class _Scan(NamedTuple):
+    """Which slices hold examples of which (split, language), how many, and what is broken."""
+
+    parts: dict[tuple[str, str], list[ExampleSlice]]
+    num_examples: Counter[tuple[str, str]]
+    problems: list[Problem]
 
 
 class LocalExamples:
@@ -93,16 +101,16 @@ class LocalExamples:
         return {split: found[split] for split in SPLITS if split in found}
 
     @functools.cached_property
-    def _scan(self) -> tuple[dict[tuple[str, str], list[ExampleSlice]], list[Problem]]:
-        """Which slices hold which (split, language), and all problems, from reading everything."""
-        places: dict[tuple[str, str], list[ExampleSlice]] = {}
-        problems: list[Problem] = []
+    def _scan(self) -> _Scan:
+        """What reading everything once tells."""
+        found = _Scan({}, Counter(), [])
         for split, slices in self._slices.items():
-            for piece in slices:
-                languages = Counter(e.language for e in self._read(piece, problems.append))
-                for language in sorted(languages):
-                    places.setdefault((split, language), []).append(piece)
-        return places, problems
+            for part in slices:
+                examples = self._read(part, found.problems.append)
+                for language, number in Counter(e.language for e in examples).items():
+                    found.parts.setdefault((split, language), []).append(part)
+                    found.num_examples[split, language] += number
+        return found
 
     @property
     def state(self) -> tuple[Any, ...]:
@@ -114,7 +122,7 @@ class LocalExamples:
     @property
     def problems(self) -> list[Problem]:
         """Everything that is broken, by file and line; files of unknown kinds, too."""
-        return self._scan[1]
+        return self._scan.problems
 
     def check(self) -> None:
         """Raises ValueError with the first problem, and how many more there are."""
@@ -128,17 +136,23 @@ class LocalExamples:
 
     def languages(self, split: str) -> list[str]:
         """Returns the languages of a split, sorted."""
-        return sorted(language for found, language in self._scan[0] if found == split)
+        return sorted(language for found, language in self._scan.parts if found == split)
 
     def source(self, language: str, splits: Sequence[str]) -> ExamplesSource:
         """Returns the seqio source of a language, with those of the splits that it has."""
-        parts = {s: self._scan[0][s, language] for s in splits if (s, language) in self._scan[0]}
+        chosen = [split for split in splits if (split, language) in self._scan.parts]
 
         def read(part: Part, report: Report) -> Iterator[LabelledExample]:
             assert isinstance(part, ExampleSlice)
             return self._read(part, report, language)
 
-        return ExamplesSource(self.family, parts, read, self._content)
+        return ExamplesSource(
+            self.family,
+            {split: self._scan.parts[split, language] for split in chosen},
+            read,
+            num_examples={split: self._scan.num_examples[split, language] for split in chosen},
+            content=self._content,
+        )
 
     def _content(self) -> dict[str, Any]:
         """What a prepared store depends on."""
