@@ -73,7 +73,7 @@ def one_language_each(dataset: tf.data.Dataset, languages: Sequence[str]) -> tf.
     """
 
     def choose(example, language):
-        found = tf.where(example["hypothesis"]["language"] == language)[:1, 0]
+        found = tf.where(example["hypothesis"]["language"] == language)[:, 0]
         return {
             "premise": tf.repeat(example["premise"][language], tf.size(found)),
             "hypothesis": tf.gather(example["hypothesis"]["translation"], found),

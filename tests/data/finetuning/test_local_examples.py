@@ -242,7 +242,10 @@ def test_languages_from_fields_and_names(tmp_path):
     assert trained == [f"local_nli_train.{code}" for code in ("en", "sw", "zh_Latn")]
     # A broken line whose language is known is not that of another language's task.
     sets = evaluation_sets(config_for("local_nli_multilingual", str(tmp_path)), "test")
-    assert {(s.language, len(s.problems)) for s in sets} == {("sw", 0), ("und", 0)}
+    assert [(s.task, s.language, len(s.examples), len(s.problems)) for s in sets] == [
+        ("local_nli_eval.sw", "sw", 1, 0),
+        ("local_nli_eval.und", "und", 1, 0),
+    ]
     assert len(examples.problems) == 1
 
 

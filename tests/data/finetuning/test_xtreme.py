@@ -314,6 +314,10 @@ def test_the_version_of_the_paper_is_read_where_it_is(tfds_dir):
     ]
     sets = evaluation_sets(config, "validation")
     assert [found.language for found in sets] == TYDIQA
+    # `mt5_tydiqa_train_dev` holds the same once more.
+    config = config_for("mt5_tydiqa", tydi_qa_version="2.1.0")
+    found = evaluation_sets(config, "validation", max_examples=1)
+    assert [one.task for one in found] == TYDIQA_EVAL
     found = {example.id: example.inputs for example in sets[3].examples}
     assert found == {f"dev-fi-{i}": f"question: who ? context: dev - fi - {i} . " for i in (0, 1)}
     assert sets[3].score(["x y", "y"])["em"] == 50
