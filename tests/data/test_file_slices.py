@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from presence_t5x.data.documents import Document
 from presence_t5x.data.text_files import FilesSource
 from presence_t5x.data.text_files.lines import OverlongLine, numbered_lines
 
@@ -172,7 +173,7 @@ def test_records_of_shards_may_name_themselves(tmp_path):
     path.write_bytes(gzip.compress(json.dumps(record).encode()))
     source = FilesSource(str(path))
     (found,) = source.read(source.parts()[0], print)
-    assert found.document == ("page", "3", "ro", "s", "")
+    assert found.document == Document("page", "3", "ro", "s")
 
 
 def test_languages_without_a_rate_are_named(tmp_path):

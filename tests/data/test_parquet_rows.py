@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from presence_t5x.data.documents import Document
 from presence_t5x.data.text_files import FilesSource
 
 
@@ -20,11 +21,11 @@ def test_language_text_field_and_parquet_labels(tmp_path):
     (tmp_path / "b.jsonl").write_text('{"body": "three", "language": null, "lang": "ro"}')
     (tmp_path / "c.txt").write_text("four")
     located, problems = read_source(FilesSource(str(tmp_path), text_field="body", language="ga"))
-    assert not problems and [(*f.document, f.line) for f in located] == [
-        ("one", "7", "sw", "a.parquet", "", 1),
-        ("two", "a.parquet:2", "ga", "a.parquet", "", 2),
-        ("three", "b.jsonl:1", "ro", "b.jsonl", "", 1),
-        ("four", "c.txt:1", "ga", "c.txt", "", 1),
+    assert not problems and [tuple(found) for found in located] == [
+        (Document("one", "7", "sw", "a.parquet"), 1),
+        (Document("two", "a.parquet:2", "ga", "a.parquet"), 2),
+        (Document("three", "b.jsonl:1", "ro", "b.jsonl"), 1),
+        (Document("four", "c.txt:1", "ga", "c.txt"), 1),
     ]
 
 

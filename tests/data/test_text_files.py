@@ -11,7 +11,7 @@ import fsspec
 import pytest
 import zstandard
 
-from presence_t5x.data.documents import raise_problem
+from presence_t5x.data.documents import Document, raise_problem
 from presence_t5x.data.text_files import (
     FilesSource,
     check_text_files,
@@ -55,8 +55,8 @@ def test_json_lines(tmp_path):
     content = "\n\n".join(map(json.dumps, lines))
     pattern = write(tmp_path / "a.jsonl.gz", content)
     first, second = read_documents(pattern)
-    assert first == ("one", "7", "sw", "s", "")
-    assert second == ("two", "a.jsonl.gz:3", "ro", "a.jsonl.gz", "")
+    assert first == Document("one", "7", "sw", "s")
+    assert second == Document("two", "a.jsonl.gz:3", "ro", "a.jsonl.gz")
 
 
 def test_globs_are_sorted_and_ids_do_not_depend_on_the_place(tmp_path):
