@@ -33,7 +33,6 @@ _RANGES = {
     "validation": ("validation", 0, NUM_VALIDATION),
     "test": ("validation", NUM_VALIDATION, NUM_TEST),
 }
-_LABELS = ("id", "language")
 
 
 def register_encyclopedia_examples(vocabulary_file: str | None = None) -> None:
@@ -76,7 +75,7 @@ def _add(family, kind, language, splits, vocabulary) -> str:
     config = EncyclopediaConfig(languages=(language,))
     name = task_name(family, kind, language)
     parts = {split: [Part(name=split, task=name, split=split)] for split in splits}
-    read = functools.partial(_read, config, GENERATORS[family])
+    read = functools.partial(_read, found.read, config, GENERATORS[family])
     content = functools.partial(repr, (config, {split: _RANGES[split] for split in splits}))
     add_pair_task(
         name,
@@ -96,16 +95,15 @@ def _add(family, kind, language, splits, vocabulary) -> str:
 
 
 def _read(
-    config: EncyclopediaConfig, generate: Callable, part: Part, report: Report
+    read_record: Callable,
+    config: EncyclopediaConfig,
+    generate: Callable,
+    part: Part,
+    report: Report,
 ) -> Iterator[LabelledExample]:
     """The examples of a split."""
     del report  # nothing is broken
     split, first, number = _RANGES[part.name]
     examples = generate(config, split=split, num_examples=first + number)
     for line, example in enumerate(examples[first:], 1):
-        record = {name: value for name, value in example.items() if name not in _LABELS}
-        fields = _FAMILY_OF[generate].read(record)
-        yield LabelledExample(fields, example["id"], example["language"], NAME, line)
-
-
-_FAMILY_OF = {generate: FAMILIES[family] for family, generate in GENERATORS.items()}
+        yield LabelledExample(read_record(example), example["id"], example["language"], NAME, line)

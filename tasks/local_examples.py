@@ -36,10 +36,13 @@ def register_local_examples(
       what the files hold.
 
     Raises:
-      ValueError: there is nothing to read, or the names of the files tell no split.
+      ValueError: there is no example, or the names of the files tell no split.
     """
     vocabulary = find_vocabulary(vocabulary_file)
     examples = find_examples(family_name, files)
+    if not any(map(examples.languages, SPLITS)):
+        examples.check()
+        raise ValueError(f"local_task_files={files!r} holds no example; give other files")
     for registry in (seqio.MixtureRegistry, seqio.TaskRegistry):
         for name in [name for name in registry.names() if local_family(name) == family_name]:
             registry.remove(name)

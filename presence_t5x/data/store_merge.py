@@ -236,13 +236,22 @@ def _describe(directory, summaries, documents: np.ndarray) -> Iterator[Problem]:
 
 
 def _write_problems(directory, summaries, duplicates: list[Problem]) -> dict[str, int]:
-    """Writes one line a problem, part by part; returns the number of each kind."""
+    """Writes one line a problem, part by part; returns the number of each kind.
+
+    Several tasks may have read one file: what they all found is one problem.
+    """
     counts = collections.Counter()
+    written = set()
     with open(directory / PROBLEMS_NAME, "w", encoding="utf-8") as file:
         for summary in summaries:
             counts.update(summary["problem_counts"])
             for problem in summary["problems"]:
-                file.write(json.dumps(problem, ensure_ascii=False) + "\n")
+                line = json.dumps(problem, ensure_ascii=False)
+                if line in written:
+                    counts[problem["kind"]] -= 1
+                else:
+                    file.write(line + "\n")
+                    written.add(line)
         for problem in duplicates[:_LISTED_DUPLICATES]:
             file.write(json.dumps(problem._asdict(), ensure_ascii=False) + "\n")
     if duplicates:

@@ -28,7 +28,7 @@ from presence_t5x.data.finetuning.file_names import (
     split_of_name,
 )
 from presence_t5x.data.text_files.formats import FileRules, Record, is_good, read_records
-from presence_t5x.data.text_files.listing import split_suffix
+from presence_t5x.data.text_files.listing import list_files, split_suffix
 from presence_t5x.data.text_files.slices import FileSlice
 from presence_t5x.data.text_files.source import FilesSource, read_lines, read_reporting
 
@@ -43,9 +43,17 @@ class ExampleSlice(FileSlice):
 
 
 class _Scan(NamedTuple):
-    """Which slices hold examples of which (split, language), how many, and what is broken."""
+    """What reading everything once tells.
+
+    Attributes:
+      parts: slices with examples of a (split, language).
+      empty: slices of a split without any example.
+      num_examples: of a (split, language).
+      problems: everything that is broken.
+    """
 
     parts: dict[tuple[str, str], list[ExampleSlice]]
+    empty: list[tuple[str, ExampleSlice]]
     num_examples: Counter[tuple[str, str]]
     problems: list[Problem]
 
@@ -102,22 +110,31 @@ class LocalExamples:
 
     @functools.cached_property
     def _scan(self) -> _Scan:
-        """What reading everything once tells."""
-        found = _Scan({}, Counter(), [])
+        found = _Scan({}, [], Counter(), [])
         for split, slices in self._slices.items():
             for part in slices:
                 examples = self._read(part, found.problems.append)
-                for language, number in Counter(e.language for e in examples).items():
+                counts = Counter(example.language for example in examples)
+                for language, number in counts.items():
                     found.parts.setdefault((split, language), []).append(part)
                     found.num_examples[split, language] += number
+                if not counts:
+                    found.empty.append((split, part))
         return found
 
-    @property
     def state(self) -> tuple[Any, ...]:
-        """Path, size and time of change of every file; of a URL without the last."""
-        files = {piece.path for found in self._slices.values() for piece in found}
-        stats = {path: os.stat(path) if os.path.exists(path) else None for path in files}
-        return tuple((path, s and (s.st_size, s.st_mtime_ns)) for path, s in sorted(stats.items()))
+        """Returns path, size and time of change of every file; of a URL without the last."""
+        found = [
+            file for pattern, _ in self.patterns.values() for file in list_files(pattern).files
+        ]
+        return tuple(
+            (
+                file.path,
+                file.num_bytes,
+                os.path.exists(file.path) and os.stat(file.path).st_mtime_ns,
+            )
+            for file in found
+        )
 
     @property
     def problems(self) -> list[Problem]:
@@ -125,8 +142,12 @@ class LocalExamples:
         return self._scan.problems
 
     def check(self) -> None:
-        """Raises ValueError with the first problem, and how many more there are."""
-        problems = [found for found in self.problems if found.kind != UNKNOWN_KIND]
+        """Raises ValueError with the first problem, and how many more there are.
+
+        Files of unknown kinds are none, unless there is no example in any file.
+        """
+        has_examples = bool(self._scan.parts)
+        problems = [p for p in self.problems if p.kind != UNKNOWN_KIND or not has_examples]
         if problems:
             more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
             raise ValueError(
@@ -140,7 +161,8 @@ class LocalExamples:
 
     def source(self, language: str, splits: Sequence[str]) -> ExamplesSource:
         """Returns the seqio source of a language, with those of the splits that it has."""
-        chosen = [split for split in splits if (split, language) in self._scan.parts]
+        scan = self._scan
+        chosen = [split for split in splits if (split, language) in scan.parts]
 
         def read(part: Part, report: Report) -> Iterator[LabelledExample]:
             assert isinstance(part, ExampleSlice)
@@ -148,11 +170,24 @@ class LocalExamples:
 
         return ExamplesSource(
             self.family,
-            {split: self._scan.parts[split, language] for split in chosen},
+            {s: [*scan.parts[s, language], *self._empty_slices(s, language)] for s in chosen},
             read,
-            num_examples={split: self._scan.num_examples[split, language] for split in chosen},
+            num_examples={split: scan.num_examples[split, language] for split in chosen},
             content=self._content,
         )
+
+    def _empty_slices(self, split: str, language: str) -> list[ExampleSlice]:
+        """Slices without examples that a task reads all the same: to report what is wrong there.
+
+        They are those of its language, by name, and of languages that have no task.
+        """
+        slices = [part for found, part in self._scan.empty if found == split]
+        named = [(language_of_name(part.path), part) for part in slices]
+        return [
+            part
+            for name, part in named
+            if name == language or (split, name) not in self._scan.parts
+        ]
 
     def _content(self) -> dict[str, Any]:
         """What a prepared store depends on."""
@@ -226,7 +261,8 @@ def find_examples(family_name: str, files: str | Mapping[str, str]) -> LocalExam
       ValueError: as `LocalExamples`, or no file is found.
     """
     patterns = files if isinstance(files, str) else tuple(files.items())
-    return _open_examples(family_name, patterns, LocalExamples(FAMILIES[family_name], files).state)
+    state = LocalExamples(FAMILIES[family_name], files).state()
+    return _open_examples(family_name, patterns, state)
 
 
 @functools.lru_cache(maxsize=16)

@@ -229,6 +229,45 @@ def test_damaged_files_are_reported(tmp_path):
         examples.check()
 
 
+def test_what_is_wrong_with_whole_files_is_in_the_store_once(tmp_path):
+    for code in ("en", "sw"):
+        write(tmp_path / "in" / f"train.{code}.jsonl", [NLI])
+    write(tmp_path / "in" / "train.de.jsonl", ["{"])
+    (tmp_path / "in" / "train.sw.more.jsonl.gz").write_bytes(b"no gzip")
+    (tmp_path / "in" / "train.parquet").write_bytes(b"PAR1")
+    (tmp_path / "in" / "README.md").write_text("about")
+    write(
+        tmp_path / "in" / "train.mixed.jsonl", [{**NLI, "lang": "en"}, "[", {**NLI, "lang": "sw"}]
+    )
+    config = config_for("local_nli_multilingual", str(tmp_path / "in"))
+    find_provider(config)
+    directory = tmp_path / "store"
+    store = write_store(source_of(config), directory, resolve_vocabulary(config), strict=False)
+    lines = (directory / "problems.jsonl").read_text().splitlines()
+    found = [(p["file"], p["line"], p["kind"]) for p in map(json.loads, lines)]
+    assert sorted(found) == [
+        ("README.md", 0, "unknown_kind"),
+        ("train.de.jsonl", 1, "json"),
+        ("train.mixed.jsonl", 2, "json"),
+        ("train.parquet", 0, "unknown_kind"),
+        ("train.sw.more.jsonl.gz", 0, "unreadable"),
+    ]
+    assert store.manifest["problems"] == {"json": 2, "unknown_kind": 2, "unreadable": 1}
+    assert len(store) == 4
+
+
+def test_files_without_any_example_are_an_error(tmp_path):
+    write(tmp_path / "train.en.jsonl", [QA])
+    config = config_for("local_nli_zeroshot", str(tmp_path))
+    with pytest.raises(
+        ValueError, match=r"train.en.jsonl:1: no field 'premise' \(found \['answers'"
+    ):
+        find_provider(config)
+    (tmp_path / "train.en.jsonl").rename(tmp_path / "train.en.txt")
+    with pytest.raises(ValueError, match=r"train.en.txt: no JSON lines, which labelled examples"):
+        find_provider(config)
+
+
 def test_languages_from_fields_and_names(tmp_path):
     write(tmp_path / "train.jsonl", [{**NLI, "language": code} for code in ("en", "sw", "zh-Latn")])
     write(tmp_path / "mnli_dev-de.jsonl", [NLI])
@@ -268,7 +307,7 @@ def test_splits_are_named_or_in_the_names_of_files(tmp_path):
     assert sizes == {"train": 1, "validation": 4, "test": 1} and not examples.problems
     write(tmp_path / "other" / "xquad.en.jsonl", [NLI])
     with pytest.raises(ValueError, match=r"xquad.en.jsonl tells no split .*'test': PATTERN"):
-        find_examples("nli", str(tmp_path / "other"))
+        find_examples("nli", str(tmp_path / "other")).languages("test")
     files = {"train": str(tmp_path / "named" / "train*"), "test": str(tmp_path / "other" / "*")}
     assert find_examples("nli", files).languages("test") == ["en"]
     with pytest.raises(ValueError, match="split 'dev' must be one of"):
