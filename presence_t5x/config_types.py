@@ -211,6 +211,8 @@ class T5Config:
       vocab_size: rows of the embedding table; None is filled in by the run: the vocabulary's size,
         rounded up to a multiple of 128.
       dtype: of activations, "float32" or "bfloat16"; logits are always float32.
+      position_biases_per_layer: every layer has its own table of relative positions, as in umT5 and
+        T5X's `scalable_t5`; otherwise the layers of a stack share one (T5, mT5).
       scan_layers: layer weights stacked along axis 1 instead of `layers_0`, `layers_1`, ...
       remat_policy: what the backward pass recomputes: "none", "elementwise" (all but matrix
         products), "attention" (also queries times keys: the logits are a layer's largest array),
@@ -229,6 +231,7 @@ class T5Config:
     dropout_rate: float = 0.0
     logits_via_embedding: bool = False
     float32_attention_logits: bool = False
+    position_biases_per_layer: bool = False
     scan_layers: bool = False
     remat_policy: Literal["none", "elementwise", "attention", "minimal", "full"] = "none"
 
@@ -245,7 +248,12 @@ class T5Config:
         check_choice("dtype", self.dtype, ("float32", "bfloat16"))
         check_float("dropout_rate", self.dropout_rate, minimum=0.0, maximum=0.99)
         check_choice("remat_policy", self.remat_policy, REMAT_POLICIES)
-        for name in ("logits_via_embedding", "float32_attention_logits", "scan_layers"):
+        for name in (
+            "logits_via_embedding",
+            "float32_attention_logits",
+            "position_biases_per_layer",
+            "scan_layers",
+        ):
             check_bool(name, getattr(self, name))
 
 

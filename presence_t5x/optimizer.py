@@ -110,6 +110,44 @@ def build_optimizer(config: OptimizerConfig, scan_layers: bool) -> optax.Gradien
     return optax.chain(*steps)
 
 
+def adafactor_state(optimizer_state: PyTree) -> AdafactorState:
+    """Returns Adafactor's part of an optimizer's state.
+
+    Raises:
+      ValueError: the optimizer is another one.
+    """
+    parts = jax.tree.leaves(optimizer_state, is_leaf=_is_counted)
+    found = [part for part in parts if isinstance(part, AdafactorState)]
+    if not found:
+        raise ValueError("the optimizer keeps no Adafactor state; set OPTIMIZER='adafactor'")
+    return found[0]
+
+
+def continue_optimizer(
+    optimizer_state: PyTree, num_updates: int, adafactor: AdafactorState | None = None
+) -> PyTree:
+    """Returns an optimizer's state as if `num_updates` updates had been done.
+
+    The learning-rate schedule and Adafactor's second-moment schedule go on from there; AdamW's bias
+    correction, which belongs to its moments, is left as it is.
+
+    Args:
+      adafactor: moments to continue with; None keeps those of `optimizer_state`.
+    """
+    count = jnp.asarray(num_updates, jnp.int32)
+
+    def advance(part: Any) -> Any:
+        if isinstance(part, AdafactorState):
+            return (adafactor or part)._replace(count=count)
+        return part._replace(count=count) if _is_counted(part) else part
+
+    return jax.tree.map(advance, optimizer_state, is_leaf=_is_counted)
+
+
+def _is_counted(part: Any) -> bool:
+    return isinstance(part, (AdafactorState, optax.ScaleByScheduleState))
+
+
 def _scale_by_adafactor(config: OptimizerConfig, scan_layers: bool) -> optax.GradientTransformation:
     """Returns Adafactor's update of learning rate 1, before its sign is turned."""
     init_leaf, update_leaf = _leaf_functions(config)

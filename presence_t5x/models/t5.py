@@ -64,6 +64,12 @@ class _Layer(nn.Module):
         )(x, x if keys is None else keys, biases)
         return inputs + self.drop(x)
 
+    def with_own_positions(self, biases: tuple[Array, ...], length: int, bidirectional: bool):
+        """Returns the biases of self-attention, with those of the layer's own table if it has one."""
+        if not self.config.position_biases_per_layer:
+            return biases
+        return (*biases, _position_biases(self.config, length, bidirectional))
+
     def feed_forward(self, inputs: Array) -> Array:
         """Adds the MLP block to `inputs`."""
         cfg = self.config
@@ -90,6 +96,7 @@ class EncoderLayer(_Layer):
     @nn.compact
     def __call__(self, inputs: Array, biases: tuple[Array, ...]) -> tuple[Array, None]:
         inputs = constrain(inputs, _ACTIVATION_AXES)
+        biases = self.with_own_positions(biases, inputs.shape[1], True)
         x = self.attend("attention", "pre_attention_layer_norm", inputs, None, biases)
         return self.feed_forward(x), None
 
@@ -106,6 +113,7 @@ class DecoderLayer(_Layer):
         encoder_biases: tuple[Array, ...],
     ) -> tuple[Array, None]:
         inputs = constrain(inputs, _ACTIVATION_AXES)
+        biases = self.with_own_positions(biases, inputs.shape[1], False)
         x = self.attend("self_attention", "pre_self_attention_layer_norm", inputs, None, biases)
         x = self.attend(
             "encoder_decoder_attention",
@@ -126,8 +134,7 @@ class Encoder(nn.Module):
     def __call__(self, embedded: Array, mask: Array, deterministic: bool) -> Array:
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
-        positions = RelativePositionBiases(cfg.num_heads, True, dtype, name="relpos_bias")
-        biases = (mask_bias(mask, dtype), positions(embedded.shape[1], embedded.shape[1]))
+        biases = (mask_bias(mask, dtype), *_shared_biases(cfg, embedded.shape[1], True))
         x = _dropout(cfg, deterministic)(embedded)
         x = _run_stack(EncoderLayer, "encoder", cfg, cfg.num_encoder_layers, deterministic)(
             x, biases
@@ -153,8 +160,7 @@ class Decoder(nn.Module):
     ) -> Array:
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
-        positions = RelativePositionBiases(cfg.num_heads, False, dtype, name="relpos_bias")
-        biases = (mask_bias(mask, dtype), positions(embedded.shape[1], embedded.shape[1]))
+        biases = (mask_bias(mask, dtype), *_shared_biases(cfg, embedded.shape[1], False))
         x = _dropout(cfg, deterministic)(embedded)
         x = _run_stack(DecoderLayer, "decoder", cfg, cfg.num_decoder_layers, deterministic)(
             x, encoded, biases, (mask_bias(encoder_mask, dtype),)
@@ -356,6 +362,21 @@ def _vocab_size(config: T5Config) -> int:
 def _dropout(config: T5Config, deterministic: bool) -> nn.Dropout:
     """Returns dropout that treats every position of a sequence alike."""
     return nn.Dropout(config.dropout_rate, broadcast_dims=(-2,), deterministic=deterministic)
+
+
+def _shared_biases(config: T5Config, length: int, bidirectional: bool) -> tuple[Array, ...]:
+    """Returns the position biases that the layers of a stack share, if they do."""
+    if config.position_biases_per_layer:
+        return ()
+    return (_position_biases(config, length, bidirectional),)
+
+
+def _position_biases(config: T5Config, length: int, bidirectional: bool) -> Array:
+    """Returns self-attention's position biases, as a submodule of the module that calls."""
+    table = RelativePositionBiases(
+        config.num_heads, bidirectional, jnp.dtype(config.dtype), name="relpos_bias"
+    )
+    return table(length, length)
 
 
 def _run_stack(layer_type, name: str, config: T5Config, num_layers: int, deterministic: bool):

@@ -1,0 +1,1 @@
+"""Checkpoints of T5X, Hugging Face and this package, converted into each other."""

@@ -1,0 +1,96 @@
+"""Arrays of a checkpoint that are read when they are needed, and how their axes are rearranged.
+
+A conversion maps names and rearranges axes of `Tensor`s; nothing is read before a writer asks for
+one, so that a checkpoint larger than memory passes through tensor by tensor.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+SEPARATOR = "/"
+
+
+class Tensor(NamedTuple):
+    """One array that may still be on disk.
+
+    Attributes:
+      read: returns it, in the dtype it is stored in; not to be written to.
+      origin: where it comes from, for messages: file and name.
+    """
+
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+    origin: str
+
+
+Tensors = dict[str, Tensor]  # by path, e.g. "encoder/layers_0/mlp/wo/kernel"
+
+
+def of_array(array: Any, origin: str) -> Tensor:
+    """Returns a tensor whose array is in memory, or on devices."""
+    return Tensor(tuple(array.shape), lambda: np.asarray(array), origin)
+
+
+def of_tree(tree: PyTree, origin: str) -> Tensors:
+    """Returns nested dicts (or named tuples) of arrays by path."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    named = {SEPARATOR.join(_segment(key) for key in path): leaf for path, leaf in leaves}
+    return {path: of_array(leaf, f"{origin}: {path}") for path, leaf in named.items()}
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nested dicts of values by path.
+
+    >>> nested({"encoder/norm": 1, "encoder/mlp/wo": 2})
+    {'encoder': {'norm': 1, 'mlp': {'wo': 2}}}
+    """
+    tree: dict[str, Any] = {}
+    for path, value in values.items():
+        *parents, name = path.split(SEPARATOR)
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return tree
+
+
+def read_tree(tensors: Tensors) -> dict[str, Any]:
+    """Returns nested dicts of the arrays, in their own dtypes."""
+    return nested({path: tensor.read() for path, tensor in tensors.items()})
+
+
+def transposed(tensor: Tensor) -> Tensor:
+    """Returns a tensor with its axes in reverse order."""
+    return tensor._replace(shape=tensor.shape[::-1], read=lambda: tensor.read().T)
+
+
+def reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """Returns a tensor of the same elements in another shape."""
+    return tensor._replace(shape=tuple(shape), read=lambda: tensor.read().reshape(shape))
+
+
+def picked(tensor: Tensor, index: int, axis: int) -> Tensor:
+    """Returns one element of an axis, and no such axis."""
+    shape = tensor.shape[:axis] + tensor.shape[axis + 1 :]
+    return tensor._replace(shape=shape, read=lambda: tensor.read().take(index, axis))
+
+
+def stacked(tensors: Sequence[Tensor], axis: int) -> Tensor:
+    """Returns tensors of one shape along a new axis."""
+    shape = tensors[0].shape[:axis] + (len(tensors),) + tensors[0].shape[axis:]
+    return Tensor(shape, lambda: np.stack([t.read() for t in tensors], axis), tensors[0].origin)
+
+
+def taken(tensor: Tensor, indices: np.ndarray, axis: int) -> Tensor:
+    """Returns elements of an axis by their numbers."""
+    shape = (*tensor.shape[:axis], len(indices), *tensor.shape[axis + 1 :])
+    return tensor._replace(shape=shape, read=lambda: tensor.read().take(indices, axis))
+
+
+def _segment(key: Any) -> str:
+    """Returns a path entry as text: a dict's key, a field's name, an index."""
+    return str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))))
