@@ -258,6 +258,31 @@ class T5Config:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DecodingConfig:
+    """How targets are generated.
+
+    Attributes:
+      max_length: of targets, in tokens, the end-of-sequence token included.
+      num_beams: hypotheses a row that beam search goes on with; None decodes greedily.
+      alpha: exponent of beam search's length penalty ((5 + length) / 6) ** alpha (Wu et al. 2016;
+        T5X's default). 0 compares summed log-probabilities.
+      eos_id: ends a sequence.
+    """
+
+    max_length: int
+    num_beams: int | None = None
+    alpha: float = 0.6
+    eos_id: int = 1
+
+    def __post_init__(self):
+        check_int("max_length", self.max_length, minimum=1)
+        if self.num_beams is not None:
+            check_int("num_beams", self.num_beams, minimum=1)
+        check_float("alpha", self.alpha, minimum=0.0)
+        check_int("eos_id", self.eos_id, minimum=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """Optimizer and learning-rate schedule, with T5X's names.
 

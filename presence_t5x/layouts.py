@@ -24,6 +24,7 @@ from presence_t5x.partitioning import (
     OUTER_AXIS,
     TENSOR_AXIS,
     batch_sharding,
+    num_row_parts,
     replicated,
     row_axes,
 )
@@ -137,6 +138,35 @@ class Layout:
             return local(params, batch, *rest)
 
         return mapped
+
+    def map_rows(self, fun: Callable[..., Any], params: PyTree, rows: PyTree) -> PyTree:
+        """Returns fun(params, rows), every device that holds rows working on its own.
+
+        Their loops may end at different times; on the axes left to the compiler they end together.
+
+        Args:
+          rows: arrays [rows, ...]; so are the results.
+
+        Raises:
+          ValueError: the devices do not divide the rows.
+        """
+        num_rows, parts = len(jax.tree.leaves(rows)[0]), num_row_parts(self.mesh)
+        if num_rows % parts:
+            raise ValueError(
+                f"{num_rows} rows must be a multiple of the {parts} devices that hold rows; add "
+                "rows of padding (0) and drop their results"
+            )
+        axes = row_axes(self.mesh)
+        mapped = jax.shard_map(
+            fun,
+            mesh=self.mesh,
+            in_specs=(PartitionSpec(), PartitionSpec(axes)),
+            out_specs=PartitionSpec(axes),
+            axis_names=set(axes),
+            check_vma=False,
+        )
+        params = jax.lax.with_sharding_constraint(params, self.whole_shardings(params))
+        return mapped(params, jax.lax.with_sharding_constraint(rows, batch_sharding(self.mesh)))
 
     def _map_specs(self, params: PyTree, spec_fn: Callable[..., PartitionSpec]) -> PyTree:
         return jax.tree_util.tree_map_with_path(

@@ -114,9 +114,9 @@ def _by_size(shape: tuple[int, ...], slots: Slots) -> Moments:
     if slots.v_row.shape == UNUSED_SHAPE:
         return Moments(whole=slots.v)
     # Whether to factor depends on a setting, along which axes does not.
-    row_axis = 0 if shape[0] <= shape[1] else 1
-    pair = (slots.v_row, slots.v_col)
-    return Moments(along=pair if row_axis == 0 else pair[::-1])
+    rows_first = shape[0] <= shape[1]
+    row, column = slots.v_row, slots.v_col
+    return Moments(along=(row, column) if rows_first else (column, row))
 
 
 def _of_stack(_: str, shape: tuple[int, ...], slots: Slots, layer: int) -> Moments:

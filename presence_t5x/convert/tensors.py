@@ -81,7 +81,7 @@ def picked(tensor: Tensor, index: int, axis: int) -> Tensor:
 
 def stacked(tensors: Sequence[Tensor], axis: int) -> Tensor:
     """Returns tensors of one shape along a new axis."""
-    shape = tensors[0].shape[:axis] + (len(tensors),) + tensors[0].shape[axis:]
+    shape = (*tensors[0].shape[:axis], len(tensors), *tensors[0].shape[axis:])
     return Tensor(shape, lambda: np.stack([t.read() for t in tensors], axis), tensors[0].origin)
 
 

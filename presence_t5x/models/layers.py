@@ -110,17 +110,28 @@ class MultiHeadAttention(nn.Module):
     def __call__(
         self,
         queries: Float[Array, "batch queries embed"],
-        keys: Float[Array, "batch keys embed"],
+        keys: Float[Array, "batch keys embed"] | None,
         biases: Sequence[Float[Array, "#batch #heads queries keys"]],
     ) -> Float[Array, "batch queries embed"]:
-        """Attends from `queries` to `keys`; `biases` are added to each other, then to the logits.
+        """Attends from `queries` to `keys` (None: to themselves).
 
-        They are kept apart (masks without heads, positions without batch) because their broadcast
-        sum fuses into the softmax, while the sum itself would be as large as the logits.
+        The `biases` are added to each other, then to the logits. They are kept apart (masks without
+        heads, positions without batch) because their broadcast sum fuses into the softmax, while
+        the sum itself would be as large as the logits.
         """
-        query = self._project("query", queries, self._query_init)
-        key = self._project("key", keys, _ATTENTION_INIT)
-        value = self._project("value", keys, _ATTENTION_INIT)
+        query = self.project("query", queries)
+        keys = queries if keys is None else keys
+        key, value = self.project("key", keys), self.project("value", keys)
+        return self.project_back(self.mix(query, key, value, biases), queries.shape[-1])
+
+    def mix(
+        self,
+        query: Float[Array, "batch queries heads head_dim"],
+        key: Float[Array, "batch keys heads head_dim"],
+        value: Float[Array, "batch keys heads head_dim"],
+        biases: Sequence[Float[Array, "#batch #heads #queries keys"]],
+    ) -> Float[Array, "batch queries joined_heads"]:
+        """Returns the values mixed by the softmax of queries times keys, all heads in a row."""
         if self.float32_logits:
             query, key = query.astype(jnp.float32), key.astype(jnp.float32)
         logits = jnp.einsum("bqhd,bkhd->bhqk", query, key)
@@ -129,15 +140,22 @@ class MultiHeadAttention(nn.Module):
             logits = logits + bias.astype(logits.dtype)
         weights = self._drop_keys(jax.nn.softmax(logits).astype(self.dtype))
         mixed = checkpoint_name(jnp.einsum("bhqk,bkhd->bqhd", weights, value), MIXED_VALUES)
-        mixed = mixed.reshape(*mixed.shape[:2], self.num_heads * self.head_dim)
-        axes = ("heads", "embed")
-        return Dense(queries.shape[-1], self.dtype, _ATTENTION_INIT, axes, name="out")(mixed)
+        return mixed.reshape(*mixed.shape[:2], self.num_heads * self.head_dim)
 
-    def _project(self, name: str, inputs: Array, kernel_init: Initializer) -> Array:
-        """Returns (batch, length, heads, head_dim)."""
+    def project(
+        self, name: str, inputs: Float[Array, "batch length embed"]
+    ) -> Float[Array, "batch length heads head_dim"]:
+        """Returns the inputs projected to "query", "key" or "value"."""
         features, axes = self.num_heads * self.head_dim, ("embed", "heads")
+        kernel_init = self._query_init if name == "query" else _ATTENTION_INIT
         projected = Dense(features, self.dtype, kernel_init, axes, name=name)(inputs)
         return projected.reshape(*inputs.shape[:2], self.num_heads, self.head_dim)
+
+    def project_back(
+        self, mixed: Float[Array, "batch length joined_heads"], features: int
+    ) -> Float[Array, "batch length embed"]:
+        """Returns `mix`'s heads projected to `features`."""
+        return Dense(features, self.dtype, _ATTENTION_INIT, ("heads", "embed"), name="out")(mixed)
 
     def _query_init(self, *args) -> Array:
         """Draws the kernel and divides it by sqrt(head_dim) as rounded to `dtype`, like T5X."""
@@ -200,21 +218,30 @@ class RelativePositionBiases(nn.Module):
     def __call__(
         self, query_length: int, key_length: int
     ) -> Float[Array, "rows_or_1 heads query_length key_length"]:
-        table = self.param(
-            "rel_embedding", _POSITION_INIT, (self.num_heads, NUM_BUCKETS), jnp.float32
-        )
+        table = self.table()
         distances = np.arange(1 - query_length, key_length + 1)  # one more than can occur
-        buckets = relative_position_buckets(distances, self.bidirectional)
-        one_hot = np.equal(np.arange(NUM_BUCKETS)[:, None], buckets[None, :]).astype(np.float32)
 
         def biases(table: Array) -> Array:
-            by_distance = jnp.dot(table, one_hot, precision=jax.lax.Precision.HIGHEST)
+            by_distance = self.look_up(table, distances)
             return _spread(by_distance, query_length, key_length).astype(self.dtype)
 
         probe = norm_probe(self, "rel_embedding")
         if probe is not None:
             return ghost_norms.for_every_row(biases, table, probe)
         return biases(table)[None]
+
+    def table(self) -> Float[Array, "heads buckets"]:
+        """Returns the parameter."""
+        shape = (self.num_heads, NUM_BUCKETS)
+        return self.param("rel_embedding", _POSITION_INIT, shape, jnp.float32)
+
+    def look_up(
+        self, table: Float[Array, "heads buckets"], distances: Int[np.ndarray, " distances"]
+    ) -> Float[Array, "heads distances"]:
+        """Returns the biases of (key position - query position)."""
+        buckets = relative_position_buckets(distances, self.bidirectional)
+        one_hot = np.equal(np.arange(NUM_BUCKETS)[:, None], buckets[None, :]).astype(np.float32)
+        return jnp.dot(table, one_hot, precision=jax.lax.Precision.HIGHEST)
 
 
 def _spread(by_distance: Array, query_length: int, key_length: int) -> Array:

@@ -1,13 +1,14 @@
 """T5.1.1/mT5: the encoder-decoder that PRESENCE pre-trains, with T5X's parameter tree.
 
-Teacher forcing only: cached decoding is not here. `T5` gives T5X's `examples/t5/network.py` numbers
-for the same parameters (Raffel et al. 2020; Xue et al. 2021, section 3), and with the same PRNG
-key the same initial parameters. `scan_layers=True` is the same function with stacked parameters.
+Teacher forcing only: one token at a time is `t5_decoding`. `T5` gives T5X's
+`examples/t5/network.py` numbers for the same parameters (Raffel et al. 2020; Xue et al. 2021,
+section 3), and with the same PRNG key the same initial parameters. `scan_layers=True` is the same
+function with stacked parameters.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,114 +16,14 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 
 from presence_t5x.config_types import T5Config
-from presence_t5x.models.layers import (
-    MIXED_VALUES,
-    PROBES,
-    Dense,
-    Embedding,
-    MlpBlock,
-    MultiHeadAttention,
-    RelativePositionBiases,
-    RMSNorm,
-    mask_bias,
-    visible_keys,
+from presence_t5x.models.layers import Dense, Embedding, RMSNorm, mask_bias, visible_keys
+from presence_t5x.models.t5_layers import (
+    DecoderLayer,
+    EncoderLayer,
+    dropout,
+    run_stack,
+    shared_position_biases,
 )
-from presence_t5x.partitioning import constrain
-
-_ACTIVATION_AXES = ("rows", None, None)
-_PROJECTIONS = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-_REMAT_POLICIES: dict[str, Callable[..., bool] | None] = {
-    "elementwise": jax.checkpoint_policies.dots_saveable,
-    "attention": jax.checkpoint_policies.save_from_both_policies(
-        _PROJECTIONS, jax.checkpoint_policies.save_only_these_names(MIXED_VALUES)
-    ),
-    "minimal": _PROJECTIONS,
-    "full": None,
-}
-_STACK_AXIS = 1  # of a scanned parameter, as T5X's `param_scan_axis`
-
-
-class _Layer(nn.Module):
-    """What encoder and decoder layers share: pre-norm residual blocks of one configuration."""
-
-    config: T5Config
-    deterministic: bool
-
-    def attend(self, name: str, norm_name: str, inputs: Array, keys: Array | None, biases) -> Array:
-        """Adds attention to `inputs`; `keys` None is self-attention."""
-        cfg = self.config
-        dtype = jnp.dtype(cfg.dtype)
-        x = RMSNorm(dtype, name=norm_name)(inputs)
-        x = MultiHeadAttention(
-            num_heads=cfg.num_heads,
-            head_dim=cfg.head_dim,
-            dtype=dtype,
-            dropout_rate=cfg.dropout_rate,
-            deterministic=self.deterministic,
-            float32_logits=cfg.float32_attention_logits,
-            name=name,
-        )(x, x if keys is None else keys, biases)
-        return inputs + self.drop(x)
-
-    def with_own_positions(self, biases: tuple[Array, ...], length: int, bidirectional: bool):
-        """Returns the biases of self-attention, with those of the layer's own table if it has one."""
-        if not self.config.position_biases_per_layer:
-            return biases
-        return (*biases, _position_biases(self.config, length, bidirectional))
-
-    def feed_forward(self, inputs: Array) -> Array:
-        """Adds the MLP block to `inputs`."""
-        cfg = self.config
-        dtype = jnp.dtype(cfg.dtype)
-        x = RMSNorm(dtype, name="pre_mlp_layer_norm")(inputs)
-        x = MlpBlock(
-            mlp_dim=cfg.mlp_dim,
-            activations=cfg.mlp_activations,
-            dtype=dtype,
-            dropout_rate=cfg.dropout_rate,
-            deterministic=self.deterministic,
-            name="mlp",
-        )(x)
-        return inputs + self.drop(x)
-
-    def drop(self, inputs: Array) -> Array:
-        """Applies dropout, the same features along the whole length."""
-        return _dropout(self.config, self.deterministic)(inputs)
-
-
-class EncoderLayer(_Layer):
-    """Self-attention and MLP. Returns (outputs, None), the form that nn.scan takes."""
-
-    @nn.compact
-    def __call__(self, inputs: Array, biases: tuple[Array, ...]) -> tuple[Array, None]:
-        inputs = constrain(inputs, _ACTIVATION_AXES)
-        biases = self.with_own_positions(biases, inputs.shape[1], True)
-        x = self.attend("attention", "pre_attention_layer_norm", inputs, None, biases)
-        return self.feed_forward(x), None
-
-
-class DecoderLayer(_Layer):
-    """Causal self-attention, attention to the encoder, and MLP. Returns (outputs, None)."""
-
-    @nn.compact
-    def __call__(
-        self,
-        inputs: Array,
-        encoded: Array,
-        biases: tuple[Array, ...],
-        encoder_biases: tuple[Array, ...],
-    ) -> tuple[Array, None]:
-        inputs = constrain(inputs, _ACTIVATION_AXES)
-        biases = self.with_own_positions(biases, inputs.shape[1], False)
-        x = self.attend("self_attention", "pre_self_attention_layer_norm", inputs, None, biases)
-        x = self.attend(
-            "encoder_decoder_attention",
-            "pre_cross_attention_layer_norm",
-            x,
-            encoded,
-            encoder_biases,
-        )
-        return self.feed_forward(x), None
 
 
 class Encoder(nn.Module):
@@ -134,9 +35,9 @@ class Encoder(nn.Module):
     def __call__(self, embedded: Array, mask: Array, deterministic: bool) -> Array:
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
-        biases = (mask_bias(mask, dtype), *_shared_biases(cfg, embedded.shape[1], True))
-        x = _dropout(cfg, deterministic)(embedded)
-        x = _run_stack(EncoderLayer, "encoder", cfg, cfg.num_encoder_layers, deterministic)(
+        biases = (mask_bias(mask, dtype), *shared_position_biases(cfg, embedded.shape[1], True))
+        x = dropout(cfg, deterministic)(embedded)
+        x = run_stack(EncoderLayer, "encoder", cfg, cfg.num_encoder_layers, deterministic)(
             x, biases
         )
         x = RMSNorm(dtype, name="encoder_norm")(x)
@@ -160,16 +61,21 @@ class Decoder(nn.Module):
     ) -> Array:
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
-        biases = (mask_bias(mask, dtype), *_shared_biases(cfg, embedded.shape[1], False))
-        x = _dropout(cfg, deterministic)(embedded)
-        x = _run_stack(DecoderLayer, "decoder", cfg, cfg.num_decoder_layers, deterministic)(
+        biases = (mask_bias(mask, dtype), *shared_position_biases(cfg, embedded.shape[1], False))
+        x = dropout(cfg, deterministic)(embedded)
+        x = run_stack(DecoderLayer, "decoder", cfg, cfg.num_decoder_layers, deterministic)(
             x, encoded, biases, (mask_bias(encoder_mask, dtype),)
         )
-        x = RMSNorm(dtype, name="decoder_norm")(x)
-        x = _dropout(cfg, deterministic)(x)
+        return self.finish(x, deterministic, with_logits)
+
+    def finish(self, x: Array, deterministic: bool, with_logits: bool) -> Array:
+        """Returns what follows the layers: the norm, and the logits if they are asked for."""
+        cfg = self.config
+        x = RMSNorm(jnp.dtype(cfg.dtype), name="decoder_norm")(x)
+        x = dropout(cfg, deterministic)(x)
         if not with_logits:
             return x
-        return Dense(_vocab_size(cfg), jnp.dtype(jnp.float32), name="logits_dense")(x)
+        return Dense(table_rows(cfg), jnp.dtype(jnp.float32), name="logits_dense")(x)
 
 
 class T5(nn.Module):
@@ -191,7 +97,7 @@ class T5(nn.Module):
 
     def setup(self):
         cfg = self.config
-        self.token_embedder = Embedding(_vocab_size(cfg), cfg.emb_dim, jnp.dtype(cfg.dtype))
+        self.token_embedder = Embedding(table_rows(cfg), cfg.emb_dim, jnp.dtype(cfg.dtype))
         self.encoder = Encoder(cfg)
         self.decoder = Decoder(cfg)
 
@@ -317,8 +223,15 @@ class T5(nn.Module):
             encoded, embedded, mask, encoder_mask, not enable_dropout, with_logits and not in_table
         )
         if with_logits and in_table:
-            return self.token_embedder.attend(hidden) / math.sqrt(self.config.emb_dim)
+            return logits_from_table(self.token_embedder, hidden)
         return hidden
+
+
+def logits_from_table(
+    token_embedder: Embedding, hidden: Float[Array, "batch length embed"]
+) -> Float[Array, "batch length vocab"]:
+    """Returns logits by the table that tokens are looked up in, scaled as T5 does."""
+    return token_embedder.attend(hidden) / math.sqrt(hidden.shape[-1])
 
 
 def init_params(
@@ -350,61 +263,10 @@ def _init(config: T5Config, rng: Array) -> PyTree:
     return T5(config).init(rng, tokens, tokens, tokens, enable_dropout=False)["params"]
 
 
-def _vocab_size(config: T5Config) -> int:
+def table_rows(config: T5Config) -> int:
     """Returns the rows of the embedding table; ValueError while a run has not filled them in."""
     if config.vocab_size is None:
         raise ValueError(
             "vocab_size=None: set it to the vocabulary's size rounded up to a multiple of 128"
         )
     return config.vocab_size
-
-
-def _dropout(config: T5Config, deterministic: bool) -> nn.Dropout:
-    """Returns dropout that treats every position of a sequence alike."""
-    return nn.Dropout(config.dropout_rate, broadcast_dims=(-2,), deterministic=deterministic)
-
-
-def _shared_biases(config: T5Config, length: int, bidirectional: bool) -> tuple[Array, ...]:
-    """Returns the position biases that the layers of a stack share, if they do."""
-    if config.position_biases_per_layer:
-        return ()
-    return (_position_biases(config, length, bidirectional),)
-
-
-def _position_biases(config: T5Config, length: int, bidirectional: bool) -> Array:
-    """Returns self-attention's position biases, as a submodule of the module that calls."""
-    table = RelativePositionBiases(
-        config.num_heads, bidirectional, jnp.dtype(config.dtype), name="relpos_bias"
-    )
-    return table(length, length)
-
-
-def _run_stack(layer_type, name: str, config: T5Config, num_layers: int, deterministic: bool):
-    """Returns function(x, *others) -> x through `layers_i`, or through one scanned stack `name`."""
-    if config.remat_policy != "none":
-        layer_type = nn.remat(
-            layer_type,
-            prevent_cse=not config.scan_layers,
-            policy=_REMAT_POLICIES[config.remat_policy],
-        )
-    if not config.scan_layers:
-        layers = [
-            layer_type(config, deterministic, name=f"layers_{index}") for index in range(num_layers)
-        ]
-
-        def run(x: Array, *others) -> Array:
-            for layer in layers:
-                x, _ = layer(x, *others)
-            return x
-
-        return run
-
-    stack_type = nn.scan(
-        layer_type,
-        variable_axes={"params": _STACK_AXIS, PROBES: 0},
-        split_rngs={"params": True, "dropout": True},
-        in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]
-        length=num_layers,
-    )
-    stack = stack_type(config, deterministic, name=name)
-    return lambda x, *others: stack(x, *others)[0]

@@ -76,7 +76,7 @@ def initial_state(network, sizes=None):
 def _initial_state(network, sizes):
     theirs = model(network, dict(sizes))
     names = ("encoder_input_tokens", "decoder_input_tokens", "decoder_target_tokens")
-    shapes = {name: (2, 8) for name in names}
+    shapes = dict.fromkeys(names, (2, 8))
     variables = theirs.get_initial_variables(
         jax.random.key(0), shapes, dict.fromkeys(names, jnp.int32)
     )

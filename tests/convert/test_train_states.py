@@ -1,5 +1,7 @@
 """Train states keep every number on the way to T5X and back, and a run continues on either side."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +27,7 @@ def own_config(scan_layers, **changes):
     return T5Config(dtype="float32", scan_layers=scan_layers, **{**SIZES, **changes})
 
 
+@functools.cache
 def own_state(config, optimizer=LEARNING_RATE):
     objective = Objective(
         None, build_optimizer(optimizer, config.scan_layers), None, None, PresenceConfig()
@@ -32,10 +35,12 @@ def own_state(config, optimizer=LEARNING_RATE):
     return init_train_state(objective, init_params(config, jax.random.key(1)))
 
 
-def with_moments(state, square_of):
-    """Returns a state whose moments are those of the squared gradients `square_of` gives."""
-    optimizer = build_optimizer(LEARNING_RATE, scan_layers="encoder" in state.params["encoder"])
-    gradients = jax.tree.map(lambda square: jnp.sqrt(jnp.asarray(square, jnp.float32)), square_of)
+@functools.cache
+def state_with_moments(config):
+    """Returns a state after an update, whose moments are those of `squares`."""
+    state = own_state(config)
+    optimizer = build_optimizer(LEARNING_RATE, config.scan_layers)
+    gradients = jax.tree.map(jnp.sqrt, squares(state.params))
     _, optimizer_state = jax.jit(optimizer.update)(gradients, state.optimizer_state, state.params)
     return state._replace(optimizer_state=optimizer_state, step=jnp.asarray(1, jnp.int32))
 
@@ -56,8 +61,7 @@ def squares(params, seed=0):
 @pytest.mark.parametrize("scan_layers", [False, True])
 @pytest.mark.parametrize("network", ["t5", "presence_scanned"])
 def test_there_and_back_is_identical(network, scan_layers):
-    state = own_state(own_config(scan_layers))
-    state = with_moments(state, squares(state.params))
+    state = state_with_moments(own_config(scan_layers))
     there = t5x_state_dict(state, network=network)
     back = train_state_from_t5x(there, jax.eval_shape(lambda: state))
     assert_identical(back, state)
@@ -66,9 +70,9 @@ def test_there_and_back_is_identical(network, scan_layers):
 def test_scanned_moments_are_means_over_the_axes_of_t5xs_rule():
     """An oracle from the definition: `v_row` averages over all axes but embedding and layers."""
     config = own_config(True, position_biases_per_layer=True)
-    state = own_state(config)
+    state = state_with_moments(config)
     square = squares(state.params)
-    there = t5x_state_dict(with_moments(state, square), network="scalable_t5", num_heads=3)
+    there = t5x_state_dict(state, network="scalable_t5", num_heads=3)
     states = there["state"]["param_states"]["decoder"]["decoder"]
     layer = square["decoder"]["decoder"]
     query = layer["self_attention"]["query"]["kernel"].reshape(160, 3, 3, 50)
@@ -121,8 +125,8 @@ def test_a_run_of_t5x_continues_here(network, scan_layers):
 
 @pytest.mark.parametrize("network", ["t5", "scalable_t5"])
 def test_a_run_continues_in_t5x(network):
-    state = own_state(own_config(True, position_biases_per_layer=network == "scalable_t5"))
-    state = with_moments(state, squares(state.params))
+    per_layer = network == "scalable_t5"
+    state = state_with_moments(own_config(True, position_biases_per_layer=per_layer))
     theirs = t5x_peer.initial_state(network)
     there = t5x_state_dict(state, network=network, num_heads=3)
     assert jax.tree.map(jnp.shape, there) == jax.tree.map(jnp.shape, dict(theirs.state_dict()))

@@ -1,0 +1,232 @@
+"""Generating targets: greedy decoding and beam search over the model's cached steps.
+
+Beam search is T5X's (`t5x/decoding.py` behaviour): at every position the 2 * num_beams best
+continuations of a row's hypotheses compete; those that end go to the finished ones, the best others
+go on. A finished hypothesis counts by its log-probability over the length penalty; the search of a
+row ends when no hypothesis can still overtake the worst of num_beams finished ones.
+
+Settled here, where T5X leaves it to its sorts: of equals, a finished hypothesis beats one that
+finishes later, then the hypothesis that stood higher, then the smaller token id. Without any
+finished hypothesis at the maximal length, the unfinished ones are returned with their
+log-probabilities, not divided by the penalty, as in T5X; with one, they are dropped.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from presence_t5x.config_types import DecodingConfig, T5Config
+from presence_t5x.models.t5 import T5
+from presence_t5x.models.t5_decoding import CachedT5, reorder_beams, start_cache
+from presence_t5x.models.t5_layers import CACHE
+from presence_t5x.layouts import Layout
+
+_NEVER = -jnp.inf  # the score of what is not a hypothesis
+
+LengthPenalty = Callable[[Any], Any]
+
+
+class Decoded(NamedTuple):
+    """What was generated, best hypothesis first.
+
+    Attributes:
+      tokens: the end-of-sequence token included, 0 behind it. Greedy decoding gives one beam.
+      scores: log-probability, of finished hypotheses of beam search over their length penalty;
+        -inf where a row has fewer finished hypotheses than beams (tokens are 0 there).
+    """
+
+    tokens: Int[Array, "rows beams max_length"]
+    scores: Float[Array, "rows beams"]
+
+
+class Stepper(NamedTuple):
+    """A model as a search sees it.
+
+    Attributes:
+      step: (cache, tokens [rows, beams]) -> (logits of the next token [rows, beams, vocab], cache).
+      reorder: (cache, beams [rows, beams]) -> cache whose hypothesis b was hypothesis beams[:, b].
+    """
+
+    step: Callable[[PyTree, Array], tuple[Array, PyTree]]
+    reorder: Callable[[PyTree, Array], PyTree]
+
+
+def make_decoder(
+    config: T5Config, decoding: DecodingConfig, mesh: jax.sharding.Mesh | None = None
+) -> Callable[[PyTree, Int[Array, "rows inputs"]], Decoded]:
+    """Returns the jitted (params, encoder_input_tokens) -> `Decoded`.
+
+    A row's result depends on no other row and, up to rounding, not on how far its inputs are padded
+    (with 0); a row of padding alone gives zeros. On a mesh, rows are cut over the devices and every
+    device stops by itself.
+
+    Args:
+      config: of the model; dropout and rematerialisation do not apply.
+      mesh: whose row devices must divide the rows; None is a single device.
+
+    >>> from presence_t5x.models.t5 import init_params
+    >>> config = T5Config(vocab_size=10, emb_dim=8, num_heads=2, head_dim=4, mlp_dim=16,
+    ...     num_encoder_layers=1, num_decoder_layers=1, dtype="float32")
+    >>> decode = make_decoder(config, DecodingConfig(max_length=5, num_beams=2))
+    >>> tokens, scores = decode(init_params(config, jax.random.key(0)), jnp.array([[3, 4, 1, 0]]))
+    >>> tokens.shape, scores.shape
+    ((1, 2, 5), (1, 2))
+    """
+    fun = functools.partial(_decode, config, decoding)
+    if mesh is None:
+        return jax.jit(fun)
+    return jax.jit(lambda params, tokens: Layout(mesh).map_rows(fun, params, tokens))
+
+
+def length_penalty(alpha: float) -> LengthPenalty:
+    """Returns length -> ((5 + length) / 6) ** alpha (Wu et al. 2016, equation 14)."""
+    return lambda length: ((5.0 + length) / 6.0) ** alpha
+
+
+def greedy_search(
+    stepper: Stepper, cache: PyTree, is_real: Bool[Array, " rows"], decoding: DecodingConfig
+) -> Decoded:
+    """Returns the most probable token at every position, given those before it.
+
+    Args:
+      cache: before the first position, of one hypothesis a row.
+      is_real: rows that are decoded; the others give zeros.
+    """
+    rows, length = is_real.shape[0], decoding.max_length
+
+    def goes_on(state) -> Array:
+        position, _, _, _, active = state[:5]
+        return (position < length) & jnp.any(active)
+
+    def extend(state):
+        position, tokens, last, scores, active, cache = state
+        logits, cache = stepper.step(cache, last[:, None])
+        log_probs = jax.nn.log_softmax(logits[:, 0])
+        best = jnp.argmax(log_probs, axis=-1).astype(jnp.int32)
+        scores += jnp.where(active, jnp.max(log_probs, axis=-1), 0.0)
+        best = jnp.where(active, best, 0)
+        tokens = tokens.at[:, position].set(best)
+        return position + 1, tokens, best, scores, active & (best != decoding.eos_id), cache
+
+    start = jnp.zeros(rows, jnp.int32)
+    tokens = jnp.zeros((rows, length), jnp.int32)
+    state = (jnp.zeros((), jnp.int32), tokens, start, jnp.zeros(rows), is_real, cache)
+    _, tokens, _, scores, _, _ = jax.lax.while_loop(goes_on, extend, state)
+    return Decoded(tokens[:, None], scores[:, None])
+
+
+class _Hypotheses(NamedTuple):
+    """Some hypotheses of every row, best first."""
+
+    tokens: Int[Array, "rows beams max_length"]
+    scores: Float[Array, "rows beams"]
+
+
+class _Search(NamedTuple):
+    """The state of a beam search at a position; `live` scores are log-probabilities."""
+
+    position: Int[Array, ""]
+    live: _Hypotheses
+    finished: _Hypotheses
+    cache: PyTree
+
+
+def beam_search(
+    stepper: Stepper,
+    cache: PyTree,
+    is_real: Bool[Array, " rows"],
+    decoding: DecodingConfig,
+    penalty: LengthPenalty | None = None,
+) -> Decoded:
+    """Returns the `num_beams` best finished hypotheses of every row (see the module's text).
+
+    Args:
+      cache: before the first position, of `num_beams` hypotheses a row.
+      is_real: rows that are decoded; the others give zeros.
+      penalty: of a hypothesis' length in tokens, end included; positive and not falling with it.
+        None is `length_penalty(decoding.alpha)`.
+    """
+    penalty = penalty or length_penalty(decoding.alpha)
+    beams, length = decoding.num_beams or 1, decoding.max_length
+    tokens = jnp.zeros((is_real.shape[0], beams, length), jnp.int32)
+    never = jnp.full(tokens.shape[:2], _NEVER)
+    # One empty hypothesis: copies of it would only find the same continuations.
+    live = _Hypotheses(tokens, never.at[:, 0].set(jnp.where(is_real, 0.0, _NEVER)))
+    search = _Search(jnp.zeros((), jnp.int32), live, _Hypotheses(tokens, never), cache)
+
+    def goes_on(search: _Search) -> Array:
+        # Log-probabilities are negative: the longest hypothesis divides by the largest penalty.
+        attainable = search.live.scores[:, 0] / penalty(length)
+        improves = attainable > search.finished.scores[:, -1]
+        return (search.position < length) & jnp.any(improves)
+
+    search = jax.lax.while_loop(
+        goes_on, functools.partial(_extend, stepper, decoding, penalty), search
+    )
+    is_finished = (search.finished.scores[:, 0] > _NEVER)[:, None]
+    tokens = jnp.where(is_finished[..., None], search.finished.tokens, search.live.tokens)
+    scores = jnp.where(is_finished, search.finished.scores, search.live.scores)
+    tokens = jnp.where((scores > _NEVER)[..., None], tokens, 0)
+    return Decoded(tokens, jnp.where(is_real[:, None], scores, 0.0))
+
+
+def _extend(
+    stepper: Stepper, decoding: DecodingConfig, penalty: LengthPenalty, search: _Search
+) -> _Search:
+    """Adds one token to every live hypothesis and sorts out those that end."""
+    position, live, finished, cache = search
+    rows, beams, _ = live.tokens.shape
+    before = jnp.maximum(position - 1, 0)
+    last = jax.lax.dynamic_index_in_dim(live.tokens, before, axis=2, keepdims=False)
+    logits, cache = stepper.step(cache, last)
+    log_probs = live.scores[..., None] + jax.nn.log_softmax(logits)
+    vocab_size = log_probs.shape[-1]
+    # Twice as many as go on: half of them may end here.
+    scores, chosen = jax.lax.top_k(log_probs.reshape(rows, -1), 2 * beams)
+    parents = chosen // vocab_size
+    tokens = _take(live.tokens, parents).at[:, :, position].set(chosen % vocab_size)
+    ends = chosen % vocab_size == decoding.eos_id
+    going_on, which = _best(_Hypotheses(tokens, jnp.where(ends, _NEVER, scores)), beams)
+    ending = jnp.where(ends, scores / penalty(position + 1), _NEVER)
+    both = jax.tree.map(
+        lambda old, new: jnp.concatenate([old, new], axis=1), finished, _Hypotheses(tokens, ending)
+    )
+    cache = stepper.reorder(cache, jnp.take_along_axis(parents, which, axis=1))
+    return _Search(position + 1, going_on, _best(both, beams)[0], cache)
+
+
+def _best(hypotheses: _Hypotheses, num_beams: int) -> tuple[_Hypotheses, Array]:
+    """Returns the best hypotheses and which they are; of equals, the first ones."""
+    scores, which = jax.lax.top_k(hypotheses.scores, num_beams)
+    return _Hypotheses(_take(hypotheses.tokens, which), scores), which
+
+
+def _take(tokens: Array, which: Array) -> Array:
+    """Returns tokens[r, which[r, b]] of every row r."""
+    return jnp.take_along_axis(tokens, which[..., None], axis=1)
+
+
+def _decode(
+    config: T5Config, decoding: DecodingConfig, params: PyTree, tokens: Int[Array, "rows inputs"]
+) -> Decoded:
+    """Encodes inputs, then searches."""
+    encode: Any = functools.partial(T5(config).apply, method="encode")
+    encoded = encode({"params": params}, tokens, enable_dropout=False)
+    num_beams = decoding.num_beams or 1
+    cache = start_cache(
+        config, params, tokens, encoded, num_beams=num_beams, max_length=decoding.max_length
+    )
+
+    def step(cache: PyTree, last: Array) -> tuple[Array, PyTree]:
+        logits, variables = CachedT5(config).apply(
+            {"params": params, CACHE: cache}, last, tokens, decoding.max_length, mutable=[CACHE]
+        )
+        return logits, variables[CACHE]
+
+    stepper = Stepper(step, functools.partial(reorder_beams, config))
+    search = greedy_search if decoding.num_beams is None else beam_search
+    return search(stepper, cache, jnp.any(tokens > 0, axis=1), decoding)

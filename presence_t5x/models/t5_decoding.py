@@ -1,0 +1,212 @@
+"""The T5's decoder one target position at a time, with what it has seen kept in a cache.
+
+`CachedT5` has the parameters of `T5`. A row's hypotheses ("beams") are decoded side by side: they
+share the row's encoded inputs, whose keys and values are computed once and stored once a row. The
+variables are a flax collection "cache", stacked over layers along axis 0 if layers are scanned:
+`cached_key`, `cached_value` [rows, beams, length, heads, head_dim] of the targets so far,
+`encoded_key`, `encoded_value` [rows, inputs, heads, head_dim], and `cache_index`, the position.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, PyTree
+
+from presence_t5x.config_types import T5Config
+from presence_t5x.models.layers import (
+    Embedding,
+    MultiHeadAttention,
+    RelativePositionBiases,
+    mask_bias,
+)
+from presence_t5x.models.t5 import Decoder, logits_from_table, table_rows
+from presence_t5x.models.t5_layers import CACHE, DecoderLayer, run_stack
+
+_OF_BEAMS = ("cached_key", "cached_value")  # variables with an axis of beams
+
+
+class CachedSelfAttention(MultiHeadAttention):
+    """Attention from one position to it and those before, whose keys and values are remembered."""
+
+    @nn.compact
+    def __call__(
+        self,
+        queries: Float[Array, "rows beams embed"],
+        position: Int[Array, ""],
+        biases: Sequence[Float[Array, "1 #heads 1 length"]],
+    ) -> Float[Array, "rows beams embed"]:
+        """Attends from `position`; the biases are those of its row."""
+        length = biases[0].shape[-1]
+        query, key, value = (self.project(name, queries) for name in ("query", "key", "value"))
+        key = self._remember("cached_key", key, position, length)
+        value = self._remember("cached_value", value, position, length)
+        query, key, value = (
+            array.reshape(-1, *array.shape[2:]) for array in (query[:, :, None], key, value)
+        )
+        mixed = self.mix(query, key, value, biases)
+        return self.project_back(mixed.reshape(*queries.shape[:2], -1), queries.shape[-1])
+
+    def _remember(self, name: str, new: Array, position: Array, length: int) -> Array:
+        """Writes a position's vectors into the cache; returns all of it, zeros where none is."""
+        rows, beams, heads, head_dim = new.shape
+        cached = self.variable(
+            CACHE, name, jnp.zeros, (rows, beams, length, heads, head_dim), new.dtype
+        )
+        cached.value = jax.lax.dynamic_update_slice_in_dim(
+            cached.value, new[:, :, None], position, axis=2
+        )
+        return cached.value
+
+
+class CachedCrossAttention(MultiHeadAttention):
+    """Attention to encoded inputs, whose keys and values are computed at the first call."""
+
+    @nn.compact
+    def __call__(
+        self,
+        queries: Float[Array, "rows beams embed"],
+        encoded: Float[Array, "rows inputs embed"] | None,
+        biases: Sequence[Float[Array, "rows 1 1 inputs"]],
+    ) -> Float[Array, "rows beams embed"]:
+        """Attends to `encoded`, which may be None once the cache holds its keys and values."""
+        key, value = (
+            self.variable(CACHE, f"encoded_{name}", self.project, name, encoded).value
+            for name in ("key", "value")
+        )
+        mixed = self.mix(self.project("query", queries), key, value, biases)
+        return self.project_back(mixed, queries.shape[-1])
+
+
+class PositionBiasesOfStep(RelativePositionBiases):
+    """The biases of one position to every other, without those of all pairs."""
+
+    @nn.compact
+    def __call__(
+        self, position: Int[Array, ""], key_length: int
+    ) -> Float[Array, "1 heads 1 key_length"]:
+        """Returns the biases of the query at `position`."""
+        by_distance = self.look_up(self.table(), np.arange(1 - key_length, key_length))
+        biases = jax.lax.dynamic_slice_in_dim(
+            by_distance, key_length - 1 - position, key_length, axis=1
+        )
+        return biases.astype(self.dtype)[None, :, None]
+
+
+class CachedDecoderLayer(DecoderLayer):
+    """A decoder layer that sees one position of every hypothesis."""
+
+    self_attention_type = CachedSelfAttention
+    cross_attention_type = CachedCrossAttention
+
+    def own_position_biases(self, inputs: Array, biases: Any, position: Any) -> Array:
+        """Returns the position's biases from the layer's own table."""
+        return _position_biases(self.config, position, biases[0].shape[-1])
+
+
+class CachedDecoder(Decoder):
+    """A `Decoder` that sees one position of every hypothesis, the one that `cache_index` tells."""
+
+    @nn.compact
+    def __call__(
+        self,
+        encoded: Array | None,
+        embedded: Array,
+        encoder_mask: Array,
+        max_length: int,
+        with_logits: bool,
+    ) -> Array:
+        cfg = self.config
+        dtype = jnp.dtype(cfg.dtype)
+        index = self.variable(CACHE, "cache_index", jnp.zeros, (), jnp.int32)
+        position = index.value
+        index.value = position + 1
+        seen = (jnp.arange(max_length) <= position)[None, None, None]
+        biases = (mask_bias(seen, dtype),)
+        if not cfg.position_biases_per_layer:
+            biases += (_position_biases(cfg, position, max_length),)
+        x = run_stack(CachedDecoderLayer, "decoder", cfg, cfg.num_decoder_layers, True)(
+            embedded, encoded, biases, (mask_bias(encoder_mask, dtype),), position
+        )
+        return self.finish(x, True, with_logits)
+
+
+class CachedT5(nn.Module):
+    """One decoding step of a `T5` for several hypotheses a row; `start_cache` makes its cache."""
+
+    config: T5Config
+
+    def setup(self):
+        cfg = self.config
+        self.token_embedder = Embedding(table_rows(cfg), cfg.emb_dim, jnp.dtype(cfg.dtype))
+        self.decoder = CachedDecoder(cfg)
+
+    def __call__(
+        self,
+        tokens: Int[Array, "rows beams"],
+        encoder_input_tokens: Int[Array, "rows inputs"],
+        max_length: int,
+        encoded: Float[Array, "rows inputs embed"] | None = None,
+    ) -> Float[Array, "rows beams vocab"]:
+        """Returns the logits of the next token of every hypothesis; moves the cache on.
+
+        Args:
+          tokens: at the current position; 0 at the first.
+          encoder_input_tokens: tell which inputs are padding.
+          max_length: of targets; the cache's.
+          encoded: of `T5.encode`, while there is no cache yet.
+        """
+        in_table = self.config.logits_via_embedding
+        mask = (encoder_input_tokens > 0)[:, None, None]
+        hidden = self.decoder(encoded, self.token_embedder(tokens), mask, max_length, not in_table)
+        return logits_from_table(self.token_embedder, hidden) if in_table else hidden
+
+
+def start_cache(
+    config: T5Config,
+    params: PyTree,
+    encoder_input_tokens: Int[Array, "rows inputs"],
+    encoded: Float[Array, "rows inputs embed"],
+    *,
+    num_beams: int,
+    max_length: int,
+) -> dict[str, Any]:
+    """Returns the cache before the first position: encoded keys and values, nothing decoded."""
+    start = jnp.zeros((encoded.shape[0], num_beams), jnp.int32)
+    _, variables = CachedT5(config).apply(
+        {"params": params}, start, encoder_input_tokens, max_length, encoded, mutable=[CACHE]
+    )
+    # Position 0 holds the start token's key and value; the first step writes the same there again.
+    return _replace_leaves(variables[CACHE], "cache_index", jnp.zeros_like)
+
+
+def reorder_beams(
+    config: T5Config, cache: Mapping[str, Any], beams: Int[Array, "rows beams"]
+) -> dict[str, Any]:
+    """Returns the cache whose hypothesis b of row r is the old hypothesis beams[r, b]."""
+    axis = 2 if config.scan_layers else 1
+    index = beams[..., None, None, None]
+    index = index[None] if config.scan_layers else index
+    for name in _OF_BEAMS:
+        cache = _replace_leaves(
+            cache, name, lambda leaf: jnp.take_along_axis(leaf, index, axis, mode="clip")
+        )
+    return dict(cache)
+
+
+def _position_biases(config: T5Config, position: Array, length: int) -> Array:
+    """Returns a position's biases, as a submodule of the module that calls."""
+    table: Any = PositionBiasesOfStep(
+        config.num_heads, False, jnp.dtype(config.dtype), name="relpos_bias"
+    )
+    return table(position, length)
+
+
+def _replace_leaves(cache: Mapping[str, Any], name: str, fun: Any) -> dict[str, Any]:
+    """Applies `fun` to the variables of one name."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: fun(leaf) if path[-1].key == name else leaf, dict(cache)
+    )
