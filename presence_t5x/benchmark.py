@@ -16,7 +16,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -30,6 +30,7 @@ from presence_t5x.benchmarking.variants import (
     check_variants,
     with_baselines,
 )
+from presence_t5x.command_line import OneLineParser
 from presence_t5x.config import load_config, parse_arguments
 from presence_t5x.config_types import RunConfig
 from presence_t5x.files import check_writable, write_text_atomically
@@ -138,15 +139,8 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    """Raises instead of printing its usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="python -m presence_t5x.benchmark",
         description="--gin_file=FILE and --gin.NAME=VALUE set the model and the batch.",
         allow_abbrev=False,

@@ -74,14 +74,37 @@ class Checkpointer:
             ),
         )
 
+    def save_parameters(self, step: int, params: PyTree, settings: Mapping[str, Any]) -> None:
+        """Saves parameters alone: for `load_model` and INITIAL_CHECKPOINT, not to continue from.
+
+        Args:
+          params: float32.
+          settings: "model" must be the model's.
+        """
+        position = {"data_state": "", "settings": settings}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                params=ocp.args.StandardSave(params), position=ocp.args.JsonSave(position)
+            ),
+        )
+
     def restore(self, like: TrainState, step: int | None = None) -> Restored:
         """Returns a checkpoint's state, laid out as `like`, and its data position.
 
         Args:
           like: a state of the same structure, arrays or shapes with shardings.
           step: None is the newest.
+
+        Raises:
+          ValueError: the checkpoint holds parameters alone.
         """
         step = self.latest_step() if step is None else step
+        if not (Path(self._manager.directory) / str(step) / "training").is_dir():
+            raise ValueError(
+                f"{self._manager.directory}/{step} holds parameters alone; start a run from it: "
+                "another MODEL_DIR, and this one as INITIAL_CHECKPOINT"
+            )
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         items = self._manager.restore(
             step,
@@ -113,10 +136,9 @@ def load_model(directory: str | Path) -> tuple[T5, PyTree]:
     Raises:
       ValueError: there is no complete checkpoint; says what was looked for.
     """
-    path = _checkpoint_path(Path(directory))
+    path = find_checkpoint(Path(directory))
+    config = T5Config(**read_settings(path)["model"])
     with ocp.StandardCheckpointer() as checkpointer:
-        position = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(path / "position")
-        config = T5Config(**position["settings"]["model"])
         like = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(
                 leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -134,8 +156,12 @@ def _training_part(state: TrainState) -> dict[str, Any]:
     return part
 
 
-def _checkpoint_path(directory: Path) -> Path:
-    """Returns the directory of the newest complete checkpoint at or under `directory`."""
+def find_checkpoint(directory: Path) -> Path:
+    """Returns the directory of the newest complete checkpoint at or under `directory`.
+
+    Raises:
+      ValueError: there is none; says what was looked for.
+    """
     if (directory / "params").is_dir() and (directory / "position").is_dir():
         return directory.absolute()
     root = directory if directory.name == CHECKPOINTS else directory / CHECKPOINTS
@@ -150,3 +176,19 @@ def _checkpoint_path(directory: Path) -> Path:
             "position/ are there; pass a MODEL_DIR of presence_t5x.train or one of its checkpoints"
         )
     return max(steps, key=lambda path: int(path.name)).absolute()
+
+
+def read_settings(checkpoint: Path) -> dict[str, Any]:
+    """Returns the settings that travel with a checkpoint; "model" is always there.
+
+    Raises:
+      ValueError: they are damaged.
+    """
+    try:
+        return ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(checkpoint / "position")[
+            "settings"
+        ]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{checkpoint / 'position'} is damaged ({error}); use another checkpoint"
+        ) from error

@@ -10,25 +10,19 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 
+from presence_t5x.command_line import OneLineParser
 from presence_t5x.data.documents import TRAIN, Document, Problem, Source, id_hash, split_of
 from presence_t5x.prepare_display import ProgressDisplay
 
 _DOLLARS_PER_CORE_HOUR = 0.05
 
 
-class _Parser(argparse.ArgumentParser):
-    """Errors as one line, like every other command here."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; --help lists the arguments")
-
-
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
+    parser = OneLineParser(
         prog="python -m presence_t5x.prepare",
         description="Tokenise a corpus once, into a store that training reads by index.",
         allow_abbrev=False,

@@ -261,6 +261,16 @@ def test_of_equals_the_smaller_token_and_the_earlier_end_win():
     assert search(np.zeros((3, 3))).tokens[0, 0].tolist() == [0, 0, 0]
 
 
+def test_the_search_goes_on_while_a_longer_hypothesis_can_win():
+    """log(0.3) / penalty(7) = -0.301 beats log(0.7) = -0.357, though log(0.3) does not."""
+    first, last = np.log([1e-9, 0.7, 0.3]), np.log([1e-9, 1.0, 1e-9])
+    middle = np.log([1e-9, 1e-9, 1.0])
+    table = np.array([first, *[middle] * 5, last])
+    found = search(table, num_beams=1, alpha=2.0)
+    assert found.tokens[0, 0].tolist() == [2, 2, 2, 2, 2, 2, 1]
+    np.testing.assert_allclose(found.scores[0, 0], np.log(0.3) / 4, rtol=1e-5)
+
+
 def test_without_an_end_the_unfinished_are_returned():
     never_ends = [[np.log(0.6), -np.inf, np.log(0.4)]] * 2
     found = search(never_ends, num_beams=2, alpha=1.0)

@@ -4,8 +4,6 @@ Every peer is one function of (configuration, batch) to a `Contender`; the modul
 import their libraries inside.
 """
 
-import importlib
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,6 +13,7 @@ from presence_t5x.benchmarking.peers_huggingface import check_huggingface, huggi
 from presence_t5x.benchmarking.peers_scoring import jax_privacy_scoring, vmap_scoring
 from presence_t5x.benchmarking.peers_t5x import check_t5x, t5x_training
 from presence_t5x.config_types import RunConfig
+from presence_t5x.optional_modules import reason_of_absence
 
 
 class Peer(NamedTuple):
@@ -111,12 +110,5 @@ def find_peers(wanted: str, config: RunConfig) -> tuple[list[str], list[Absent]]
 def find_absence(name: str) -> Absent | None:
     """Returns why a peer cannot be imported and how to get it, None if it can."""
     peer = PEERS[name]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # theirs, about what they import
-            for module in peer.modules:
-                importlib.import_module(module)
-    except Exception as error:  # a library of the wrong release fails in any way
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Absent(name, peer.title, reason, peer.install)
-    return None
+    reason = reason_of_absence(peer.modules)
+    return None if reason is None else Absent(name, peer.title, reason, peer.install)

@@ -14,17 +14,10 @@ import numpy as np
 
 from presence_t5x.benchmarking.contenders import TRAINING, Batch, Contender, num_cores
 from presence_t5x.config_types import RunConfig
+from presence_t5x.convert import tensors
+from presence_t5x.convert.huggingface_names import to_huggingface
 from presence_t5x.models.t5 import init_params
 from presence_t5x.optimizer import learning_rate_schedule
-
-_SUBLAYERS = {
-    "attention": "0.SelfAttention",
-    "self_attention": "0.SelfAttention",
-    "encoder_decoder_attention": "1.EncDecAttention",
-    "pre_attention_layer_norm": "0.layer_norm",
-    "pre_self_attention_layer_norm": "0.layer_norm",
-    "pre_cross_attention_layer_norm": "1.layer_norm",
-}
 
 
 def check_huggingface(config: RunConfig) -> None:
@@ -118,7 +111,8 @@ def _model(torch: Any, transformers: Any, config: RunConfig) -> Any:
     settings.tie_word_embeddings = False  # release 5 ignores the argument of that name
     model = transformers.MT5ForConditionalGeneration(settings)
     model.set_input_embeddings(model.shared)  # release 5 would give each stack a table of its own
-    values = _huggingface_parameters(init_params(sizes, jax.random.key(config.random_seed)))
+    params = init_params(sizes, jax.random.key(config.random_seed))
+    values = to_huggingface(tensors.of_tree(params, "initial parameters"))
     parameters = dict(model.named_parameters())
     if parameters.keys() != values.keys():
         raise RuntimeError(
@@ -127,45 +121,5 @@ def _model(torch: Any, transformers: Any, config: RunConfig) -> Any:
         )
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(torch.tensor(values[name]))
+            parameter.copy_(torch.tensor(values[name].read()))
     return model.train()
-
-
-def _huggingface_parameters(params: Any) -> dict[str, np.ndarray]:
-    """Returns our parameters under Hugging Face's names and in its layouts."""
-    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
-    paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-    return {
-        _huggingface_name(path): np.asarray(leaf if path.startswith("token_embedder") else leaf.T)
-        for path, (_, leaf) in zip(paths, leaves)
-    }
-
-
-def _huggingface_name(path: str) -> str:
-    """Returns the name of the parameter that we call `path`, as T5X does.
-
-    >>> _huggingface_name("decoder/layers_3/encoder_decoder_attention/query/kernel")
-    'decoder.block.3.layer.1.EncDecAttention.q.weight'
-    """
-    match path.split("/"):
-        case ["token_embedder", _]:
-            return "shared.weight"
-        case [_, "logits_dense", _]:
-            return "lm_head.weight"
-        case [stack, "relpos_bias", _]:
-            return f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-        case [stack, _, "scale"]:
-            return f"{stack}.final_layer_norm.weight"
-        case [stack, layer, *rest]:
-            block = f"{stack}.block.{layer.removeprefix('layers_')}.layer"
-            last = 1 if stack == "encoder" else 2
-            match rest:
-                case ["mlp", name, _]:
-                    return f"{block}.{last}.DenseReluDense.{name}.weight"
-                case ["pre_mlp_layer_norm", _]:
-                    return f"{block}.{last}.layer_norm.weight"
-                case [norm, "scale"]:
-                    return f"{block}.{_SUBLAYERS[norm]}.weight"
-                case [attention, projection, _]:
-                    return f"{block}.{_SUBLAYERS[attention]}.{projection[0]}.weight"
-    raise ValueError(f"parameter {path!r} is none of a T5's")

@@ -43,6 +43,9 @@ def unroll(params: Tensors) -> Tensors:
     """Returns every layer's parameters by themselves, kernels as matrices.
 
     Parameters outside stacks, and those of unrolled models, stay as they are.
+
+    Raises:
+      ValueError: a parameter in a stack has no axis of layers.
     """
     unrolled: Tensors = {}
     for path, tensor in params.items():
@@ -50,6 +53,11 @@ def unroll(params: Tensors) -> Tensors:
         if stack is None:
             unrolled[path] = tensor
             continue
+        if len(tensor.shape) <= STACK_AXIS:
+            raise ValueError(
+                f"{tensor.origin} has the shape {tensor.shape}; a stack of layers needs axis "
+                f"{STACK_AXIS} for them"
+            )
         name, rest = stack
         for layer in range(tensor.shape[STACK_AXIS]):
             one = tensors.picked(tensor, layer, STACK_AXIS)

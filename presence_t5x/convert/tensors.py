@@ -4,6 +4,7 @@ A conversion maps names and rearranges axes of `Tensor`s; nothing is read before
 one, so that a checkpoint larger than memory passes through tensor by tensor.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -63,6 +64,11 @@ def read_tree(tensors: Tensors) -> dict[str, Any]:
     return nested({path: tensor.read() for path, tensor in tensors.items()})
 
 
+def size(tensor: Tensor) -> int:
+    """Returns how many numbers a tensor holds."""
+    return math.prod(tensor.shape)
+
+
 def transposed(tensor: Tensor) -> Tensor:
     """Returns a tensor with its axes in reverse order."""
     return tensor._replace(shape=tensor.shape[::-1], read=lambda: tensor.read().T)
@@ -89,6 +95,21 @@ def taken(tensor: Tensor, indices: np.ndarray, axis: int) -> Tensor:
     """Returns elements of an axis by their numbers."""
     shape = (*tensor.shape[:axis], len(indices), *tensor.shape[axis + 1 :])
     return tensor._replace(shape=shape, read=lambda: tensor.read().take(indices, axis))
+
+
+def scaled(tensor: Tensor, factor: float) -> Tensor:
+    """Returns a tensor times a number, in float32."""
+    return tensor._replace(read=lambda: tensor.read().astype(np.float32) * np.float32(factor))
+
+
+def as_float32(tensor: Tensor) -> Tensor:
+    """Returns a tensor of float32 numbers."""
+    return tensor._replace(read=lambda: tensor.read().astype(np.float32, copy=False))
+
+
+def in_reading_order(tensors: Tensors) -> Tensors:
+    """Returns tensors so ordered that what comes from one array on disk is read in a row."""
+    return dict(sorted(tensors.items(), key=lambda item: item[1].origin))
 
 
 def _segment(key: Any) -> str:

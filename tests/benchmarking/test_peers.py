@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from presence_t5x.benchmarking import peers
 from presence_t5x.benchmarking.contenders import random_batch
 from presence_t5x.benchmarking.peers import PEERS, find_absence, find_peers
 from presence_t5x.benchmarking.peers_huggingface import check_huggingface
@@ -105,9 +104,9 @@ def test_an_unknown_peer_is_refused(config):
 
 def test_absent_peers_are_listed_or_refused_by_name(config, monkeypatch):
     absent = PEERS["jax_privacy"]._replace(modules=("no_such_module",))
-    monkeypatch.setitem(peers.PEERS, "jax_privacy", absent)
-    monkeypatch.setitem(peers.PEERS, "t5x", PEERS["vmap"])
-    monkeypatch.setitem(peers.PEERS, "hf", PEERS["vmap"])
+    monkeypatch.setitem(PEERS, "jax_privacy", absent)
+    monkeypatch.setitem(PEERS, "t5x", PEERS["vmap"])
+    monkeypatch.setitem(PEERS, "hf", PEERS["vmap"])
     present, missing = find_peers("all", config)
     assert present == ["t5x", "hf", "vmap"]
     assert [(one.peer, one.install) for one in missing] == [

@@ -1,0 +1,119 @@
+"""This package's checkpoints on disk, read array by array and written by `checkpoint`.
+
+A converted checkpoint is a MODEL_DIR: `load_model` opens it, `train` continues in it where it has
+an optimizer's state, and starts from it anywhere (INITIAL_CHECKPOINT).
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+
+from presence_t5x.checkpoint import (
+    Checkpointer,
+    find_checkpoint,
+    read_settings,
+)
+from presence_t5x.config_types import OptimizerConfig, PresenceConfig, T5Config
+from presence_t5x.convert import content, moments, stacks, tensors
+from presence_t5x.convert.content import Content
+from presence_t5x.convert.moments import Slots
+from presence_t5x.convert.orbax_files import read_orbax
+from presence_t5x.convert.tensors import Tensors
+from presence_t5x.convert.train_states import own_layout, own_train_state
+from presence_t5x.models.t5 import init_params
+from presence_t5x.optimizer import build_optimizer
+from presence_t5x.train_step import Objective, TrainState, init_train_state
+
+_MOMENT = re.compile(r"optimizer_state/(?:\d+/)*(v_row|v_col|v)/(.+)")
+
+
+def read_presence(directory: Path, *, parameters_only: bool = False) -> Content:
+    """Returns one checkpoint, its arrays unread.
+
+    Args:
+      directory: a MODEL_DIR, whose newest checkpoint is taken, or MODEL_DIR/checkpoints/STEP.
+      parameters_only: leave the optimizer's state alone, whatever it is.
+
+    Raises:
+      ValueError: damaged, or parameters that are not those of its own configuration.
+    """
+    path = find_checkpoint(directory)
+    config = dataclasses.replace(T5Config(**read_settings(path)["model"]), dtype="float32")
+    params = read_orbax(path / "params")
+    unrolled = stacks.unroll(params)
+    left = content.check_complete(unrolled, config, str(path / "params"))
+    if left:
+        names = content.shorten(content.describe(left))
+        raise ValueError(f"{path / 'params'} holds what its model has not: {names}")
+    found, notes = None, ("the checkpoint holds no optimizer state",)
+    if parameters_only:
+        notes = ("the optimizer state was left out (--parameters_only)",)
+    elif (path / "training").is_dir():
+        training = read_orbax(path / "training")
+        found, notes = _moments(training, params), ()
+        notes += _lost(training)
+        if found is None:
+            notes += ("the optimizer is not Adafactor; its state was left out",)
+    return Content(config, unrolled, found, int(path.name) if path.name.isdigit() else 0, notes)
+
+
+def write_presence(
+    directory: Path,
+    params: Tensors,
+    slots: Mapping[str, Slots] | None,
+    step: int,
+    config: T5Config,
+) -> None:
+    """Writes a MODEL_DIR with one checkpoint.
+
+    Args:
+      params: as this package's model of `config` has them; written in float32.
+      slots: Adafactor's state, by the path of `params`; None for parameters alone.
+      config: travels with the checkpoint.
+    """
+    params = {path: tensors.as_float32(tensor) for path, tensor in params.items()}
+    settings = {"model": dataclasses.asdict(config)}
+    checkpointer = Checkpointer(directory)
+    if slots is None:
+        checkpointer.save_parameters(step, tensors.read_tree(params), settings)
+    else:
+        like = jax.eval_shape(lambda: _fresh_state(config))
+        state = own_train_state(params, slots, step, like)
+        checkpointer.save(state, b"", settings)  # the data start at their beginning
+    checkpointer.close()
+
+
+def _fresh_state(config: T5Config) -> TrainState:
+    """Returns the state before step 0 of a run with Adafactor."""
+    optimizer = build_optimizer(OptimizerConfig(), config.scan_layers)
+    objective = Objective(None, optimizer, None, None, PresenceConfig())  # pyright: ignore
+    return init_train_state(objective, init_params(config, jax.random.key(0)))
+
+
+def _moments(training: Tensors, params: Tensors) -> dict[str, moments.Moments] | None:
+    """Returns Adafactor's moments in the rest of a training state; None of another optimizer."""
+    by_param: dict[str, dict[str, tensors.Tensor]] = {}
+    for path, tensor in training.items():
+        match = _MOMENT.fullmatch(path)
+        if match:
+            by_param.setdefault(match[2], {})[match[1]] = tensor
+    slots = {
+        path: Slots(**named) for path, named in by_param.items() if set(named) == set(Slots._fields)
+    }
+    return moments.read_moments(slots, params, own_layout(params)) if slots else None
+
+
+def _lost(training: Tensors) -> tuple[str, ...]:
+    """Returns what of a training state no other format has a place for, if it has happened."""
+    notes = []
+    skipped = int(training["num_skipped_updates"].read())
+    if skipped:
+        notes.append(
+            f"{skipped} updates were skipped: their number is lost, and the optimizer counts them"
+        )
+    if int(training["presence/num_updates"].read()):
+        notes.append("the score averages of normalizer 'ema' are lost: they start anew")
+    return tuple(notes)
