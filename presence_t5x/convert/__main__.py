@@ -12,7 +12,8 @@ from absl import logging
 from rich.console import Console
 
 from presence_t5x.command_line import OneLineParser
-from presence_t5x.convert.conversion import FORMATS, Conversion, Report, convert
+from presence_t5x.convert.conversion import Conversion, Report, convert
+from presence_t5x.convert.formats import FORMATS
 from presence_t5x.convert.logits import LIMIT
 from presence_t5x.convert.train_states import Network
 
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "scalable_t5 (stacked, a position table each), or this package's scanned model under T5X's "
         "trainer (t5)")  # fmt: skip
     add("--scan_layers", choices=("true", "false"),
-        help="--to=presence: stack layers (as in SOURCE; true from Hugging Face)")  # fmt: skip
+        help="--to=presence: stack layers (as in SOURCE)")  # fmt: skip
     add("--vocab_size", type=int, metavar="ROWS", help="of the token table (as in SOURCE)")
     add("--parameters_only", action="store_true", help="leave the optimizer's state out")
     add("--drop_unmapped", action="store_true", help="go on without parameters that do not map")
@@ -104,7 +105,7 @@ def _print(report: Report, console: Console) -> None:
     """Prints what was written, what was decided, what was left out, and what was checked."""
 
     def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False)
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     state = "with" if report.has_optimizer_state else "without"
     say(f"wrote {report.location}")
@@ -115,7 +116,7 @@ def _print(report: Report, console: Console) -> None:
         say(f"not mapped: {name}")
     for check in report.checks:
         if check.difference is None:
-            say(f"unchecked: {check.subject} ({check.reason})")
+            say(f"unchecked: {check.subject}: {check.reason}")
         else:
             say(f"logits equal to {check.difference:.1e} (limit {LIMIT:g}): {check.subject}")
 

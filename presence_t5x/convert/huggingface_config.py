@@ -90,6 +90,7 @@ def read_config(values: Mapping[str, Any], has_output: bool) -> HuggingFaceConfi
             values.get("feed_forward_proj", _DEFAULT_FEED_FORWARD[family])
         ),
         dtype="float32",
+        scan_layers=True,  # files have neither form; this package's mT5s stack their layers
         position_biases_per_layer=family == "umt5",
     )
     says_tied = values.get("tie_word_embeddings", family != "mt5") is not False

@@ -27,8 +27,8 @@ from presence_t5x.convert.huggingface_names import (
     from_huggingface,
     to_huggingface,
 )
-from presence_t5x.convert.orbax_files import first_line
 from presence_t5x.convert.tensors import Tensor, Tensors
+from presence_t5x.convert.zarr_arrays import first_line
 
 CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
@@ -55,6 +55,8 @@ def read_huggingface(folder: Path) -> Content:
     Raises:
       ValueError: damaged, not of the T5 family, or without safetensors; names file and parameter.
     """
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"{folder} holds no {CONFIG}; is it a folder of Hugging Face's?")
     values = _read_json(folder / CONFIG)
     found = _read_weights(folder)
     copies = [name for name in _EMBEDDING_COPIES if name in found]

@@ -7,6 +7,7 @@ by rounding in proportion to what is summed.
 
 import dataclasses
 import importlib
+import importlib.util
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ class Check(NamedTuple):
     """What a comparison found.
 
     Attributes:
-      subject: which files, read by which library.
+      subject: whose logits ours were compared with.
       difference: of logits, relative to their size where that is above 1; None if unchecked.
       reason: why it is unchecked.
     """
@@ -82,7 +83,7 @@ def check_huggingface(
     """Compares with what transformers makes of a folder."""
     reason = reason_of_absence(("torch", "transformers"))
     if reason is not None:
-        return Check(f"{folder} by transformers", None, f"not installed: {reason}")
+        return Check("transformers", None, f"not installed: {reason}")
     torch: Any = importlib.import_module("torch")
     transformers: Any = importlib.import_module("transformers")
     with warnings.catch_warnings(), torch.no_grad():
@@ -97,8 +98,7 @@ def check_huggingface(
             decoder_input_ids=decoder_tokens,
             decoder_attention_mask=torch.ones_like(decoder_tokens),
         ).logits.numpy()
-    subject = f"{folder} by transformers {transformers.__version__}"
-    return Check(subject, difference(ours, logits))
+    return Check(f"transformers {transformers.__version__}", difference(ours, logits))
 
 
 def check_t5x(
@@ -112,9 +112,12 @@ def check_t5x(
     Args:
       config: sizes and activations.
     """
-    reason = reason_of_absence(("t5x.checkpoints",))
+    if importlib.util.find_spec("t5x") is None:
+        return Check("T5X", None, "not installed")
+    # T5X imports TensorFlow; this keeps it quiet, and off accelerators.
+    reason = reason_of_absence(("presence_t5x.data.quiet_tensorflow", "t5x.checkpoints"))
     if reason is not None:
-        return Check(f"{directory} by T5X", None, f"not installed: {reason}")
+        return Check("T5X", None, f"not installed: {reason}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         target = _t5x_target(directory)
@@ -122,9 +125,9 @@ def check_t5x(
         scanned = stacks.is_scanned(paths)
         if scanned and not _keeps_heads_apart(paths):
             reason = "no network of T5X's own has stacks of this form (this package's model has)"
-            return Check(f"{directory} by T5X", None, reason)
+            return Check("T5X", None, reason)
         logits = _t5x_logits(target, config, inputs, "scalable_t5" if scanned else "t5")
-    return Check(f"{directory} by T5X", difference(ours, logits))
+    return Check("T5X", difference(ours, logits))
 
 
 def difference(

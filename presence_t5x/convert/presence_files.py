@@ -48,16 +48,17 @@ def read_presence(directory: Path, *, parameters_only: bool = False) -> Content:
     if left:
         names = content.shorten(content.describe(left))
         raise ValueError(f"{path / 'params'} holds what its model has not: {names}")
-    found, notes = None, ("the checkpoint holds no optimizer state",)
-    if parameters_only:
-        notes = ("the optimizer state was left out (--parameters_only)",)
-    elif (path / "training").is_dir():
+    found, notes = None, []
+    if not (path / "training").is_dir():
+        notes.append("the checkpoint holds no optimizer state")
+    elif not parameters_only:
         training = read_orbax(path / "training")
-        found, notes = _moments(training, params), ()
+        found = _moments(training, params)
         notes += _lost(training)
         if found is None:
-            notes += ("the optimizer is not Adafactor; its state was left out",)
-    return Content(config, unrolled, found, int(path.name) if path.name.isdigit() else 0, notes)
+            notes.append("the optimizer is not Adafactor; its state was left out")
+    step = int(path.name) if path.name.isdigit() else 0
+    return Content(config, unrolled, found, step, tuple(notes))
 
 
 def write_presence(
@@ -106,7 +107,7 @@ def _moments(training: Tensors, params: Tensors) -> dict[str, moments.Moments] |
     return moments.read_moments(slots, params, own_layout(params)) if slots else None
 
 
-def _lost(training: Tensors) -> tuple[str, ...]:
+def _lost(training: Tensors) -> list[str]:
     """Returns what of a training state no other format has a place for, if it has happened."""
     notes = []
     skipped = int(training["num_skipped_updates"].read())
@@ -116,4 +117,4 @@ def _lost(training: Tensors) -> tuple[str, ...]:
         )
     if int(training["presence/num_updates"].read()):
         notes.append("the score averages of normalizer 'ema' are lost: they start anew")
-    return tuple(notes)
+    return notes

@@ -11,28 +11,27 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import ml_dtypes
 import numpy as np
-import tensorstore
 from flax import serialization
 
 from presence_t5x.config_types import T5Config
 from presence_t5x.convert import content, moments, stacks, tensors
 from presence_t5x.convert.content import Content
 from presence_t5x.convert.moments import Slots
-from presence_t5x.convert.orbax_files import first_line, read_orbax
+from presence_t5x.convert.orbax_files import read_orbax
 from presence_t5x.convert.tensors import Tensor, Tensors
 from presence_t5x.convert.train_states import (
     slots_from_t5x,
     t5x_moment_layout,
     t5x_param_states,
 )
+from presence_t5x.convert.zarr_arrays import first_line, read_zarr, write_zarr
 
 INDEX = "checkpoint"
 _ORBAX_ITEM = "state"
 _VERSION = 3  # of the older layout, since 2021
-_CHUNK_BYTES = 64 * 2**20
 _SPEC_KEYS = {"driver", "kvstore", "metadata"}
+_NO_STATE = "the checkpoint holds no optimizer state"
 _TARGET, _PARAM_STATES, _STEP = "target/", "state/param_states/", "state/step"
 
 
@@ -92,7 +91,7 @@ def read_t5x(directory: Path, *, parameters_only: bool = False) -> Content:
         params={path: tensor for path, tensor in params.items() if path not in left},
         moments=found,
         step=0 if step is None else int(step.read()),
-        notes=_notes(config, bool(states), parameters_only) + _not_carried(others),
+        notes=(*_notes(config, bool(states)), *_not_carried(others)),
         leftovers=content.describe({f"{_TARGET}{path}": tensor for path, tensor in left.items()}),
     )
 
@@ -170,48 +169,24 @@ def _folder(index: Path, path: str, spec: Mapping[str, Any]) -> Path:
 
 
 def _read_folder(folder: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Reads one zarr folder; missing and truncated pieces are errors."""
-    try:
-        store = tensorstore.open(
-            {
-                "driver": "zarr",
-                "kvstore": {"driver": "file", "path": str(folder)},
-                "fill_missing_data_reads": False,  # or a lost piece would read as zeros
-            }
-        ).result()
-        array = store.read().result()
-    except ValueError as error:
-        raise ValueError(f"{folder} cannot be read ({first_line(error)})") from error
+    """Reads one zarr folder."""
+    array = read_zarr({"driver": "file", "path": str(folder.absolute())}, str(folder))
     if array.shape != shape:
         raise ValueError(f"{folder} has the shape {array.shape}, its index says {shape}")
-    # Version 2 of the layout kept the bits of bfloat16 as integers.
-    return array.view(ml_dtypes.bfloat16) if array.dtype == np.uint16 else array
+    return array
 
 
 def _write_folder(directory: Path, path: str, tensor: Tensor) -> dict[str, Any]:
     """Writes an array as a zarr folder; returns the specification that stands in the index."""
     array = np.ascontiguousarray(tensor.read())
     name = path.replace(tensors.SEPARATOR, ".")
-    spec = {
+    placed = {"driver": "file", "path": str(directory.absolute() / name)}
+    return {
         "driver": "zarr",
         "dtype": array.dtype.name,
-        "kvstore": {"driver": "file", "path": name},
-        "metadata": {
-            "compressor": {"id": "gzip"},
-            "shape": list(array.shape),
-            "chunks": _chunks(array),
-        },
+        "kvstore": {"driver": "file", "path": name},  # beside the index, wherever that goes
+        "metadata": write_zarr(placed, array),
     }
-    placed = {**spec, "kvstore": {"driver": "file", "path": str(directory.absolute() / name)}}
-    tensorstore.open(placed, create=True).result().write(array).result()
-    return spec
-
-
-def _chunks(array: np.ndarray) -> list[int]:
-    """Returns the shape of pieces of at most 64 MiB, as T5X writes them: whole rows if possible."""
-    row_bytes = array.nbytes // max(1, array.shape[0])
-    rows = max(1, min(array.shape[0], _CHUNK_BYTES // max(1, row_bytes)))
-    return [rows, *array.shape[1:]]
 
 
 def _below(leaves: Tensors, prefix: str) -> Tensors:
@@ -223,18 +198,14 @@ def _below(leaves: Tensors, prefix: str) -> Tensors:
     }
 
 
-def _notes(config: T5Config, has_states: bool, parameters_only: bool) -> tuple[str, ...]:
+def _notes(config: T5Config, has_states: bool) -> list[str]:
     """Returns what had to be decided about a checkpoint of T5X."""
     notes = [
         f"mlp_activations={config.mlp_activations}, by the number of input kernels: T5X's "
         "checkpoints do not say"
     ]
-    if not has_states:
-        notes.append("the checkpoint holds no optimizer state")
-    elif parameters_only:
-        notes.append("the optimizer state was left out (--parameters_only)")
-    return tuple(notes)
+    return notes if has_states else [*notes, _NO_STATE]
 
 
-def _not_carried(others: Tensors) -> tuple[str, ...]:
-    return tuple(f"not carried over: {name}" for name in content.describe(others))
+def _not_carried(others: Tensors) -> list[str]:
+    return [f"not carried over: {name}" for name in content.describe(others)]
