@@ -95,16 +95,8 @@ class Checkpointer:
         Args:
           like: a state of the same structure, arrays or shapes with shardings.
           step: None is the newest.
-
-        Raises:
-          ValueError: the checkpoint holds parameters alone.
         """
         step = self.latest_step() if step is None else step
-        if not (Path(self._manager.directory) / str(step) / "training").is_dir():
-            raise ValueError(
-                f"{self._manager.directory}/{step} holds parameters alone; start a run from it: "
-                "another MODEL_DIR, and this one as INITIAL_CHECKPOINT"
-            )
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         items = self._manager.restore(
             step,
@@ -162,13 +154,13 @@ def find_checkpoint(directory: Path) -> Path:
     Raises:
       ValueError: there is none; says what was looked for.
     """
-    if (directory / "params").is_dir() and (directory / "position").is_dir():
+    if _is_checkpoint(directory):
         return directory.absolute()
     root = directory if directory.name == CHECKPOINTS else directory / CHECKPOINTS
     steps = [
         path
         for path in (root.iterdir() if root.is_dir() else ())
-        if re.fullmatch(r"\d+", path.name) and (path / "position").is_dir()
+        if re.fullmatch(r"\d+", path.name) and _is_checkpoint(path)
     ]
     if not steps:
         raise ValueError(
@@ -176,6 +168,27 @@ def find_checkpoint(directory: Path) -> Path:
             "position/ are there; pass a MODEL_DIR of presence_t5x.train or one of its checkpoints"
         )
     return max(steps, key=lambda path: int(path.name)).absolute()
+
+
+def _is_checkpoint(directory: Path) -> bool:
+    """Tells whether a directory is one complete checkpoint."""
+    return (directory / "params").is_dir() and (directory / "position").is_dir()
+
+
+def check_resumable(model_dir: Path) -> None:
+    """Raises ValueError if a run cannot go on from the newest checkpoint of a directory.
+
+    That is where there is one and it holds parameters alone, as `save_parameters` writes it.
+    """
+    try:
+        path = find_checkpoint(model_dir)
+    except ValueError:
+        return
+    if not (path / "training").is_dir():
+        raise ValueError(
+            f"{path} holds parameters alone, nothing to continue from; start a run from it: "
+            f"another MODEL_DIR, and INITIAL_CHECKPOINT={str(model_dir)!r}"
+        )
 
 
 def read_settings(checkpoint: Path) -> dict[str, Any]:

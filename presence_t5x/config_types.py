@@ -264,15 +264,17 @@ class DecodingConfig:
     Attributes:
       max_length: of targets, in tokens, the end-of-sequence token included.
       num_beams: hypotheses a row that beam search goes on with; None decodes greedily.
-      alpha: exponent of beam search's length penalty ((5 + length) / 6) ** alpha (Wu et al. 2016;
-        T5X's default). 0 compares summed log-probabilities.
+      alpha: exponent of beam search's length penalty; 0 compares summed log-probabilities.
       eos_id: ends a sequence.
+      convention: whose beam search: "t5x" (alpha 0.6 by default there) or "huggingface" (alpha is
+        its length_penalty, 1 by default); `decode.search_rules` tells how they differ.
     """
 
     max_length: int
     num_beams: int | None = None
     alpha: float = 0.6
     eos_id: int = 1
+    convention: Literal["t5x", "huggingface"] = "t5x"
 
     def __post_init__(self):
         check_int("max_length", self.max_length, minimum=1)
@@ -280,6 +282,7 @@ class DecodingConfig:
             check_int("num_beams", self.num_beams, minimum=1)
         check_float("alpha", self.alpha, minimum=0.0)
         check_int("eos_id", self.eos_id, minimum=1)
+        check_choice("convention", self.convention, ("t5x", "huggingface"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -473,6 +476,10 @@ class RunConfig:
 
     Attributes:
       model_dir: everything the run writes.
+      initial_checkpoint: whose parameters the run starts with, and whose step it counts on from: a
+        MODEL_DIR of this package, a checkpoint or MODEL_DIR of T5X, or a folder of Hugging Face's
+        (step 0). The optimizer starts fresh, its second-moment schedule at that step, as T5X
+        fine-tunes. None starts with random parameters.
       random_seed: of parameters, dropout, data order and masks.
       z_loss: factor of log(Z)^2 in the token loss.
       keep_checkpoints: how many are kept; None keeps all.
@@ -487,6 +494,7 @@ class RunConfig:
     temperature: TemperatureConfig
     model_dir: str
     train_steps: int
+    initial_checkpoint: str | None = None
     partitioning: PartitioningConfig = PartitioningConfig()
     random_seed: int = 0
     z_loss: float = 1e-4
@@ -510,6 +518,8 @@ class RunConfig:
         for name in ("random_seed", "probe_period"):
             check_int(name, getattr(self, name), minimum=0)
         check_float("z_loss", self.z_loss, minimum=0.0)
+        if self.initial_checkpoint is not None:
+            check_text("initial_checkpoint", self.initial_checkpoint)
         if self.keep_checkpoints is not None:
             check_int("keep_checkpoints", self.keep_checkpoints, minimum=1)
         if self.data.batch_size % self.presence.num_microbatches:

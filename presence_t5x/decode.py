@@ -1,14 +1,13 @@
 """Generating targets: greedy decoding and beam search over the model's cached steps.
 
-Beam search is T5X's (`t5x/decoding.py` behaviour): at every position the 2 * num_beams best
-continuations of a row's hypotheses compete; those that end go to the finished ones, the best others
-go on. A finished hypothesis counts by its log-probability over the length penalty; the search of a
-row ends when no hypothesis can still overtake the worst of num_beams finished ones.
+At every position the 2 * num_beams best continuations of a row's hypotheses are candidates: those
+that end go to the finished ones, the best others go on. A finished hypothesis counts by its
+log-probability over a penalty of its length; num_beams of them are kept. What else a search has to
+settle differs between libraries (`SearchRules`): ours are T5X's (`t5x/decoding.py` behaviour) or
+Hugging Face's (`generate` of transformers 5 with its defaults).
 
-Settled here, where T5X leaves it to its sorts: of equals, a finished hypothesis beats one that
-finishes later, then the hypothesis that stood higher, then the smaller token id. Without any
-finished hypothesis at the maximal length, the unfinished ones are returned with their
-log-probabilities, not divided by the penalty, as in T5X; with one, they are dropped.
+Of equals, a finished hypothesis beats one that finishes later, then the hypothesis that stood
+higher, then the smaller token id. (T5X leaves this to its sorts.)
 """
 
 import functools
@@ -27,8 +26,6 @@ from presence_t5x.layouts import Layout
 
 _NEVER = -jnp.inf  # the score of what is not a hypothesis
 
-LengthPenalty = Callable[[Any], Any]
-
 
 class Decoded(NamedTuple):
     """What was generated, best hypothesis first.
@@ -36,7 +33,7 @@ class Decoded(NamedTuple):
     Attributes:
       tokens: the end-of-sequence token included, 0 behind it. Greedy decoding gives one beam.
       scores: log-probability, of finished hypotheses of beam search over their length penalty;
-        -inf where a row has fewer finished hypotheses than beams (tokens are 0 there).
+        -inf where a row has fewer hypotheses than beams (tokens are 0 there).
     """
 
     tokens: Int[Array, "rows beams max_length"]
@@ -82,9 +79,48 @@ def make_decoder(
     return jax.jit(lambda params, tokens: Layout(mesh).map_rows(fun, params, tokens))
 
 
-def length_penalty(alpha: float) -> LengthPenalty:
-    """Returns length -> ((5 + length) / 6) ** alpha (Wu et al. 2016, equation 14)."""
-    return lambda length: ((5.0 + length) / 6.0) ** alpha
+class SearchRules(NamedTuple):
+    """Where libraries differ about beam search.
+
+    Attributes:
+      penalty: divides a finished hypothesis' log-probability; of its length in tokens, end
+        included; it must not fall with the length.
+      num_ending: of the candidates at a position, best first, how many may end; the rest only fill
+        up those that go on.
+      attainable_at: (position, max_length) -> the length by whose penalty the best hypothesis that
+        goes on is judged: a row is done when it falls behind the worst of num_beams finished ones.
+      cuts_off: at max_length, hypotheses are finished. Otherwise they are dropped if any other is
+        finished, and returned with their log-probabilities if none is.
+    """
+
+    penalty: Callable[[Any], Any]
+    num_ending: int
+    attainable_at: Callable[[Any, int], Any]
+    cuts_off: bool
+
+
+def search_rules(decoding: DecodingConfig) -> SearchRules:
+    """Returns the rules of a convention.
+
+    "t5x": ((5 + length) / 6) ** alpha (Wu et al. 2016, equation 14); every candidate may end; the
+    longest hypothesis has the largest penalty, so that no result is missed.
+    "huggingface": length ** alpha; the num_beams best may end; a row is done when the best
+    hypothesis would not do if it ended now, though it might do later (early_stopping=False).
+    """
+    alpha, beams = decoding.alpha, decoding.num_beams or 1
+    if decoding.convention == "t5x":
+        return SearchRules(
+            penalty=lambda length: ((5.0 + length) / 6.0) ** alpha,
+            num_ending=2 * beams,
+            attainable_at=lambda position, max_length: max_length,
+            cuts_off=False,
+        )
+    return SearchRules(
+        penalty=lambda length: (1.0 * length) ** alpha,
+        num_ending=beams,
+        attainable_at=lambda position, max_length: position,
+        cuts_off=True,
+    )
 
 
 def greedy_search(
@@ -127,59 +163,55 @@ class _Hypotheses(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """The state of a beam search at a position; `live` scores are log-probabilities."""
+    """The state of a beam search at a position; `live` scores are log-probabilities.
+
+    Rows that are not active any more keep their finished hypotheses.
+    """
 
     position: Int[Array, ""]
+    active: Bool[Array, " rows"]
     live: _Hypotheses
     finished: _Hypotheses
     cache: PyTree
 
 
 def beam_search(
-    stepper: Stepper,
-    cache: PyTree,
-    is_real: Bool[Array, " rows"],
-    decoding: DecodingConfig,
-    penalty: LengthPenalty | None = None,
+    stepper: Stepper, cache: PyTree, is_real: Bool[Array, " rows"], decoding: DecodingConfig
 ) -> Decoded:
     """Returns the `num_beams` best finished hypotheses of every row (see the module's text).
 
     Args:
       cache: before the first position, of `num_beams` hypotheses a row.
       is_real: rows that are decoded; the others give zeros.
-      penalty: of a hypothesis' length in tokens, end included; positive and not falling with it.
-        None is `length_penalty(decoding.alpha)`.
     """
-    penalty = penalty or length_penalty(decoding.alpha)
+    rules = search_rules(decoding)
     beams, length = decoding.num_beams or 1, decoding.max_length
     tokens = jnp.zeros((is_real.shape[0], beams, length), jnp.int32)
     never = jnp.full(tokens.shape[:2], _NEVER)
     # One empty hypothesis: copies of it would only find the same continuations.
-    live = _Hypotheses(tokens, never.at[:, 0].set(jnp.where(is_real, 0.0, _NEVER)))
-    search = _Search(jnp.zeros((), jnp.int32), live, _Hypotheses(tokens, never), cache)
-
-    def goes_on(search: _Search) -> Array:
-        # Log-probabilities are negative: the longest hypothesis divides by the largest penalty.
-        attainable = search.live.scores[:, 0] / penalty(length)
-        improves = attainable > search.finished.scores[:, -1]
-        return (search.position < length) & jnp.any(improves)
-
+    live, finished = _Hypotheses(tokens, never.at[:, 0].set(0.0)), _Hypotheses(tokens, never)
+    search = _Search(jnp.zeros((), jnp.int32), is_real, live, finished, cache)
     search = jax.lax.while_loop(
-        goes_on, functools.partial(_extend, stepper, decoding, penalty), search
+        lambda search: (search.position < length) & jnp.any(search.active),
+        functools.partial(_extend, stepper, decoding, rules),
+        search,
     )
     is_finished = (search.finished.scores[:, 0] > _NEVER)[:, None]
-    tokens = jnp.where(is_finished[..., None], search.finished.tokens, search.live.tokens)
     scores = jnp.where(is_finished, search.finished.scores, search.live.scores)
-    tokens = jnp.where((scores > _NEVER)[..., None], tokens, 0)
-    return Decoded(tokens, jnp.where(is_real[:, None], scores, 0.0))
+    tokens = jnp.where(is_finished[..., None], search.finished.tokens, search.live.tokens)
+    is_hypothesis = is_real[:, None] & (scores > _NEVER)
+    return Decoded(
+        tokens=jnp.where(is_hypothesis[..., None], tokens, 0),
+        scores=jnp.where(is_real[:, None], scores, 0.0),
+    )
 
 
 def _extend(
-    stepper: Stepper, decoding: DecodingConfig, penalty: LengthPenalty, search: _Search
+    stepper: Stepper, decoding: DecodingConfig, rules: SearchRules, search: _Search
 ) -> _Search:
     """Adds one token to every live hypothesis and sorts out those that end."""
-    position, live, finished, cache = search
-    rows, beams, _ = live.tokens.shape
+    position, active, live, finished, cache = search
+    rows, beams, max_length = live.tokens.shape
     before = jnp.maximum(position - 1, 0)
     last = jax.lax.dynamic_index_in_dim(live.tokens, before, axis=2, keepdims=False)
     logits, cache = stepper.step(cache, last)
@@ -189,14 +221,19 @@ def _extend(
     scores, chosen = jax.lax.top_k(log_probs.reshape(rows, -1), 2 * beams)
     parents = chosen // vocab_size
     tokens = _take(live.tokens, parents).at[:, :, position].set(chosen % vocab_size)
+    length = position + 1
     ends = chosen % vocab_size == decoding.eos_id
     going_on, which = _best(_Hypotheses(tokens, jnp.where(ends, _NEVER, scores)), beams)
-    ending = jnp.where(ends, scores / penalty(position + 1), _NEVER)
-    both = jax.tree.map(
-        lambda old, new: jnp.concatenate([old, new], axis=1), finished, _Hypotheses(tokens, ending)
-    )
+    if rules.cuts_off:
+        ends |= length == max_length
+    counts = ends & (jnp.arange(2 * beams) < rules.num_ending) & active[:, None]
+    ending = _Hypotheses(tokens, jnp.where(counts, scores / rules.penalty(length), _NEVER))
+    both = jax.tree.map(lambda old, new: jnp.concatenate([old, new], axis=1), finished, ending)
+    finished, _ = _best(both, beams)
+    attainable = going_on.scores[:, 0] / rules.penalty(rules.attainable_at(length, max_length))
+    active &= attainable > finished.scores[:, -1]
     cache = stepper.reorder(cache, jnp.take_along_axis(parents, which, axis=1))
-    return _Search(position + 1, going_on, _best(both, beams)[0], cache)
+    return _Search(length, active, going_on, finished, cache)
 
 
 def _best(hypotheses: _Hypotheses, num_beams: int) -> tuple[_Hypotheses, Array]:

@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from presence_t5x import evaluate, run_log
-from presence_t5x.checkpoint import Checkpointer
+from presence_t5x import evaluate, initial_checkpoint, run_log
+from presence_t5x.checkpoint import Checkpointer, check_resumable
 from presence_t5x.config import (
     config_to_dict,
     config_to_gin,
@@ -27,6 +27,7 @@ from presence_t5x.config import (
     parse_arguments,
 )
 from presence_t5x.config_types import RunConfig
+from presence_t5x.convert.content import Content
 from presence_t5x.files import write_text_atomically
 from presence_t5x.host_memory import keep_freed_memory
 from presence_t5x.objective import (
@@ -56,13 +57,18 @@ _VOCABULARY_MULTIPLE = 128
 
 
 class Run(NamedTuple):
-    """A run that passed every check that needs no compilation."""
+    """A run that passed every check that needs no compilation.
+
+    Attributes:
+      initial: the checkpoint that the run starts from; None if it is resumed or starts at random.
+    """
 
     config: RunConfig
     settings: dict[str, Any]
     objective: Objective
     batches: Any
     evaluation: list[Any]
+    initial: Content | None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,8 +97,10 @@ def prepare(config: RunConfig) -> Run:
     from presence_t5x.data import evaluation, sources  # these import TensorFlow and seqio
 
     model_dir = Path(config.model_dir)
+    config, initial = initial_checkpoint.resolve(config)
     config = _with_vocabulary(config, sources)
     objective = make_objective(config, make_mesh(config))
+    check_resumable(model_dir)
     _check_same_run(config, model_dir)
     root = model_dir / "data"
     say = functools.partial(print, file=sys.stderr, flush=True)
@@ -121,14 +129,17 @@ def prepare(config: RunConfig) -> Run:
     if jax.process_index() == 0:
         write_text_atomically(json.dumps(settings, indent=2) + "\n", model_dir / "config.json")
         write_text_atomically(config_to_gin(config), model_dir / "config.gin")
-    return Run(config, settings, objective, batches, held_out)
+    return Run(config, settings, objective, batches, held_out, initial)
 
 
 def train(run: Run) -> TrainState:
     """Trains until `train_steps`, from the newest checkpoint if there is one; returns the state."""
     config, objective = run.config, run.objective
     checkpointer = Checkpointer(config.model_dir, keep=config.keep_checkpoints)
-    state = _restore(run, checkpointer, initial_state(config, objective))
+    state = initial_state(config, objective)
+    if run.initial is not None:
+        state = initial_checkpoint.start_from(run.initial, state)
+    state = _restore(run, checkpointer, state)
     step = int(state.step)
     log = run_log.RunLog(
         Path(config.model_dir),
@@ -262,7 +273,8 @@ def _restore(run: Run, checkpointer: Checkpointer, state: TrainState) -> TrainSt
     if checkpointer.latest_step() is None:
         return state
     restored = checkpointer.restore(state)
-    run.batches.set_state(restored.data_state)
+    if restored.data_state:  # a converted checkpoint has none
+        run.batches.set_state(restored.data_state)
     return restored.state
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from presence_t5x.config_types import DecodingConfig, PartitioningConfig, T5Config
-from presence_t5x.decode import Stepper, beam_search, greedy_search, length_penalty, make_decoder
+from presence_t5x.decode import Stepper, beam_search, greedy_search, make_decoder, search_rules
 from presence_t5x.models.t5 import T5, init_params
 from presence_t5x.models.t5_decoding import CachedT5, reorder_beams, start_cache
 from presence_t5x.partitioning import make_mesh
@@ -286,8 +286,19 @@ def test_with_one_end_the_unfinished_are_dropped():
     np.testing.assert_allclose(np.exp(found.scores[0]), [0.1, 0.0, 0.0], rtol=1e-5)
 
 
-def test_the_penalty_is_the_papers():
-    assert length_penalty(0.6)(7) == pytest.approx(2.0**0.6)
+def test_the_penalties_are_those_of_their_papers():
+    t5x = search_rules(DecodingConfig(max_length=9, alpha=0.6))
+    assert t5x.penalty(7) == pytest.approx(2.0**0.6)
+    theirs = search_rules(DecodingConfig(max_length=9, alpha=0.5, convention="huggingface"))
+    assert theirs.penalty(4) == pytest.approx(2.0)
+
+
+def test_hugging_face_lets_the_best_candidates_end_and_cuts_off_the_rest():
+    table = [np.log([0.5, 0.1, 0.4]), [np.log(0.6), -np.inf, np.log(0.4)]]
+    found = search(table, num_beams=2, alpha=1.0, convention="huggingface")
+    assert found.tokens[0].tolist() == [[0, 0], [2, 0]]
+    wanted = [np.log(0.5 * 0.6) / 2, np.log(0.4 * 0.6) / 2]
+    np.testing.assert_allclose(found.scores[0], wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -297,6 +308,7 @@ def test_the_penalty_is_the_papers():
         ({"num_beams": 0}, "num_beams=0 must be >= 1"),
         ({"alpha": -0.5}, r"alpha=-0.5 must lie in \[0.0"),
         ({"eos_id": 0}, "eos_id=0 must be >= 1"),
+        ({"convention": "hf"}, r"convention='hf' must be one of \['huggingface', 't5x'\]"),
     ],
 )
 def test_settings_out_of_bounds_are_refused(setting, message):

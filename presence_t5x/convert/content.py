@@ -106,8 +106,8 @@ def check_complete(params: Tensors, config: T5Config, origin: str) -> Tensors:
     for path, shape in wanted.items():
         if params[path].shape != shape:
             raise ValueError(
-                f"{params[path].origin} ({path}) has the shape {params[path].shape}; the model "
-                f"that the other parameters make has {shape}"
+                f"{params[path].origin} ({path}) has the shape {params[path].shape}; a model of "
+                f"its sizes has {shape}"
             )
     return {path: tensor for path, tensor in params.items() if path not in wanted}
 

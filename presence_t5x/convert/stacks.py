@@ -7,6 +7,7 @@ matrix. This package's scanned models stack such matrices along axis 1 under "en
 """
 
 import re
+from collections.abc import Iterable
 
 from presence_t5x.convert import tensors
 from presence_t5x.convert.tensors import Tensor, Tensors
@@ -18,7 +19,7 @@ _STACK = re.compile(r"(encoder|decoder)/\1/(.+)")
 _ATTENTION_KERNEL = re.compile(r"(.+/)?\w*attention/(query|key|value|out)/kernel")
 
 
-def is_scanned(paths: Tensors) -> bool:
+def is_scanned(paths: Iterable[str]) -> bool:
     """Tells whether any parameter is a stack of layers."""
     return any(_STACK.fullmatch(path) for path in paths)
 

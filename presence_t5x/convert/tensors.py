@@ -36,11 +36,19 @@ def of_array(array: Any, origin: str) -> Tensor:
     return Tensor(tuple(array.shape), lambda: np.asarray(array), origin)
 
 
+def leaves_of(tree: PyTree) -> dict[str, Any]:
+    """Returns the leaves of nested dicts (or named tuples) by path.
+
+    >>> leaves_of({"encoder": {"norm": 1}})
+    {'encoder/norm': 1}
+    """
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {SEPARATOR.join(_segment(key) for key in path): leaf for path, leaf in leaves}
+
+
 def of_tree(tree: PyTree, origin: str) -> Tensors:
     """Returns nested dicts (or named tuples) of arrays by path."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    named = {SEPARATOR.join(_segment(key) for key in path): leaf for path, leaf in leaves}
-    return {path: of_array(leaf, f"{origin}: {path}") for path, leaf in named.items()}
+    return {path: of_array(leaf, f"{origin}: {path}") for path, leaf in leaves_of(tree).items()}
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
 from presence_t5x.convert import moments, stacks, tensors
 from presence_t5x.convert.moments import Slots
@@ -66,8 +65,9 @@ def train_state_from_t5x(state_dict: Mapping[str, Any], like: TrainState) -> Tra
     target = tensors.of_tree(state_dict["target"], "target")
     states = tensors.of_tree(state_dict["state"]["param_states"], "param_states")
     found = moments.read_moments(slots_from_t5x(states), target, t5x_moment_layout(target))
-    params = own_params(stacks.unroll(target), scanned=stacks.is_scanned(_shapes(like.params)))
-    check_like(params, _shapes(like.params))
+    wanted = tensors.leaves_of(like.params)
+    params = own_params(stacks.unroll(target), scanned=stacks.is_scanned(wanted))
+    check_like(params, wanted)
     slots = moments.write_moments(found, params, own_layout(params))
     step = int(state_dict["state"]["step"])
     return own_train_state(params, slots, step, like)
@@ -189,8 +189,3 @@ def check_like(params: Tensors, wanted: Mapping[str, Any]) -> None:
         found, shape = params[path].shape, tuple(wanted[path].shape)
         if found != shape:
             raise ValueError(f"{params[path].origin} has the shape {found}, the model's is {shape}")
-
-
-def _shapes(tree: PyTree) -> Tensors:
-    """Returns a tree of arrays or shapes by path; for their shapes alone."""
-    return tensors.of_tree(tree, "model")

@@ -1,4 +1,4 @@
-"""A checkpoint written in each format, its parameters and moments laid out as that format has them."""
+"""A checkpoint written in each format, laid out as that format has its parameters and moments."""
 
 import dataclasses
 from pathlib import Path

@@ -1,0 +1,139 @@
+"""Starting a run from the parameters of a checkpoint: of this package, T5X or Hugging Face.
+
+As T5X fine-tunes: steps count on from the checkpoint's, so that the learning rate and temperature
+schedules go on, and the optimizer starts fresh with its second-moment schedule at that step.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from presence_t5x.checkpoint import find_checkpoint
+from presence_t5x.config_types import RunConfig, T5Config
+from presence_t5x.convert import tensors
+from presence_t5x.convert.content import Content
+from presence_t5x.convert.formats import open_checkpoint
+from presence_t5x.convert.train_states import own_params
+from presence_t5x.optimizer import continue_optimizer
+from presence_t5x.train_step import TrainState
+
+# What the parameters depend on; the rest of a model's settings may differ.
+_SIZES = (
+    "vocab_size",
+    "emb_dim",
+    "num_heads",
+    "head_dim",
+    "mlp_dim",
+    "num_encoder_layers",
+    "num_decoder_layers",
+    "mlp_activations",
+    "logits_via_embedding",
+    "position_biases_per_layer",
+)
+
+
+def resolve(config: RunConfig) -> tuple[RunConfig, Content | None]:
+    """Returns the settings that follow from a run's initial checkpoint, and the checkpoint, unread.
+
+    A table of as many rows as its own if the run names none, and Adafactor's step_offset: its step
+    at the least. A run that is resumed needs its initial checkpoint no more.
+
+    Raises:
+      ValueError: a checkpoint that is absent, damaged, of another model, or beyond `train_steps`.
+    """
+    source = config.initial_checkpoint
+    if source is None:
+        return config, None
+    resumed = _resumed_offset(config)
+    if resumed is not None:
+        return _with_offset(config, resumed), None
+    found = open_checkpoint(Path(source), parameters_only=True)
+    if found.leftovers:
+        raise ValueError(
+            f"INITIAL_CHECKPOINT={source!r} holds parameters that have no place in a T5: "
+            f"{', '.join(found.leftovers)}"
+        )
+    if found.step >= config.train_steps:
+        raise ValueError(
+            f"train_steps={config.train_steps}, but INITIAL_CHECKPOINT={source!r} is at step "
+            f"{found.step} and steps count on from it; for N more, set TRAIN_STEPS={found.step} + N"
+        )
+    if config.model.vocab_size is None:
+        model = dataclasses.replace(config.model, vocab_size=found.config.vocab_size)
+        config = dataclasses.replace(config, model=model)
+    _check_model(source, found.config, config.model)
+    return _with_offset(config, found.step), found
+
+
+def start_from(found: Content, state: TrainState) -> TrainState:
+    """Returns the state before a run's first step, with the parameters of a checkpoint.
+
+    Args:
+      found: of the same model, whether its layers are scanned or not.
+      state: at random; its arrays tell where the new ones belong.
+    """
+    scanned = "encoder" in state.params["encoder"]
+    params = own_params(found.params, scanned=scanned)
+    placed = {
+        path: _placed(tensors.as_float32(params[path]), leaf)
+        for path, leaf in tensors.leaves_of(state.params).items()
+    }
+    optimizer_state = continue_optimizer(state.optimizer_state, found.step)
+    return state._replace(
+        step=jax.device_put(np.asarray(found.step, np.int32), state.step.sharding),
+        params=tensors.nested(placed),
+        optimizer_state=jax.tree.map(
+            lambda new, old: jax.device_put(new, old.sharding),
+            optimizer_state,
+            state.optimizer_state,
+        ),
+    )
+
+
+def _placed(tensor: tensors.Tensor, like: jax.Array) -> jax.Array:
+    """Returns a tensor as an array that lies as `like`."""
+    array = tensor.read()
+    return jax.make_array_from_callback(like.shape, like.sharding, lambda index: array[index])
+
+
+def _with_offset(config: RunConfig, step: int) -> RunConfig:
+    """Returns the run with Adafactor's second-moment schedule beginning at `step` or later."""
+    offset = max(config.optimizer.step_offset, step)
+    optimizer = dataclasses.replace(config.optimizer, step_offset=offset)
+    return dataclasses.replace(config, optimizer=optimizer)
+
+
+def _resumed_offset(config: RunConfig) -> int | None:
+    """Returns the step_offset of a run that has checkpoints and started from the same one."""
+    model_dir = Path(config.model_dir)
+    try:
+        find_checkpoint(model_dir)
+        settings: dict[str, Any] = json.loads((model_dir / "config.json").read_text())
+    except (OSError, ValueError):
+        return None
+    if settings.get("initial_checkpoint") != config.initial_checkpoint:
+        return None
+    return settings["optimizer"]["step_offset"]
+
+
+def _check_model(source: str, there: T5Config, here: T5Config) -> None:
+    """Raises ValueError unless two models have the same parameters."""
+    differing = [
+        f"{name}={getattr(there, name)!r} there, {getattr(here, name)!r} here"
+        for name in _SIZES
+        if getattr(there, name) != getattr(here, name)
+    ]
+    if not differing:
+        return
+    remedy = "set the model's settings to those"
+    if [text.split("=")[0] for text in differing] == ["vocab_size"]:
+        remedy += (
+            f", or convert it with python -m presence_t5x.convert --vocab_size={here.vocab_size}"
+        )
+    raise ValueError(
+        f"INITIAL_CHECKPOINT={source!r} is of another model: {'; '.join(differing)}; {remedy}"
+    )
