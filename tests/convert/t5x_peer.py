@@ -15,8 +15,8 @@ SIZES = {
     "num_heads": 3,
     "head_dim": 50,
     "mlp_dim": 200,
-    "num_encoder_layers": 2,
-    "num_decoder_layers": 3,
+    "num_encoder_layers": 1,
+    "num_decoder_layers": 2,
 }
 
 

@@ -112,9 +112,11 @@ def test_beam_search_finds_the_tokens_of_t5x(network, state):
     end = params["decoder"]["logits_dense"]["kernel"]
     params["decoder"]["logits_dense"]["kernel"] = end.at[:, 1].set(4.0 * end.mean(axis=1))
     batch = {"encoder_input_tokens": inputs, "decoder_input_tokens": np.zeros((6, 9), np.int32)}
-    tokens, aux = model.predict_batch_with_aux(
-        params, batch, decoder_params={"eos_id": 1}, num_decodes=4, return_all_decodes=True
-    )
+    tokens, aux = jax.jit(
+        lambda params, batch: model.predict_batch_with_aux(
+            params, batch, decoder_params={"eos_id": 1}, num_decodes=4, return_all_decodes=True
+        )
+    )(params, batch)
     config = T5Config(
         dtype="float32",
         scan_layers=True,
@@ -250,20 +252,20 @@ def test_damaged_and_foreign_indices_are_named(copy, tmp_path):
 
 def test_missing_and_misshapen_parameters_are_named(copy):
     def lose(tree):
-        del tree["target"]["decoder"]["layers_2"]["mlp"]
+        del tree["target"]["decoder"]["layers_1"]["mlp"]
 
     edit_index(copy, lose)
-    refused(copy, r"parameters are missing: decoder/layers_2/mlp/wi_0/kernel \(160, 200\)")
+    refused(copy, r"parameters are missing: decoder/layers_1/mlp/wi_0/kernel \(160, 200\)")
 
     def misshape(tree):
-        tree["target"]["decoder"]["layers_2"]["mlp"] = {
+        tree["target"]["decoder"]["layers_1"]["mlp"] = {
             "wi_0": {"kernel": np.zeros((160, 9), np.float32)},
             "wi_1": {"kernel": np.zeros((160, 200), np.float32)},
             "wo": {"kernel": np.zeros((200, 160), np.float32)},
         }
 
     edit_index(copy, misshape)
-    refused(copy, r"decoder/layers_2/mlp/wi_0/kernel.* has the shape \(160, 9\).*\(160, 200\)")
+    refused(copy, r"decoder/layers_1/mlp/wi_0/kernel.* has the shape \(160, 9\).*\(160, 200\)")
 
 
 def test_an_index_that_disagrees_with_its_folder_is_refused(copy):

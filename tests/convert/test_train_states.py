@@ -75,11 +75,11 @@ def test_scanned_moments_are_means_over_the_axes_of_t5xs_rule():
     there = t5x_state_dict(state, network="scalable_t5", num_heads=3)
     states = there["state"]["param_states"]["decoder"]["decoder"]
     layer = square["decoder"]["decoder"]
-    query = layer["self_attention"]["query"]["kernel"].reshape(160, 3, 3, 50)
+    query = layer["self_attention"]["query"]["kernel"].reshape(160, 2, 3, 50)
     found = states["self_attention"]["query"]["kernel"]
     np.testing.assert_allclose(found["v_row"], query.mean((2, 3)), rtol=1e-6)
     np.testing.assert_allclose(found["v_col"], query.mean(0), rtol=1e-6)
-    out = layer["encoder_decoder_attention"]["out"]["kernel"].reshape(3, 50, 3, 160)
+    out = layer["encoder_decoder_attention"]["out"]["kernel"].reshape(3, 50, 2, 160)
     out = out.transpose(0, 2, 1, 3)
     found = states["encoder_decoder_attention"]["out"]["kernel"]
     np.testing.assert_allclose(found["v_row"], out.mean((0, 2)), rtol=1e-6)
