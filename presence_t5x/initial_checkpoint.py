@@ -48,9 +48,10 @@ def resolve(config: RunConfig) -> tuple[RunConfig, Content | None]:
     source = config.initial_checkpoint
     if source is None:
         return config, None
-    resumed = _resumed_offset(config)
+    resumed = _resumed_settings(config)
     if resumed is not None:
-        return _with_offset(config, resumed), None
+        offset, rows = resumed["optimizer"]["step_offset"], resumed["model"]["vocab_size"]
+        return _settled(config, offset, rows), None
     found = open_checkpoint(Path(source), parameters_only=True)
     if found.leftovers:
         raise ValueError(
@@ -62,11 +63,9 @@ def resolve(config: RunConfig) -> tuple[RunConfig, Content | None]:
             f"train_steps={config.train_steps}, but INITIAL_CHECKPOINT={source!r} is at step "
             f"{found.step} and steps count on from it; for N more, set TRAIN_STEPS={found.step} + N"
         )
-    if config.model.vocab_size is None:
-        model = dataclasses.replace(config.model, vocab_size=found.config.vocab_size)
-        config = dataclasses.replace(config, model=model)
-    _check_model(source, found.config, config.model)
-    return _with_offset(config, found.step), found
+    settled = _settled(config, found.step, found.config.vocab_size)
+    _check_model(source, found.config, settled.model)
+    return settled, found
 
 
 def start_from(found: Content, state: TrainState) -> TrainState:
@@ -97,27 +96,32 @@ def start_from(found: Content, state: TrainState) -> TrainState:
 def _placed(tensor: tensors.Tensor, like: jax.Array) -> jax.Array:
     """Returns a tensor as an array that lies as `like`."""
     array = tensor.read()
-    return jax.make_array_from_callback(like.shape, like.sharding, lambda index: array[index])
+    # Copies: on CPU an array is the buffer itself, which the first step donates.
+    return jax.make_array_from_callback(
+        like.shape, like.sharding, lambda index: np.array(array[index])
+    )
 
 
-def _with_offset(config: RunConfig, step: int) -> RunConfig:
-    """Returns the run with Adafactor's second-moment schedule beginning at `step` or later."""
+def _settled(config: RunConfig, step: int, vocab_size: int | None) -> RunConfig:
+    """Returns the run with what depends on its initial checkpoint, as far as it is left open."""
     offset = max(config.optimizer.step_offset, step)
+    model = config.model
+    if model.vocab_size is None:
+        model = dataclasses.replace(model, vocab_size=vocab_size)
     optimizer = dataclasses.replace(config.optimizer, step_offset=offset)
-    return dataclasses.replace(config, optimizer=optimizer)
+    return dataclasses.replace(config, model=model, optimizer=optimizer)
 
 
-def _resumed_offset(config: RunConfig) -> int | None:
-    """Returns the step_offset of a run that has checkpoints and started from the same one."""
+def _resumed_settings(config: RunConfig) -> dict[str, Any] | None:
+    """Returns the settings of a run that has checkpoints and started from the same one."""
     model_dir = Path(config.model_dir)
     try:
         find_checkpoint(model_dir)
         settings: dict[str, Any] = json.loads((model_dir / "config.json").read_text())
     except (OSError, ValueError):
         return None
-    if settings.get("initial_checkpoint") != config.initial_checkpoint:
-        return None
-    return settings["optimizer"]["step_offset"]
+    is_same = settings.get("initial_checkpoint") == config.initial_checkpoint
+    return settings if is_same else None
 
 
 def _check_model(source: str, there: T5Config, here: T5Config) -> None:

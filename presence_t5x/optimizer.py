@@ -134,12 +134,14 @@ def continue_optimizer(
     Args:
       adafactor: moments to continue with; None keeps those of `optimizer_state`.
     """
-    count = jnp.asarray(num_updates, jnp.int32)
 
     def advance(part: Any) -> Any:
+        if not _is_counted(part):
+            return part
         if isinstance(part, AdafactorState):
-            return (adafactor or part)._replace(count=count)
-        return part._replace(count=count) if _is_counted(part) else part
+            part = adafactor or part
+        # An array for each: a step that donates its state may not be given one buffer twice.
+        return part._replace(count=jnp.array(num_updates, jnp.int32))
 
     return jax.tree.map(advance, optimizer_state, is_leaf=_is_counted)
 
