@@ -74,21 +74,6 @@ class Checkpointer:
             ),
         )
 
-    def save_parameters(self, step: int, params: PyTree, settings: Mapping[str, Any]) -> None:
-        """Saves parameters alone: for `load_model` and INITIAL_CHECKPOINT, not to continue from.
-
-        Args:
-          params: float32.
-          settings: "model" must be the model's.
-        """
-        position = {"data_state": "", "settings": settings}
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(params), position=ocp.args.JsonSave(position)
-            ),
-        )
-
     def restore(self, like: TrainState, step: int | None = None) -> Restored:
         """Returns a checkpoint's state, laid out as `like`, and its data position.
 
@@ -178,7 +163,7 @@ def _is_checkpoint(directory: Path) -> bool:
 def check_resumable(model_dir: Path) -> None:
     """Raises ValueError if a run cannot go on from the newest checkpoint of a directory.
 
-    That is where there is one and it holds parameters alone, as `save_parameters` writes it.
+    That is where there is one and it holds parameters alone, as a converted one may.
     """
     try:
         path = find_checkpoint(model_dir)

@@ -96,6 +96,7 @@ def write_huggingface(folder: Path, params: Tensors, config: T5Config) -> None:
     for file, shard in zip(files, shards):
         arrays = {name: np.ascontiguousarray(tensor.read()) for name, tensor in shard.items()}
         save_file(arrays, folder / file, metadata={"format": "pt"})
+        (folder / file).chmod(0o644)  # safetensors makes files that only their owner may read
     if len(shards) > 1:
         weight_map = {name: file for file, shard in zip(files, shards) for name in shard}
         total = sum(_num_bytes(tensor) for tensor in named.values())

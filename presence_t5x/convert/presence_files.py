@@ -1,32 +1,31 @@
-"""This package's checkpoints on disk, read array by array and written by `checkpoint`.
+"""This package's checkpoints on disk, read array by array and written in its layout.
 
 A converted checkpoint is a MODEL_DIR: `load_model` opens it, `train` continues in it where it has
 an optimizer's state, and starts from it anywhere (INITIAL_CHECKPOINT).
 """
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+import numpy as np
 
-from presence_t5x.checkpoint import (
-    Checkpointer,
-    find_checkpoint,
-    read_settings,
-)
+from presence_t5x.checkpoint import CHECKPOINTS, find_checkpoint, read_settings
 from presence_t5x.config_types import OptimizerConfig, PresenceConfig, T5Config
 from presence_t5x.convert import content, moments, stacks, tensors
 from presence_t5x.convert.content import Content
 from presence_t5x.convert.moments import Slots
-from presence_t5x.convert.orbax_files import read_orbax
+from presence_t5x.convert.orbax_files import read_orbax, write_orbax
 from presence_t5x.convert.tensors import Tensors
-from presence_t5x.convert.train_states import own_layout, own_train_state
+from presence_t5x.convert.train_states import own_layout
 from presence_t5x.models.t5 import init_params
 from presence_t5x.optimizer import build_optimizer
 from presence_t5x.train_step import Objective, TrainState, init_train_state
 
+_COUNT = r"optimizer_state/(?:\d+/)*count"
 _MOMENT = re.compile(r"optimizer_state/(?:\d+/)*(v_row|v_col|v)/(.+)")
 
 
@@ -75,16 +74,33 @@ def write_presence(
       slots: Adafactor's state, by the path of `params`; None for parameters alone.
       config: travels with the checkpoint.
     """
-    params = {path: tensors.as_float32(tensor) for path, tensor in params.items()}
-    settings = {"model": dataclasses.asdict(config)}
-    checkpointer = Checkpointer(directory)
-    if slots is None:
-        checkpointer.save_parameters(step, tensors.read_tree(params), settings)
-    else:
-        like = jax.eval_shape(lambda: _fresh_state(config))
-        state = own_train_state(params, slots, step, like)
-        checkpointer.save(state, b"", settings)  # the data start at their beginning
-    checkpointer.close()
+    checkpoint = directory / CHECKPOINTS / str(step)
+    floats = {path: tensors.as_float32(tensor) for path, tensor in params.items()}
+    write_orbax(checkpoint / "params", floats)
+    if slots is not None:
+        write_orbax(checkpoint / "training", _training(slots, step, config))
+    position = {
+        "data_state": "",  # the data start at their beginning
+        "settings": {"model": dataclasses.asdict(config)},
+    }
+    (checkpoint / "position").mkdir()
+    (checkpoint / "position" / "metadata").write_text(json.dumps(position), encoding="utf-8")
+
+
+def _training(slots: Mapping[str, Slots], step: int, config: T5Config) -> Tensors:
+    """Returns the rest of a training state, as `Checkpointer` saves it, after `step` updates."""
+    like = jax.eval_shape(lambda: _fresh_state(config))._asdict()
+    del like["params"]
+    training: Tensors = {}
+    for path, leaf in tensors.leaves_of(like).items():
+        match = _MOMENT.fullmatch(path)
+        if match:
+            training[path] = getattr(slots[match[2]], match[1])
+        else:
+            is_count = path == "step" or re.fullmatch(_COUNT, path)
+            value = np.full(leaf.shape, step if is_count else 0, leaf.dtype)
+            training[path] = tensors.of_array(value, "a fresh training state")
+    return training
 
 
 def _fresh_state(config: T5Config) -> TrainState:

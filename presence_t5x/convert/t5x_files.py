@@ -180,12 +180,11 @@ def _write_folder(directory: Path, path: str, tensor: Tensor) -> dict[str, Any]:
     """Writes an array as a zarr folder; returns the specification that stands in the index."""
     array = np.ascontiguousarray(tensor.read())
     name = path.replace(tensors.SEPARATOR, ".")
-    placed = {"driver": "file", "path": str(directory.absolute() / name)}
     return {
         "driver": "zarr",
         "dtype": array.dtype.name,
         "kvstore": {"driver": "file", "path": name},  # beside the index, wherever that goes
-        "metadata": write_zarr(placed, array),
+        "metadata": write_zarr(directory / name, array),
     }
 
 

@@ -1,6 +1,7 @@
 """Single arrays in the forms that T5X and Orbax keep them in: zarr, in folders or in OCDBT."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -30,17 +31,21 @@ def read_zarr(kvstore: Mapping[str, Any], origin: str, *, driver: str = "zarr") 
     return array.view(ml_dtypes.bfloat16) if array.dtype == np.uint16 else array
 
 
-def write_zarr(kvstore: Mapping[str, Any], array: np.ndarray) -> dict[str, Any]:
-    """Writes an array; returns its metadata, as T5X's indices keep them."""
+def write_zarr(folder: Path, array: np.ndarray, *, compressor: str = "gzip") -> dict[str, Any]:
+    """Writes an array as a folder; returns its metadata, as T5X's indices keep them.
+
+    Args:
+      compressor: "gzip", as T5X, or "zstd", as Orbax, which is much faster.
+    """
     metadata = {
-        "compressor": {"id": "gzip"},
+        "compressor": {"id": compressor},
         "shape": list(array.shape),
         "chunks": _chunks(array),
     }
     spec = {
         "driver": "zarr",
         "dtype": array.dtype.name,
-        "kvstore": dict(kvstore),
+        "kvstore": {"driver": "file", "path": str(folder.absolute())},
         "metadata": metadata,
     }
     tensorstore.open(spec, create=True).result().write(array).result()
@@ -55,6 +60,8 @@ def first_line(error: Exception) -> str:
 
 def _chunks(array: np.ndarray) -> list[int]:
     """Returns the shape of pieces of at most 64 MiB, as T5X writes them: whole rows if possible."""
+    if not array.shape:
+        return []
     row_bytes = array.nbytes // max(1, array.shape[0])
     rows = max(1, min(array.shape[0], _CHUNK_BYTES // max(1, row_bytes)))
     return [rows, *array.shape[1:]]

@@ -201,7 +201,7 @@ def test_bfloat16_is_read_and_so_are_its_bits_in_version_2(copy):
     for array in (kernel, kernel.view(np.uint16)):
         folder = copy / "target.token_embedder.embedding"
         shutil.rmtree(folder)
-        write_zarr({"driver": "file", "path": str(folder)}, array)
+        write_zarr(folder, array)
         found = open_checkpoint(copy).params["token_embedder/embedding"].read()
         np.testing.assert_array_equal(found, kernel)
         assert found.dtype == jnp.bfloat16

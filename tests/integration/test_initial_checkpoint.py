@@ -1,6 +1,5 @@
 """A run starts from any checkpoint as T5X fine-tunes, and continues in a converted one."""
 
-import dataclasses
 import itertools
 import json
 import shutil
@@ -11,10 +10,12 @@ import numpy as np
 import pytest
 
 from presence_t5x import train
-from presence_t5x.checkpoint import Checkpointer
 from presence_t5x.config import load_config
 from presence_t5x.config_types import T5Config
+from presence_t5x.convert import tensors
+from presence_t5x.convert.content import Content
 from presence_t5x.convert.conversion import Conversion, convert
+from presence_t5x.convert.writers import write_checkpoint
 from presence_t5x.models.t5 import init_params
 from presence_t5x.weighting import init_presence_state
 
@@ -60,10 +61,8 @@ def initial(tmp_path_factory):
     folder = tmp_path_factory.mktemp("initial")
     params = init_params(MODEL, jax.random.key(3))
     for step in (0, 5):
-        checkpointer = Checkpointer(folder / f"presence_{step}")
-        model = {"model": dataclasses.asdict(MODEL)}
-        checkpointer.save_parameters(step, params, model)
-        checkpointer.close()
+        found = Content(MODEL, tensors.of_tree(params, "random"), None, step)
+        write_checkpoint(folder / f"presence_{step}", found, "presence")
     for name in ("t5x", "hf"):
         convert(
             Conversion(
@@ -90,35 +89,31 @@ def assert_identical(left, right):
 
 
 @pytest.fixture(scope="module")
-def runs(initial, settings, tmp_path_factory):
-    """Where runs from step 0 and from step 5 left their results, and their final states."""
-    folder = tmp_path_factory.mktemp("runs")
-    return {
-        step: (
-            folder / str(step),
-            train.train(
-                prepare(
-                    folder / str(step),
-                    settings,
-                    INITIAL_CHECKPOINT=str(initial / f"presence_{step}"),
-                    TRAIN_STEPS=step + 3,
-                )
-            ),
-        )
-        for step in (0, 5)
-    }
+def from_zero(initial, settings, tmp_path_factory):
+    """Where a run from step 0 left its results, and its state after three updates."""
+    model_dir = tmp_path_factory.mktemp("zero") / "run"
+    source = str(initial / "presence_0")
+    return model_dir, train.train(prepare(model_dir, settings, INITIAL_CHECKPOINT=source))
 
 
-def test_steps_count_on_and_the_optimizer_starts_fresh(runs):
-    """Three updates from step 5 are three from step 0, at a constant learning rate."""
-    (_, from_zero), (model_dir, from_five) = runs.values()
-    assert int(from_five.step) == 8 and int(from_five.optimizer_state[0].count) == 8
-    assert_identical(from_five.params, from_zero.params)
-    assert_identical(from_five.optimizer_state[0][1:], from_zero.optimizer_state[0][1:])
+def test_steps_count_on_and_the_optimizer_starts_fresh(initial, from_zero, settings, tmp_path):
+    """Three updates from step 5 are three from step 0, at a constant learning rate.
+
+    After the first of them the run is resumed, and its initial checkpoint is gone.
+    """
+    shutil.copytree(initial / "presence_5", tmp_path / "source")
+    model_dir, changes = tmp_path / "run", {"INITIAL_CHECKPOINT": str(tmp_path / "source")}
+    train.train(prepare(model_dir, settings, TRAIN_STEPS=6, **changes))
+    shutil.rmtree(tmp_path / "source")
+    state = train.train(prepare(model_dir, settings, TRAIN_STEPS=8, **changes))
+    _, wanted = from_zero
+    assert int(state.step) == 8 and int(state.optimizer_state[0].count) == 8
+    assert_identical(state.params, wanted.params)
+    assert_identical(state.optimizer_state[0][1:], wanted.optimizer_state[0][1:])
     lines = (model_dir / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [6, 7, 8]
-    settings = json.loads((model_dir / "config.json").read_text())
-    assert settings["optimizer"]["step_offset"] == 5 and settings["model"]["vocab_size"] == 391
+    resolved = json.loads((model_dir / "config.json").read_text())
+    assert resolved["optimizer"]["step_offset"] == 5 and resolved["model"]["vocab_size"] == 391
 
 
 @pytest.mark.parametrize("name, step", [("presence_5", 5), ("t5x", 5), ("hf", 0)])
@@ -152,18 +147,9 @@ def test_layers_may_be_stacked_here_and_apart_there(initial, settings, tmp_path)
     assert kernel.sharding == fresh.params["encoder"]["encoder"]["mlp"]["wo"]["kernel"].sharding
 
 
-def test_a_resumed_run_needs_its_initial_checkpoint_no_more(initial, runs, settings, tmp_path):
-    shutil.copytree(initial / "presence_5", tmp_path / "source")
-    changes = {"INITIAL_CHECKPOINT": str(tmp_path / "source")}
-    train.train(prepare(tmp_path / "run", settings, TRAIN_STEPS=6, **changes))
-    shutil.rmtree(tmp_path / "source")
-    resumed = train.train(prepare(tmp_path / "run", settings, TRAIN_STEPS=8, **changes))
-    assert_identical(resumed, runs[5][1])
-
-
-def test_a_run_continues_in_a_converted_directory(runs, settings, tmp_path):
+def test_a_run_continues_in_a_converted_directory(from_zero, settings, tmp_path):
     """A run of this package, turned into T5X's files and back, goes on with all of its state."""
-    model_dir, state = runs[0]
+    model_dir, state = from_zero
     steps = (model_dir, "presence"), (tmp_path / "t5x", "t5x"), (tmp_path / "back", "presence")
     for (source, source_format), (target, target_format) in itertools.pairwise(steps):
         convert(
