@@ -19,10 +19,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from presence_t5x.config_types import DecodingConfig, T5Config
+from presence_t5x.layouts import Layout
 from presence_t5x.models.t5 import T5
 from presence_t5x.models.t5_decoding import CachedT5, reorder_beams, start_cache
 from presence_t5x.models.t5_layers import CACHE
-from presence_t5x.layouts import Layout
 
 _NEVER = -jnp.inf  # the score of what is not a hypothesis
 

@@ -183,7 +183,7 @@ class T5(nn.Module):
     @property
     def vocab_size(self) -> int:
         """Rows of the whole token table."""
-        return _vocab_size(self.config)
+        return table_rows(self.config)
 
     def output_kernel(self, params: PyTree) -> Float[Array, "embed vocab"]:
         """Returns the matrix by which vectors become logits."""
