@@ -17,29 +17,31 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from presence_t5x.influence import STACK_AXIS
+from presence_t5x.config_types import PresenceConfig
+from presence_t5x.influence import STACK_AXIS, select_layers
 from presence_t5x.partitioning import (
     DATA_AXIS,
-    MESH_AXES,
     OUTER_AXIS,
-    TENSOR_AXIS,
     batch_sharding,
+    mesh_axis,
     num_row_parts,
     replicated,
     row_axes,
 )
 from presence_t5x.reduction import Cut, Cuts, RowDevices, scatter_axis
 
-_VOCABULARY = "vocab"
-# What the array axes of a layer's parameters mean, by the end of their path.
+_VOCABULARY, _LAYERS = "vocab", "layers"
+_SCALE = ("embed",)  # too small to be cut
+# What the array axes of a layer's parameters mean, in T5X's words, by the end of their path.
 _PARAMETER_AXES = (
     (r"embedding", (_VOCABULARY, "embed")),
-    (r"(query|key|value)/kernel", ("embed", "heads")),
-    (r"out/kernel", ("heads", "embed")),
+    (r"(query|key|value)/kernel", ("embed", "joined_kv")),
+    (r"out/kernel", ("joined_kv", "embed")),
     (r"wi(_\d+)?/kernel", ("embed", "mlp")),
     (r"wo/kernel", ("mlp", "embed")),
     (r"logits_dense/kernel", ("embed", _VOCABULARY)),
-    (r"rel_embedding", ("heads", None)),
+    (r"rel_embedding", ("heads", "relpos_buckets")),
+    (r"scale", _SCALE),
 )
 
 
@@ -175,13 +177,16 @@ class Layout:
 
     def _compiler_axes(self, path: Sequence[Any], shape: tuple[int, ...]) -> tuple[Any, ...]:
         """Returns the mesh axis (fsdp, tensor), or None, of every array axis of a parameter."""
-        names = (MESH_AXES.get(meaning or "") for meaning in _meanings(path, shape))
-        return tuple(name if name and self._size(name) > 1 else None for name in names)
+        meanings = _meanings(path, len(shape))
+        if set(meanings) <= {*_SCALE, _LAYERS}:
+            return ()
+        return tuple(mesh_axis(meaning, self.mesh.shape) for meaning in meanings)
 
     def _loss_cuts(self, path: Sequence[Any], shape: tuple[int, ...]) -> Cuts:
         """Returns how a token table stays cut while losses are computed; () for all others."""
-        meanings = _meanings(path, shape)
-        if not self.cut_vocabulary or _VOCABULARY not in meanings or self._size(TENSOR_AXIS) > 1:
+        meanings = _meanings(path, len(shape))
+        is_free = mesh_axis(_VOCABULARY, self.mesh.shape) is None
+        if not self.cut_vocabulary or _VOCABULARY not in meanings or not is_free:
             return ()
         axis, parts = meanings.index(_VOCABULARY), self._size(DATA_AXIS)
         return (Cut(DATA_AXIS, axis, True),) if parts > 1 and shape[axis] % parts == 0 else ()
@@ -225,11 +230,36 @@ def _cut_spec(axes: Sequence[str | None], cuts: Cuts) -> PartitionSpec:
     return PartitionSpec(*(names or None for names in spec))
 
 
-def _meanings(path: Sequence[Any], shape: tuple[int, ...]) -> tuple[str | None, ...]:
+def can_cut_vocabulary(params: PyTree, config: PresenceConfig, mesh: Mesh) -> bool:
+    """Whether a weighted step may keep token tables cut: no unit needs its own gradient of them.
+
+    Args:
+      params: arrays or shapes.
+    """
+    if config.granularity == "microbatch":
+        return True
+    devices = Layout(mesh, cut_vocabulary=True).row_devices(params)
+    scored = select_layers(params, config.layers)
+    return config.granularity == "example" and not any(map(devices.comes_summed, scored))
+
+
+def parameter_axes(params: PyTree) -> PyTree:
+    """Returns T5X's names of every parameter's array axes, () where a parameter is not known.
+
+    >>> import numpy as np
+    >>> parameter_axes({"mlp": {"wo": {"kernel": np.zeros((2, 3))}}})
+    {'mlp': {'wo': {'kernel': ('mlp', 'embed')}}}
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: _meanings(path, len(leaf.shape)), params
+    )
+
+
+def _meanings(path: Sequence[Any], rank: int) -> tuple[str, ...]:
     """Returns what a parameter's array axes mean, () where it is not known."""
     name = "/".join(str(getattr(key, "key", key)) for key in path)
     for pattern, axes in _PARAMETER_AXES:
         if re.search(rf"(^|/){pattern}$", name):
-            is_stack = len(shape) == len(axes) + 1
-            return (*axes[:STACK_AXIS], None, *axes[STACK_AXIS:]) if is_stack else axes
+            stacked = (*axes[:STACK_AXIS], _LAYERS, *axes[STACK_AXIS:])
+            return {len(axes): axes, len(stacked): stacked}.get(rank, ())
     return ()

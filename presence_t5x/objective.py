@@ -15,7 +15,7 @@ from jaxtyping import PyTree
 from presence_t5x import partitioning
 from presence_t5x.config_types import RunConfig
 from presence_t5x.influence import select_layers
-from presence_t5x.layouts import Layout
+from presence_t5x.layouts import can_cut_vocabulary
 from presence_t5x.losses import LossFun, encoder_decoder_loss
 from presence_t5x.models.t5 import T5, init_params
 from presence_t5x.optimizer import build_optimizer, learning_rate_schedule
@@ -39,7 +39,8 @@ def make_objective(config: RunConfig, mesh: jax.sharding.Mesh | None) -> Objecti
         an unknown schedule.
     """
     _check_rows(config, mesh)
-    select_layers(_parameter_shapes(config), config.presence.layers)
+    shapes = _parameter_shapes(config)
+    select_layers(shapes, config.presence.layers)
     learning_rate_fn = learning_rate_schedule(config.optimizer)
     weighted = config.temperature.schedule != UNWEIGHTED
     dropout = config.model.dropout_rate > 0
@@ -48,7 +49,8 @@ def make_objective(config: RunConfig, mesh: jax.sharding.Mesh | None) -> Objecti
             T5(config.model),
             config.z_loss,
             per_row=config.presence.granularity == "example",
-            cut_vocabulary=_cuts_vocabulary(config, mesh),
+            cut_vocabulary=mesh is not None
+            and (not weighted or can_cut_vocabulary(shapes, config.presence, mesh)),
         ),
         optimizer=build_optimizer(config.optimizer, config.model.scan_layers),
         learning_rate_fn=learning_rate_fn,
@@ -127,19 +129,6 @@ def _compute_dtype(config: RunConfig) -> Any:
     """
     dtypes = {config.model.dtype, config.presence.gradient_dtype}
     return jnp.bfloat16 if dtypes == {"bfloat16"} else jnp.float32
-
-
-def _cuts_vocabulary(config: RunConfig, mesh: jax.sharding.Mesh | None) -> bool:
-    """Whether token tables stay cut over devices: where no unit needs its own gradient of them."""
-    granularity = config.presence.granularity
-    if mesh is None:
-        return False
-    if config.temperature.schedule == UNWEIGHTED or granularity == "microbatch":
-        return True
-    shapes = _parameter_shapes(config)
-    devices = Layout(mesh, cut_vocabulary=True).row_devices(shapes)
-    scored = select_layers(shapes, config.presence.layers)
-    return granularity == "example" and not any(map(devices.comes_summed, scored))
 
 
 def gather_parameters(params: PyTree, objective: Objective) -> PyTree:

@@ -4,12 +4,13 @@ Rows are cut over "replica", "outer" and "data" by this package itself
 (`layouts.Layout.map_over_rows`): gradients are local sums until they are reduced on purpose. "fsdp"
 and "tensor" are left to the compiler, which follows the parameters' shardings and the hints that
 layers give (`constrain`). A vocabulary may be cut over "tensor" by the compiler or over "data" by
-this package.
+this package. T5X's meshes, with the axes "data" and "model", serve as well: "model" is what
+"tensor" is here.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,8 +25,16 @@ from presence_t5x.reduction import TILE_ROWS
 _MOST_PARTS = 16  # of a gradient, over one axis
 REPLICA_AXIS, OUTER_AXIS, DATA_AXIS = "replica", "outer", "data"
 FSDP_AXIS, TENSOR_AXIS = "fsdp", "tensor"
+_ROW_AXES = (REPLICA_AXIS, OUTER_AXIS, DATA_AXIS)
+T5X_TENSOR_AXIS = "model"
 # Over which axis the compiler cuts what an array axis of a parameter or activation means.
-MESH_AXES = {"embed": FSDP_AXIS, "heads": TENSOR_AXIS, "mlp": TENSOR_AXIS, "vocab": TENSOR_AXIS}
+_MESH_AXES = {
+    "embed": FSDP_AXIS,
+    "heads": TENSOR_AXIS,
+    "joined_kv": TENSOR_AXIS,
+    "mlp": TENSOR_AXIS,
+    "vocab": TENSOR_AXIS,
+}
 
 
 def data_mesh(devices: Any = None) -> Mesh:
@@ -64,11 +73,31 @@ def make_mesh(config: PartitioningConfig, model: T5Config, devices: Any = None) 
                 f"{math.gcd(size, devices.size)}"
             )
     rows = devices.size // (fsdp * tensor)
-    data = math.gcd(rows, max(1, model.emb_dim // TILE_ROWS), _MOST_PARTS)
+    shape = (*_row_groups(rows, max(1, model.emb_dim // TILE_ROWS)), fsdp, tensor)
+    return Mesh(devices.reshape(shape), (*_ROW_AXES, FSDP_AXIS, TENSOR_AXIS))
+
+
+def with_row_groups(mesh: Mesh) -> Mesh:
+    """Returns a mesh of T5X's with its row devices in groups, as `make_mesh` groups them.
+
+    The devices keep their order, so that arrays laid out on one mesh are on the other.
+
+    Raises:
+      ValueError: the mesh has no data axis.
+    """
+    rows = math.prod(mesh.shape[name] for name in row_axes(mesh))
+    others = {name: size for name, size in mesh.shape.items() if name not in _ROW_AXES}
+    if tuple(mesh.shape)[: len(row_axes(mesh))] != row_axes(mesh) or rows <= _MOST_PARTS:
+        return mesh
+    devices = mesh.devices.reshape(*_row_groups(rows, rows), *others.values())
+    return Mesh(devices, (*_ROW_AXES, *others))
+
+
+def _row_groups(rows: int, most_data: int) -> tuple[int, int, int]:
+    """Returns how many devices that hold rows lie along replica, outer and data."""
+    data = math.gcd(rows, most_data, _MOST_PARTS)
     outer = math.gcd(rows // data, _MOST_PARTS)
-    shape = (rows // (data * outer), outer, data, fsdp, tensor)
-    names = (REPLICA_AXIS, OUTER_AXIS, DATA_AXIS, FSDP_AXIS, TENSOR_AXIS)
-    return Mesh(devices.reshape(shape), names)
+    return rows // (data * outer), outer, data
 
 
 def row_axes(mesh: Mesh) -> tuple[str, ...]:
@@ -81,7 +110,7 @@ def row_axes(mesh: Mesh) -> tuple[str, ...]:
         raise ValueError(
             f"mesh has the axes {tuple(mesh.axis_names)}; one must be named {DATA_AXIS!r}"
         )
-    return tuple(name for name in (REPLICA_AXIS, OUTER_AXIS, DATA_AXIS) if name in mesh.shape)
+    return tuple(name for name in _ROW_AXES if name in mesh.shape)
 
 
 def num_row_parts(mesh: Mesh) -> int:
@@ -100,6 +129,19 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def mesh_axis(meaning: str | None, sizes: Mapping[str, int]) -> str | None:
+    """Returns the mesh axis that cuts array axes of a meaning; None if it has one device or none.
+
+    Args:
+      meaning: "embed", "heads", "mlp", "vocab" ...; others are never cut.
+      sizes: of a mesh's axes, by name.
+    """
+    name = _MESH_AXES.get(meaning or "", "")
+    if name == TENSOR_AXIS and T5X_TENSOR_AXIS in sizes:
+        name = T5X_TENSOR_AXIS
+    return name if sizes.get(name, 1) > 1 else None
+
+
 def constrain(array: jax.Array, axes: Sequence[str | None]) -> jax.Array:
     """Hints how an array of a layer lies on the fsdp and tensor axes, if there are any.
 
@@ -108,11 +150,8 @@ def constrain(array: jax.Array, axes: Sequence[str | None]) -> jax.Array:
         whole: a parameter cut over fsdp is gathered where it is used.
     """
     sizes = _compiler_axes()
-    names = [
-        {"rows": FSDP_AXIS, "embed": None}.get(axis or "", MESH_AXES.get(axis or ""))
-        for axis in axes
-    ]
-    names = [name if sizes.get(name or "", 1) > 1 else None for name in names]
+    meanings = {"rows": "embed", "embed": None}
+    names = [mesh_axis(meanings.get(axis or "", axis), sizes) for axis in axes]
     if not any(size > 1 for size in sizes.values()):
         return array
     return jax.lax.with_sharding_constraint(array, PartitionSpec(*names))
@@ -125,18 +164,19 @@ def map_over_vocabulary(fun: Callable[..., Any], table: jax.Array, *whole: Any, 
       fun: sees a device's rows of the table, or all of them where the vocabulary is not cut.
       cut: results are such rows as well; otherwise they are parts of a sum over the devices.
     """
-    if _compiler_axes().get(TENSOR_AXIS, 1) == 1:
+    tensor = mesh_axis("vocab", _compiler_axes())
+    if tensor is None:
         return fun(table, 0, *whole)
 
     def part(rows, *whole):
-        result = fun(rows, jax.lax.axis_index(TENSOR_AXIS) * rows.shape[0], *whole)
-        return result if cut else jax.lax.psum(result, TENSOR_AXIS)
+        result = fun(rows, jax.lax.axis_index(tensor) * rows.shape[0], *whole)
+        return result if cut else jax.lax.psum(result, tensor)
 
     return jax.shard_map(
         part,
-        in_specs=(PartitionSpec(TENSOR_AXIS), *(PartitionSpec() for _ in whole)),
-        out_specs=PartitionSpec(TENSOR_AXIS) if cut else PartitionSpec(),
-        axis_names={TENSOR_AXIS},
+        in_specs=(PartitionSpec(tensor), *(PartitionSpec() for _ in whole)),
+        out_specs=PartitionSpec(tensor) if cut else PartitionSpec(),
+        axis_names={tensor},
         check_vma=False,
     )(table, *whole)
 
@@ -208,5 +248,5 @@ def _compiler_axes() -> dict[str, int]:
     return {
         name: mesh.shape[name]
         for name, kind in zip(mesh.axis_names, mesh.axis_types)
-        if kind == AxisType.Auto and name in (FSDP_AXIS, TENSOR_AXIS)
+        if kind == AxisType.Auto and name in (FSDP_AXIS, TENSOR_AXIS, T5X_TENSOR_AXIS)
     }
