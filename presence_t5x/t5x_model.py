@@ -99,18 +99,27 @@ class T5Module(T5):
         return super().__call__(*tokens, **options)
 
 
-def t5_module(config: Any) -> T5Module:
+def t5_module(
+    config: Any, scan_layers: bool | None = None, remat_policy: str | None = None
+) -> T5Module:
     """Returns this package's T5 in the sizes of a T5X network's `T5Config`.
+
+    Args:
+      config: of `t5x.examples.t5` or `t5x.examples.scalable_t5`.
+      scan_layers, remat_policy: of this package's `T5Config`; None keeps what `config` says.
 
     Raises:
       ValueError: a setting of T5X's that this package's T5 has not.
     """
-    settings = {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(T5Config)
-        if hasattr(config, field.name)
+    names = [field.name for field in dataclasses.fields(T5Config)]
+    settings: dict[str, Any] = {
+        name: getattr(config, name) for name in names if hasattr(config, name)
     }
+    settings["dtype"] = jnp.dtype(config.dtype).name
+    for name, value in (("scan_layers", scan_layers), ("remat_policy", remat_policy)):
+        if value is not None:
+            settings[name] = value
     scan_axis = getattr(config, "param_scan_axis", STACK_AXIS)
     if scan_axis != STACK_AXIS:
         raise ValueError(f"param_scan_axis={scan_axis} must be {STACK_AXIS}: layers lie there")
-    return T5Module(T5Config(**settings | {"dtype": jnp.dtype(config.dtype).name}))
+    return T5Module(T5Config(**settings))

@@ -7,7 +7,7 @@ need in `t5x_model`; these three modules alone import T5X (tested at commit cc34
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import clu.metrics
