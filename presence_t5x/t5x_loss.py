@@ -13,7 +13,7 @@ import clu.metrics
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.linen import partitioning as flax_partitioning
+from flax import linen as nn
 from jaxtyping import Array, Float, PyTree
 from t5x import losses, models
 
@@ -44,6 +44,7 @@ def step_loss(
     batch: Mapping[str, Array],
     *,
     per_row: bool,
+    cut_vocabulary: bool = False,
     row_axes: Sequence[str] = (),
 ) -> StepLoss:
     """Returns the loss of `model` on a step's batch, to be cut into units as one pleases.
@@ -61,6 +62,7 @@ def step_loss(
     Args:
       batch: all rows, as T5X's feature converters make them.
       per_row: units are single rows.
+      cut_vocabulary: whether `losses.encoder_decoder_loss` may cut token tables over devices.
       row_axes: mesh axes over which `fun` is mapped, so that it sees one device's rows.
     """
     normalizer, weights = losses.get_loss_normalizing_factor_and_weights(
@@ -73,7 +75,9 @@ def step_loss(
     normalizer = jnp.where(normalizer > 0, normalizer, 1.0)
     module = model.module
     if isinstance(module, HiddenEncoderDecoder) and _has_stock_loss(model):
-        fun = encoder_decoder_loss(module, model._z_loss, per_row=per_row)
+        fun = encoder_decoder_loss(
+            module, model._z_loss, per_row=per_row, cut_vocabulary=cut_vocabulary
+        )
 
         def metrics_fn(sums: PyTree) -> T5XMetrics:
             return _metrics_of_sums(sums, batch, normalizer)
@@ -99,7 +103,7 @@ def _own_loss(
 
     def loss_fun(params: PyTree, batch: Mapping[str, Array], rng: Any):
         # The model hints where its activations lie; over its rows' axes it is mapped already.
-        with flax_partitioning.axis_rules(_rules_without(row_axes)):
+        with nn.logical_axis_rules(_rules_without(row_axes)):
             loss, metrics = model.loss_fn(params, batch, rng)
         return normalizer * loss, jnp.sum(batch["decoder_loss_weights"]), metrics
 
@@ -114,7 +118,7 @@ def _rules_without(row_axes: Sequence[str]) -> list[tuple[str, Any]]:
             return None if mesh_axes in row_axes else mesh_axes
         return tuple(axis for axis in mesh_axes if axis not in row_axes) or None
 
-    return [(name, kept(mesh_axes)) for name, mesh_axes in flax_partitioning.get_axis_rules()]
+    return [(name, kept(mesh_axes)) for name, mesh_axes in nn.get_logical_axis_rules()]
 
 
 def _check_additive(metrics: PyTree) -> T5XMetrics:
@@ -162,5 +166,5 @@ def _metrics_of_sums(
         z_loss=sums["z_loss_sum"] / normalizer,
         segment_ids=segments,
     )
-    metrics["accuracy"] = clu.metrics.Accuracy(total=sums["num_correct"], count=sums["num_tokens"])
-    return dict(metrics)
+    accuracy = metrics["accuracy"].replace(total=sums["num_correct"], count=sums["num_tokens"])
+    return {**metrics, "accuracy": accuracy}

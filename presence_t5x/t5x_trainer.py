@@ -23,6 +23,7 @@ from t5x import train_state as train_state_lib
 from presence_t5x.config_types import PresenceConfig, TemperatureConfig
 from presence_t5x.gradients import PresenceAux, presence_gradients
 from presence_t5x.influence import select_layers
+from presence_t5x.layouts import can_cut_vocabulary
 from presence_t5x.metrics import weighting_metrics
 from presence_t5x.partitioning import row_axes
 from presence_t5x.t5x_loss import T5XMetrics, step_loss
@@ -83,11 +84,12 @@ class PresenceTrainer(trainer.Trainer):
         config = dataclasses.replace(config, num_microbatches=num_microbatches or 1)
         single_unit = config.granularity == "microbatch" and config.num_microbatches == 1
         self._is_plain = temperature_fn is None or single_unit
-        _check_model(model, config)
+        _check_temperature_fn(temperature_fn)
         _check_moments(train_state.flax_mutables, config, self._is_plain)
-        select_layers(train_state.params, config.layers)
+        if not self._is_plain:
+            _check_model(model, config)
+            select_layers(train_state.params, config.layers)
         self._mesh = partitioner.mesh if partitioner.mesh.size > 1 else None
-        self._row_axes = () if self._mesh is None else row_axes(self._mesh)
         self._config = dataclasses.replace(config, loss_normalizer=None)  # divided in the step
         self._temperature_fn = temperature_fn
         super().__init__(
@@ -119,11 +121,13 @@ class PresenceTrainer(trainer.Trainer):
         self, state: train_state_lib.TrainState, batch: Mapping[str, Array]
     ) -> tuple[train_state_lib.TrainState, T5XMetrics]:
         """Returns the state after one update, and the step's metrics."""
+        assert self._temperature_fn is not None  # without, the step is the parent's
         loss = step_loss(
             self._model,
             batch,
             per_row=self._config.granularity == "example",
-            row_axes=self._row_axes,
+            cut_vocabulary=can_cut_vocabulary(state.params, self._config, self._mesh),
+            row_axes=() if self._mesh is None else row_axes(self._mesh),
         )
         gradients, aux = presence_gradients(
             loss.fun,
@@ -196,6 +200,15 @@ def _presence_metrics(aux: PresenceAux, skipped: Array) -> T5XMetrics:
         return clu.metrics.Average.from_model_output(value, mask=some_live)
 
     return {name: metric(name, value) for name, value in values.items()}
+
+
+def _check_temperature_fn(temperature_fn: Any) -> None:
+    """Refuses what is no function, such as the configuration of one."""
+    if temperature_fn is not None and not callable(temperature_fn):
+        raise ValueError(
+            f"temperature_fn={temperature_fn!r} must be a function of the step, e.g. "
+            "build_temperature_fn(TemperatureConfig()), or None for T5X's own step"
+        )
 
 
 def _check_model(model: Any, config: PresenceConfig) -> None:

@@ -1,0 +1,156 @@
+"""The loss of a T5X model cut into units, against T5X's own of the whole batch."""
+
+import clu.metrics
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import t5x_peer as peer
+
+from presence_t5x import PresenceConfig, presence_gradients
+from presence_t5x.data.packing import pack_examples
+
+LOSSES = 1e-6
+GRADIENTS = 1e-5  # norm-relative, of float32 sums in another order
+METRICS = 1e-6
+FACTORS = [None, 80.0, "NUM_REAL_TARGET_TOKENS", "NUM_TOTAL_TARGET_TOKENS", "AVERAGE_PER_SEQUENCE"]
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of T5X and what it imports
+
+
+def packed_batch():
+    """Rows in which several examples share a row, as seqio packs them."""
+    rng = np.random.default_rng(3)
+    examples = [
+        {
+            name: rng.integers(2, peer.TINY["vocab_size"], rng.integers(1, most)).astype(np.int32)
+            for name, most in (("inputs", 4), ("targets", 3))
+        }
+        for _ in range(40)
+    ]
+    features = pack_examples(examples, {"inputs": peer.INPUTS, "targets": peer.TARGETS})
+    rows = {name: values[:8] for name, values in features.items()}
+    assert rows["decoder_segment_ids"].max() > 1
+    return rows
+
+
+def step_loss(model, batch, per_row=False):
+    return peer.need("presence_t5x.t5x_loss").step_loss(model, batch, per_row=per_row)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("factor", FACTORS)
+def test_units_of_a_batch_have_the_gradient_of_the_batch(factor, packed):
+    """T5X with one microbatch is what a normaliser means here, for any number of units."""
+    model = peer.make_model("t5", True, loss_normalizing_factor=factor)
+    params = peer.initial_state("t5", True).params
+    batch = packed_batch() if packed else peer.make_batch(0)
+    rng = jax.random.PRNGKey(0)
+
+    @jax.jit
+    def ours(params):
+        loss = step_loss(model, batch)
+        gradients, aux = presence_gradients(
+            loss.fun,
+            params,
+            loss.batch,
+            rng,
+            temperature=0.0,
+            config=PresenceConfig(num_microbatches=4, row_order="contiguous"),
+            has_aux=True,
+        )
+        metrics = loss.metrics_fn(aux.metrics)
+        return jax.tree.map(lambda leaf: leaf / loss.normalizer, gradients), metrics
+
+    gradients, metrics = ours(params)
+    (total, expected_metrics), expected = jax.jit(jax.value_and_grad(model.loss_fn, has_aux=True))(
+        params, batch, rng
+    )
+    assert peer.distance(gradients, expected) < GRADIENTS
+    assert float(metrics["loss"].total) == pytest.approx(float(total), rel=LOSSES)
+    assert values(metrics) == pytest.approx(values(expected_metrics), rel=METRICS)
+
+
+@pytest.mark.parametrize("per_row", [False, True])
+def test_own_model_reports_t5x_metrics_without_its_logits(per_row):
+    model = peer.make_model("own", True, loss_normalizing_factor=80.0)
+    params = peer.initial_state("own", True).params
+    batch = peer.make_batch(0)
+
+    def ours(params):
+        loss = step_loss(model, batch, per_row)
+        total, num_tokens, sums = loss.fun(params, loss.batch, None)
+        assert total.shape == num_tokens.shape == ((peer.ROWS,) if per_row else ())
+        return jnp.sum(total) / loss.normalizer, loss.metrics_fn(sums)
+
+    (total, metrics), gradients = jax.jit(jax.value_and_grad(ours, has_aux=True))(params)
+    (expected_total, expected_metrics), expected = jax.jit(
+        jax.value_and_grad(lambda params: model.loss_fn(params, batch, None), has_aux=True)
+    )(params)
+    assert float(total) == pytest.approx(float(expected_total), rel=LOSSES)
+    assert peer.distance(gradients, expected) < GRADIENTS
+    assert values(metrics) == pytest.approx(values(expected_metrics), rel=METRICS)
+
+
+def test_own_model_with_smoothed_labels_takes_t5x_loss():
+    model = peer.make_model("own", True, label_smoothing=0.1)
+    params = peer.initial_state("own", True).params
+    batch = peer.make_batch(0)
+    loss = step_loss(model, batch)
+    total, _, _ = loss.fun(params, loss.batch, None)
+    expected, _ = model.loss_fn(params, batch, None)
+    assert float(total) == pytest.approx(float(expected), rel=LOSSES)
+    plain, _, _ = step_loss(peer.make_model("own", True), batch).fun(params, loss.batch, None)
+    assert abs(float(total) - float(plain)) > 0.1
+
+
+def test_a_batch_without_loss_weights_counts_padding_as_t5x_does():
+    model = peer.make_model("t5", True)
+    params = peer.initial_state("t5", True).params
+    batch = peer.make_batch(0)
+    del batch["decoder_loss_weights"]
+    loss = step_loss(model, batch)
+    total, num_tokens, _ = loss.fun(params, loss.batch, None)
+    expected, _ = model.loss_fn(params, batch, None)
+    assert float(total) == pytest.approx(float(expected), rel=LOSSES)
+    assert float(num_tokens) == peer.ROWS * peer.TARGETS
+
+
+def test_a_batch_without_tokens_divides_by_one():
+    model = peer.make_model("t5", True, loss_normalizing_factor="NUM_REAL_TARGET_TOKENS")
+    batch = peer.make_batch(0)
+    batch["decoder_loss_weights"] *= 0
+    loss = step_loss(model, batch)
+    total, num_tokens, _ = loss.fun(peer.initial_state("t5", True).params, loss.batch, None)
+    assert (float(loss.normalizer), float(total), float(num_tokens)) == (1.0, 0.0, 0.0)
+
+
+def test_a_metric_that_does_not_add_up_is_refused():
+    model = peer.make_model("t5", True)
+    metrics = {"latest": clu.metrics.LastValue.from_model_output(jnp.ones(1))}
+    with pytest.raises(ValueError, match=r"metric 'latest' is a LastValue.* use clu\.metrics"):
+        step_loss(model, peer.make_batch(0)).metrics_fn(metrics)
+
+
+def test_a_metric_that_adds_up_passes():
+    @flax.struct.dataclass
+    class Count(clu.metrics.Metric):
+        count: jax.Array
+
+        def merge(self, other):
+            return Count(self.count + other.count)
+
+    metrics = {"rows": Count(jnp.ones((), jnp.int32))}
+    loss = step_loss(peer.make_model("t5", True), peer.make_batch(0))
+    assert loss.metrics_fn(metrics) == metrics
+
+
+def values(metrics):
+    """Returns what T5X shows of a step, but for times."""
+    shown = peer.need("t5x.metrics").set_step_metrics_num_steps(metrics, 1)
+    return {
+        name: float(metric.compute())
+        for name, metric in shown.items()
+        if not name.startswith("timing/")
+    }
