@@ -29,6 +29,7 @@ setup(
         "presence_t5x.configs",
         "presence_t5x.configs.models",
         "presence_t5x.configs.runs",
+        "presence_t5x.configs.t5x",
         "presence_t5x.tasks",
     ],
     package_dir={
@@ -39,6 +40,7 @@ setup(
     package_data={
         "presence_t5x.configs.models": ["*.gin"],
         "presence_t5x.configs.runs": ["*.gin"],
+        "presence_t5x.configs.t5x": ["*.gin"],
         "presence_t5x.data.encyclopedia": ["*.model"],
         "presence_t5x": ["py.typed"],
         "presence_t5x.reporting": ["template.html"],

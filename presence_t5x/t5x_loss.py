@@ -129,7 +129,7 @@ def _check_additive(metrics: PyTree) -> T5XMetrics:
     """
     for name, metric in metrics.items():
         one, two = (
-            jax.tree.map(lambda leaf, n=number: np.full(leaf.shape, n, leaf.dtype), metric)
+            jax.tree.map(lambda leaf, n=number: np.full(np.shape(leaf), n), metric)
             for number in (1, 2)
         )
         with jax.ensure_compile_time_eval():

@@ -187,7 +187,7 @@ class UnitValues(clu.metrics.Metric):
 def _presence_metrics(aux: PresenceAux, skipped: Array) -> T5XMetrics:
     """Returns the weighting's metrics, named as `metrics.weighting_metrics` names them."""
     values = weighting_metrics(aux) | {"presence/num_skipped_updates": skipped}
-    some_live = (aux.num_live_units > 0)[None]
+    some_live = aux.num_live_units > 0
 
     def metric(name: str, value: Array) -> clu.metrics.Metric:
         if value.ndim:
@@ -197,7 +197,8 @@ def _presence_metrics(aux: PresenceAux, skipped: Array) -> T5XMetrics:
         value = value.astype(jnp.float32)[None]
         if name == "presence/temperature":
             return clu.metrics.LastValue.from_model_output(value)
-        return clu.metrics.Average.from_model_output(value, mask=some_live)
+        counts = some_live | (name == "presence/num_live_units")  # the others mean nothing without
+        return clu.metrics.Average.from_model_output(value, mask=counts[None])
 
     return {name: metric(name, value) for name, value in values.items()}
 

@@ -1,4 +1,4 @@
-"""T5X itself, where it is installed: small models, partitioners, trainers and what they end with."""
+"""T5X itself, where it is installed: small models, partitioners, trainers, what training left."""
 
 import functools
 import importlib

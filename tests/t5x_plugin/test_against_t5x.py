@@ -45,7 +45,7 @@ def check(run, expected):
         assert {name: ours[name] for name in theirs} == pytest.approx(theirs, rel=METRICS)
 
 
-@pytest.mark.parametrize("factor", [None, 80.0])
+@pytest.mark.parametrize("factor", [None, pytest.param(80.0, marks=pytest.mark.slow)])
 def test_t5x_network_on_one_device(factor):
     run = presence_run("t5", factor)
     check(run, plain_run("t5", factor))
