@@ -86,7 +86,7 @@ def test_a_killed_run_resumes_with_its_moments_and_shows_its_metrics(tmp_path):
     assert {float(value) for value in found["presence/num_live_units"].values()} == {8.0}
     assert found["presence/weights"][LAST_STEP].shape[1] == 3  # a histogram: from, to, count
     evaluated = shown(model_dir / "training_eval" / "encyclopedia")
-    assert set(evaluated["loss"]) >= {PERIOD, LAST_STEP}
+    assert set(evaluated["loss"]) >= {2 * PERIOD, LAST_STEP}
 
     checkpointer = peer.need("orbax.checkpoint").PyTreeCheckpointer()
     state = checkpointer.restore(model_dir / f"checkpoint_{LAST_STEP}" / "state")
