@@ -25,7 +25,7 @@ from presence_t5x.gradients import PresenceAux, presence_gradients
 from presence_t5x.influence import select_layers
 from presence_t5x.layouts import can_cut_vocabulary
 from presence_t5x.metrics import weighting_metrics
-from presence_t5x.partitioning import row_axes
+from presence_t5x.partitioning import row_axes, with_row_groups
 from presence_t5x.t5x_loss import T5XMetrics, step_loss
 from presence_t5x.t5x_model import MOMENTS, pack_moments, unpack_moments
 from presence_t5x.units import all_finite
@@ -86,10 +86,12 @@ class PresenceTrainer(trainer.Trainer):
         self._is_plain = temperature_fn is None or single_unit
         _check_temperature_fn(temperature_fn)
         _check_moments(train_state.flax_mutables, config, self._is_plain)
+        self._mesh = None
         if not self._is_plain:
             _check_model(model, config)
             select_layers(train_state.params, config.layers)
-        self._mesh = partitioner.mesh if partitioner.mesh.size > 1 else None
+            mesh = with_row_groups(partitioner.mesh)
+            self._mesh = mesh if mesh.size > 1 else None
         self._config = dataclasses.replace(config, loss_normalizer=None)  # divided in the step
         self._temperature_fn = temperature_fn
         super().__init__(
@@ -122,12 +124,13 @@ class PresenceTrainer(trainer.Trainer):
     ) -> tuple[train_state_lib.TrainState, T5XMetrics]:
         """Returns the state after one update, and the step's metrics."""
         assert self._temperature_fn is not None  # without, the step is the parent's
+        config, mesh = self._config, self._mesh
         loss = step_loss(
             self._model,
             batch,
-            per_row=self._config.granularity == "example",
-            cut_vocabulary=can_cut_vocabulary(state.params, self._config, self._mesh),
-            row_axes=() if self._mesh is None else row_axes(self._mesh),
+            per_row=config.granularity == "example",
+            cut_vocabulary=mesh is not None and can_cut_vocabulary(state.params, config, mesh),
+            row_axes=() if mesh is None else row_axes(mesh),
         )
         gradients, aux = presence_gradients(
             loss.fun,
@@ -135,9 +138,9 @@ class PresenceTrainer(trainer.Trainer):
             loss.batch,
             self._get_step_rng(state.step),
             temperature=self._temperature_fn(state.step),
-            config=self._config,
+            config=config,
             state=unpack_moments(state.flax_mutables),
-            mesh=self._mesh,
+            mesh=mesh,
             has_aux=True,
         )
         gradients = jax.tree.map(lambda leaf: leaf / loss.normalizer, gradients)

@@ -99,3 +99,48 @@ def test_a_tensor_axis_keeps_the_tables():
     layout = Layout(mesh_of(1, 1, 2, 1, 4), cut_vocabulary=True)
     assert specs(layout.loss_shardings(TREE))["token_embedder"] == ("tensor", None)
     assert not layout.row_devices(TREE).shares_gradients
+
+
+def t5x_mesh(data, model, replica=None):
+    """A mesh as T5X's partitioner makes it, of one device that stands for all."""
+    shape, names = ((data, model), ("data", "model"))
+    if replica is not None:
+        shape, names = ((replica, *shape), ("replica", *names))
+    devices = np.empty(shape, object)
+    devices[...] = jax.devices()[0]
+    return Mesh(devices, names)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "shape"),
+    [
+        (t5x_mesh(8, 2), {"data": 8, "model": 2}),
+        (t5x_mesh(16, 1), {"data": 16, "model": 1}),
+        (t5x_mesh(64, 2), {"replica": 1, "outer": 4, "data": 16, "model": 2}),
+        (t5x_mesh(32, 1, replica=16), {"replica": 2, "outer": 16, "data": 16, "model": 1}),
+    ],
+)
+def test_t5x_meshes_get_groups_beyond_16_devices(mesh, shape):
+    grouped = partitioning.with_row_groups(mesh)
+    assert dict(grouped.shape) == shape
+    assert grouped.devices.ravel().tolist() == mesh.devices.ravel().tolist()
+
+
+def test_groups_keep_the_order_of_devices(monkeypatch):
+    monkeypatch.setattr(partitioning, "_MOST_PARTS", 2)
+    devices = np.asarray(jax.devices()).reshape(4, 2)
+    grouped = partitioning.with_row_groups(Mesh(devices, ("data", "model")))
+    assert dict(grouped.shape) == {"replica": 1, "outer": 2, "data": 2, "model": 2}
+    assert grouped.devices.ravel().tolist() == jax.devices()
+
+
+def test_t5x_s_model_axis_is_the_tensor_axis():
+    mesh = Mesh(np.asarray(jax.devices()).reshape(2, 4), ("data", "model"))
+    layout = Layout(mesh, cut_vocabulary=True)
+    whole = specs(layout.whole_shardings(TREE))
+    assert whole["token_embedder"] == ("model", None)
+    assert whole["wo"] == ("model", None, None)
+    parts = specs(layout.part_shardings(TREE))
+    assert parts["token_embedder"] == ("model", "data")
+    assert parts["wo"] == ("model", None, "data")
+    assert not layout.row_devices(TREE).shares_gradients

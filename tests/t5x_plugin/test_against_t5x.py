@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import pytest
 import t5x_peer as peer
 
+from presence_t5x import partitioning
+
 NUM_STEPS = 20
 FEW_STEPS = 3  # where only the arrangement of devices is new
 PARAMETERS = 1e-6  # norm-relative; what issue 5 asks for
@@ -66,3 +68,11 @@ def test_scanned_t5x_network_on_a_mesh_of_data_and_model():
 @pytest.mark.parametrize("kind", ["t5", "scalable_t5", "own", "own_scanned"])
 def test_every_network_on_every_mesh(kind, devices):
     check_on_devices(kind, devices)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["t5", "own"])
+def test_devices_in_groups(kind, monkeypatch):
+    """As beyond 16 devices, where gradients are summed within groups and between them."""
+    monkeypatch.setattr(partitioning, "_MOST_PARTS", 2)
+    check_on_devices(kind, (8, 1))
