@@ -5,6 +5,8 @@ import logging
 import jax
 import pytest
 
+collect_ignore = ["read_configs.py"]  # a program that needs T5X
+
 
 @pytest.fixture(scope="package", autouse=True)
 def compile_quickly():

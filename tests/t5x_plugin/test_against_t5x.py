@@ -47,20 +47,21 @@ def check(run, expected):
         assert {name: ours[name] for name in theirs} == pytest.approx(theirs, rel=METRICS)
 
 
-@pytest.mark.parametrize("factor", [None, pytest.param(80.0, marks=pytest.mark.slow)])
-def test_t5x_network_on_one_device(factor):
-    run = presence_run("t5", factor)
-    check(run, plain_run("t5", factor))
+@pytest.mark.parametrize("devices", [(1, 1), (2, 2)])
+def test_t5x_network_on_one_device_and_on_a_mesh_of_data_and_model(devices):
+    run = presence_run("t5", None, devices=devices)
+    check(run, plain_run("t5", None))
     assert run.metrics[0]["presence/effective_sample_size"].value == peer.NUM_MICROBATCHES
+
+
+@pytest.mark.slow
+def test_a_constant_normalizer():
+    check(presence_run("t5", 80.0), plain_run("t5", 80.0))
 
 
 def check_on_devices(kind, devices):
     run = presence_run(kind, 80.0, True, devices, FEW_STEPS)
     check(run, plain_run(kind, 80.0, True, FEW_STEPS))
-
-
-def test_scanned_t5x_network_on_a_mesh_of_data_and_model():
-    check_on_devices("scalable_t5", (2, 2))
 
 
 @pytest.mark.slow

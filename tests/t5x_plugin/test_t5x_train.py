@@ -1,4 +1,4 @@
-"""`python -m t5x.train` with the tiny configuration: trained, killed, resumed, and what it shows."""
+"""`python -m t5x.train` with the tiny configuration, killed and resumed, and what it shows."""
 
 import os
 import signal
