@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 
 BEAM_REQUIREMENTS = ["apache-beam", "google-crc32c"]  # the latter for seqio's own caching
+T5X_REQUIREMENTS = ["cached-property", "fiddle"]  # what T5X needs of PyPI beside our own needs
 TPU_REQUIREMENTS = ["libtpu"]  # the compiler: it plans for TPUs on machines without one
 TEST_REQUIREMENTS = [
     *BEAM_REQUIREMENTS,
@@ -74,6 +75,7 @@ setup(
     ],
     extras_require={
         "beam": BEAM_REQUIREMENTS,
+        "t5x": T5X_REQUIREMENTS,
         "tpu": TPU_REQUIREMENTS,
         "test": TEST_REQUIREMENTS,
         "dev": [*TEST_REQUIREMENTS, *TPU_REQUIREMENTS, "pyright[nodejs]", "ruff"],

@@ -11,7 +11,11 @@ from presence_t5x._validate import did_you_mean
 from presence_t5x.benchmarking.contenders import SCORING, TRAINING, Batch, Contender
 from presence_t5x.benchmarking.peers_huggingface import check_huggingface, huggingface_training
 from presence_t5x.benchmarking.peers_scoring import jax_privacy_scoring, vmap_scoring
-from presence_t5x.benchmarking.peers_t5x import check_t5x, t5x_training
+from presence_t5x.benchmarking.peers_t5x import (
+    check_t5x,
+    t5x_presence_training,
+    t5x_training,
+)
 from presence_t5x.config_types import RunConfig
 from presence_t5x.optional_modules import reason_of_absence
 
@@ -44,15 +48,22 @@ class Absent(NamedTuple):
     install: str
 
 
+_T5X_MODULES = ("t5x.trainer", "t5x.adafactor", "t5x.examples.t5.network")
+_T5X_INSTALL = (
+    "git clone google-research/t5x (commit cc342d4), google/airio and google-research/jestimator, "
+    "all on PYTHONPATH; pip install presence-t5x[t5x]"
+)
 PEERS = {
     "t5x": Peer(
-        "T5X trainer",
-        "T5X",
+        "T5X trainer", "T5X", TRAINING, t5x_training, _T5X_MODULES, _T5X_INSTALL, check_t5x
+    ),
+    "t5x_presence": Peer(
+        "PRESENCE on T5X",
+        "plug-in",
         TRAINING,
-        t5x_training,
-        ("t5x.trainer", "t5x.adafactor", "t5x.examples.t5.network"),
-        "git clone google-research/t5x (commit cc342d4), google/airio and "
-        "google-research/jestimator, all on PYTHONPATH; pip install cached_property fiddle",
+        t5x_presence_training,
+        _T5X_MODULES,
+        _T5X_INSTALL,
         check_t5x,
     ),
     "hf": Peer(

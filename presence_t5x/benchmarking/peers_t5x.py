@@ -1,10 +1,12 @@
-"""A peer: T5X's own `Trainer` step on the same configuration, with its network and its Adafactor.
+"""Peers: T5X's own `Trainer` step on the same configuration, and `PresenceTrainer`'s beside it.
 
 Nothing of T5X is changed: its embedding is the product with a one-hot matrix that its network asks
-for, its microbatches are its own, and its step is the one that its `Trainer` hands to its
-partitioner. T5X is not on PyPI; the tested commit is cc342d4.
+for, its microbatches and its Adafactor are its own, and a step is the one that a trainer hands to
+its partitioner. T5X is not on PyPI; the tested commit is cc342d4.
 """
 
+import dataclasses
+import functools
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -51,14 +53,29 @@ def check_t5x(config: RunConfig) -> None:
 
 def t5x_training(config: RunConfig, batch: Batch) -> Contender:
     """Returns the step of `t5x.trainer.Trainer`, compiled by T5X's partitioner."""
-    partitioner, initializer, step = t5x_step(config, batch)
+    return _training("T5X trainer", config, batch)
+
+
+def t5x_presence_training(config: RunConfig, batch: Batch) -> Contender:
+    """Returns the step of `PresenceTrainer`, on the same network, by the same partitioner."""
+    plug_in: Any = importlib.import_module("presence_t5x.t5x_trainer")
+    trainer_cls = functools.partial(
+        plug_in.PresenceTrainer,
+        temperature_fn=plug_in.build_temperature_fn(config.temperature),
+        presence_config=dataclasses.replace(config.presence, row_order="contiguous"),
+    )
+    return _training("PRESENCE on T5X", config, batch, trainer_cls)
+
+
+def _training(title: str, config: RunConfig, batch: Batch, trainer_cls: Any = None) -> Contender:
+    partitioner, initializer, step = t5x_step(config, batch, trainer_cls=trainer_cls)
     state = initializer.from_scratch(jax.random.key(config.random_seed))
     normalizer = float(config.presence.loss_normalizer or 1)
     compiled = partitioner.compile(step, state, dict(batch))
     return Contender(
-        title="T5X trainer",
-        description="t5x.trainer.Trainer's step, examples.t5.network (one-hot embedding), its "
-        f"Adafactor, {config.presence.num_microbatches} microbatches",
+        title=title,
+        description="the step that its partitioner compiles, examples.t5.network (one-hot "
+        f"embedding), its Adafactor, {config.presence.num_microbatches} microbatches",
         kind=TRAINING,
         step=stateful_step(compiled, state, dict(batch)),
         value_of=lambda metrics: normalizer * _token_loss(metrics),
@@ -67,17 +84,21 @@ def t5x_training(config: RunConfig, batch: Batch) -> Contender:
 
 
 def t5x_step(
-    config: RunConfig, batch: Mapping[str, Any], mesh: jax.sharding.Mesh | None = None
+    config: RunConfig,
+    batch: Mapping[str, Any],
+    mesh: jax.sharding.Mesh | None = None,
+    trainer_cls: Any = None,
 ) -> tuple[Any, Any, Any]:
     """Returns T5X's partitioner, its initializer of train states, and its partitioned train step.
 
     Args:
       batch: arrays, or their shapes.
       mesh: T5X's axes over other devices than those of this machine.
+      trainer_cls: what makes the trainer; None is T5X's own.
     """
     partitioning: Any = importlib.import_module("t5x.partitioning")
-    trainer_module: Any = importlib.import_module("t5x.trainer")
     utils: Any = importlib.import_module("t5x.utils")
+    trainer_cls = trainer_cls or importlib.import_module("t5x.trainer").Trainer
     model = _model(config)
     partitioner = partitioning.PjitPartitioner(
         num_partitions=1, logical_axis_rules=partitioning.standard_logical_axis_rules()
@@ -91,9 +112,9 @@ def t5x_step(
         input_types={name: values.dtype for name, values in batch.items()},
         partitioner=partitioner,
     )
-    trainer = trainer_module.Trainer(
+    trainer = trainer_cls(
         model=model,
-        train_state=None,  # of its loop, which is not run
+        train_state=initializer.global_train_state_shape,  # its loop is not run
         partitioner=partitioner,
         eval_names=[],
         summary_dir=None,

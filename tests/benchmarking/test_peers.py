@@ -12,6 +12,7 @@ from presence_t5x.benchmarking.peers import PEERS, find_absence, find_peers
 from presence_t5x.benchmarking.peers_huggingface import check_huggingface
 from presence_t5x.benchmarking.peers_t5x import check_t5x
 from presence_t5x.benchmarking.variants import make_variant
+from presence_t5x.config_types import TemperatureConfig
 from presence_t5x.losses import cross_entropy_with_z_loss
 from presence_t5x.models.t5 import T5, init_params
 
@@ -43,8 +44,13 @@ def our_losses(without_z_loss):
     return losses(make_variant(without_z_loss, "unweighted", random_batch(without_z_loss)))
 
 
-def test_t5x_goes_our_way(without_z_loss, our_losses):
-    theirs = losses(need("t5x")(without_z_loss, random_batch(without_z_loss)))
+@pytest.mark.parametrize("name", ["t5x", "t5x_presence"])
+def test_t5x_goes_our_way(name, without_z_loss, our_losses):
+    """Weighting at temperature 0 leaves T5X's step what it is."""
+    level = dataclasses.replace(
+        without_z_loss, temperature=TemperatureConfig(schedule="constant", temperature_1=0.0)
+    )
+    theirs = losses(need(name)(level, random_batch(level)))
     assert our_losses[-1] < our_losses[0] - 1.0
     np.testing.assert_allclose(theirs, our_losses, rtol=FLOAT32)
 
@@ -98,17 +104,20 @@ def test_no_peers_are_none(config):
 
 
 def test_an_unknown_peer_is_refused(config):
-    with pytest.raises(ValueError, match="'t5' is no peer; use none, all, or some of t5x,hf"):
+    with pytest.raises(
+        ValueError, match="'t5' is no peer; use none, all, or some of t5x,t5x_p"
+    ):
         find_peers("t5", config)
 
 
 def test_absent_peers_are_listed_or_refused_by_name(config, monkeypatch):
     absent = PEERS["jax_privacy"]._replace(modules=("no_such_module",))
     monkeypatch.setitem(PEERS, "jax_privacy", absent)
-    monkeypatch.setitem(PEERS, "t5x", PEERS["vmap"])
+    for name in ("t5x", "t5x_presence"):
+        monkeypatch.setitem(PEERS, name, PEERS["vmap"])
     monkeypatch.setitem(PEERS, "hf", PEERS["vmap"])
     present, missing = find_peers("all", config)
-    assert present == ["t5x", "hf", "vmap"]
+    assert present == ["t5x", "t5x_presence", "hf", "vmap"]
     assert [(one.peer, one.install) for one in missing] == [
         ("jax_privacy", "pip install jax_privacy")
     ]

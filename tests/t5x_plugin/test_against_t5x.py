@@ -17,23 +17,25 @@ METRICS = 1e-5
 pytestmark = pytest.mark.filterwarnings("ignore")  # of T5X and what it imports
 
 
-def presence_run(kind, factor, tiny=False, devices=(1, 1), num_steps=NUM_STEPS):
+def presence_run(kind, factor, tiny=False, devices=(1, 1), num_steps=NUM_STEPS, **arguments):
     trainer = peer.make_trainer(
         peer.need("presence_t5x.t5x_trainer").PresenceTrainer,
         peer.make_model(kind, tiny, loss_normalizing_factor=factor),
         peer.initial_state(kind, tiny),
         peer.make_partitioner(*devices),
         temperature_fn=lambda step: jnp.zeros(()),
+        **arguments,
     )
     return peer.train(trainer, map(peer.make_batch, range(num_steps)))
 
 
 @functools.cache
-def plain_run(kind, factor, tiny=False, num_steps=NUM_STEPS):
+def plain_run(kind, factor, tiny=False, num_steps=NUM_STEPS, **arguments):
     trainer = peer.make_trainer(
         peer.need("t5x.trainer").Trainer,
         peer.make_model(kind, tiny, loss_normalizing_factor=factor),
         peer.initial_state(kind, tiny),
+        **arguments,
     )
     return peer.train(trainer, map(peer.make_batch, range(num_steps)))
 
@@ -60,8 +62,8 @@ def test_a_constant_normalizer():
 
 
 def check_on_devices(kind, devices):
-    run = presence_run(kind, 80.0, True, devices, FEW_STEPS)
-    check(run, plain_run(kind, 80.0, True, FEW_STEPS))
+    run = presence_run(kind, 80.0, True, devices, FEW_STEPS, num_microbatches=2)
+    check(run, plain_run(kind, 80.0, True, FEW_STEPS, num_microbatches=2))
 
 
 @pytest.mark.slow
