@@ -104,9 +104,7 @@ def test_no_peers_are_none(config):
 
 
 def test_an_unknown_peer_is_refused(config):
-    with pytest.raises(
-        ValueError, match="'t5' is no peer; use none, all, or some of t5x,t5x_p"
-    ):
+    with pytest.raises(ValueError, match="'t5' is no peer; use none, all, or some of t5x,t5x_p"):
         find_peers("t5", config)
 
 
