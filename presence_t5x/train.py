@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from presence_t5x import evaluate, initial_checkpoint, run_log
+from presence_t5x import held_out, initial_checkpoint, run_log
 from presence_t5x.checkpoint import Checkpointer, check_resumable
 from presence_t5x.config import (
     config_to_dict,
@@ -185,15 +185,15 @@ class _Judge:
 
     def __init__(self, run: Run, log: run_log.RunLog):
         self._run, self._log = run, log
-        self._losses = evaluate.loss_rows(row_loss_fun(run.config))
-        self._scores = evaluate.score_rows(row_loss_fun(run.config), run.config.presence)
+        self._losses = held_out.loss_rows(row_loss_fun(run.config))
+        self._scores = held_out.score_rows(row_loss_fun(run.config), run.config.presence)
 
     def evaluate(self, step: int, params: PyTree) -> None:
         """Logs the mean token loss of every language and noise label."""
         if not self._run.evaluation:
             return
-        rows = evaluate.run_rows(self._losses, params, self._run.evaluation)
-        self._log.rows(run_log.EVALUATION, step, evaluate.mean_losses(rows), "eval/loss", "loss")
+        rows = held_out.run_rows(self._losses, params, self._run.evaluation)
+        self._log.rows(run_log.EVALUATION, step, held_out.mean_losses(rows), "eval/loss", "loss")
 
     def count_epochs(self, step: int) -> None:
         """Logs how often the rows of each task, language or source of the mixture were seen."""
@@ -206,12 +206,12 @@ class _Judge:
         """Logs how well scores and losses rank noise above clean text."""
         if not self._run.evaluation:
             return
-        rows = evaluate.run_rows(self._scores, params, self._run.evaluation)
-        separations = evaluate.separations(rows)
+        rows = held_out.run_rows(self._scores, params, self._run.evaluation)
+        separations = held_out.separations(rows)
         self._log.rows(run_log.PROBE, step, separations, "probe/auroc_score", "auroc_score")
         if final and jax.process_index() == 0:
             path = Path(self._run.config.model_dir) / run_log.PROBE_SCORES
-            lines = [json.dumps(row) for row in evaluate.score_table(rows, step)]
+            lines = [json.dumps(row) for row in held_out.score_table(rows, step)]
             write_text_atomically("\n".join(lines) + "\n", path)
 
 
