@@ -28,6 +28,7 @@ from presence_t5x.config import (
 )
 from presence_t5x.config_types import RunConfig
 from presence_t5x.convert.content import Content
+from presence_t5x.evaluation.during_training import TaskJudge
 from presence_t5x.files import write_text_atomically
 from presence_t5x.host_memory import keep_freed_memory
 from presence_t5x.objective import (
@@ -40,6 +41,7 @@ from presence_t5x.objective import (
 )
 from presence_t5x.partitioning import batch_sharding
 from presence_t5x.train_step import Objective, TrainState
+from presence_t5x.vocabulary_table import check_table_is_used, table_rows
 
 # Settings that may change when a run continues: they alter how long and how it is watched.
 _FREE_SETTINGS = {
@@ -53,13 +55,13 @@ _FREE_SETTINGS = {
     "probe_period",
     "data.prepared_dir",
 }
-_VOCABULARY_MULTIPLE = 128
 
 
 class Run(NamedTuple):
     """A run that passed every check that needs no compilation.
 
     Attributes:
+      tasks: what it answers on the way.
       initial: the checkpoint that the run starts from; None if it is resumed or starts at random.
     """
 
@@ -68,6 +70,7 @@ class Run(NamedTuple):
     objective: Objective
     batches: Any
     evaluation: list[Any]
+    tasks: TaskJudge
     initial: Content | None
 
 
@@ -107,6 +110,9 @@ def prepare(config: RunConfig) -> Run:
     say(f"opening {config.data.mixture_or_task_name!r} ({config.data.reader})")
     if config.data.mixture_or_task_name.split(".")[0] == "mc4":
         say(sources.describe_mt5_vocabulary(config.data))
+    tasks = TaskJudge(config, objective.mesh)
+    for line in tasks.describe():
+        say(line)
     batches = sources.open_batches(
         config.data,
         prepared_root=root,
@@ -129,7 +135,7 @@ def prepare(config: RunConfig) -> Run:
     if jax.process_index() == 0:
         write_text_atomically(json.dumps(settings, indent=2) + "\n", model_dir / "config.json")
         write_text_atomically(config_to_gin(config), model_dir / "config.gin")
-    return Run(config, settings, objective, batches, held_out, initial)
+    return Run(config, settings, objective, batches, held_out, tasks, initial)
 
 
 def train(run: Run) -> TrainState:
@@ -148,6 +154,7 @@ def train(run: Run) -> TrainState:
         enabled=jax.process_index() == 0,
     )
     judge = _Judge(run, log)
+    run.tasks.resume(step)
     compiled = compile_ready_step(config, objective)
     batches = run.batches.iterate() if step < config.train_steps else ()
     timer = _Timer(step)
@@ -164,17 +171,21 @@ def train(run: Run) -> TrainState:
             params = gather_parameters(state.params, objective)
         if evaluates:
             judge.evaluate(step, params)
+            run.tasks.evaluate(step, params, log)
             judge.count_epochs(step)
         if probes:
             judge.probe(step, params, final=last)
-        if step % config.checkpoint_period == 0 or last:
+        if step % config.checkpoint_period == 0 or last or run.tasks.best_step == step:
             log.sync()
+            checkpointer.best_step = run.tasks.best_step
             checkpointer.save(state, run.batches.get_state(), run.settings)
+            run.tasks.record()
         if last:
             break
-        if step % config.eval_period == 0 or step % config.checkpoint_period == 0:
+        if evaluates or step % config.checkpoint_period == 0:
             timer = _Timer(step)
     checkpointer.close()
+    run.tasks.record()
     log.say(f"done: step {step}, results in {config.model_dir}")
     log.close()
     return state
@@ -233,16 +244,10 @@ def _with_vocabulary(config: RunConfig, sources) -> RunConfig:
     """Returns the run with the model's table sized, after every check of its data."""
     table = config.model.vocab_size
     vocabulary = sources.check_data(config.data, sys.maxsize if table is None else table)
-    needed = -(-vocabulary.vocab_size // _VOCABULARY_MULTIPLE) * _VOCABULARY_MULTIPLE
     if table is None:
-        model = dataclasses.replace(config.model, vocab_size=needed)
+        model = dataclasses.replace(config.model, vocab_size=table_rows(vocabulary.vocab_size))
         return dataclasses.replace(config, model=model)
-    if table >= needed + _VOCABULARY_MULTIPLE:
-        raise ValueError(
-            f"{config.data.mixture_or_task_name!r} has {vocabulary.vocab_size} vocabulary ids, "
-            f"but the model's table has vocab_size={table} rows, most of which would never be "
-            f"trained; set T5Config.vocab_size={needed}, or use the model's own vocabulary"
-        )
+    check_table_is_used(config.data.mixture_or_task_name, vocabulary.vocab_size, table)
     return config
 
 

@@ -21,6 +21,7 @@ from presence_t5x.data.quiet_tensorflow import seqio, tf
 from presence_t5x.data.task_text import read_task_text
 from presence_t5x.data.text_tasks import gives_pairs
 from presence_t5x.data.tfds_directories import check_tfds_directory
+from presence_t5x.task_metrics import example_values
 
 _EXAMPLES_PER_BLOCK = 256
 _NO_FIELDS = {*LABELS, "position", LINE, "inputs", "targets"}
@@ -47,6 +48,20 @@ class EvaluationExample(NamedTuple):
     fields: dict[str, Any]
 
 
+class Judgement(NamedTuple):
+    """How predictions for a set are scored.
+
+    Attributes:
+      scores: all metrics by name, the task's own first.
+      own: the names of the task's own metric, without those that are reported beside it.
+      examples: what each example contributes (`task_metrics.example_values`).
+    """
+
+    scores: dict[str, float]
+    own: tuple[str, ...]
+    examples: list[dict[str, float]]
+
+
 @dataclasses.dataclass(frozen=True)
 class EvaluationSet:
     """The examples of one task, split and language, and how predictions for them are scored.
@@ -69,8 +84,32 @@ class EvaluationSet:
     metric_fns: Sequence[Callable[..., Any]]
     problems: Sequence[Problem] = ()
 
+    @property
+    def key(self) -> str:
+        """The name of its results: the task's, with the language unless that ends in it.
+
+        >>> EvaluationSet("ner.sw", "test", "sw", [], str, []).key
+        'ner.sw'
+        >>> EvaluationSet("squad", "test", "en", [], str, []).key
+        'squad.en'
+        """
+        is_named = not self.language or self.task.endswith(f".{self.language}")
+        return self.task if is_named else f"{self.task}.{self.language}"
+
     def score(self, predictions: Sequence[str]) -> dict[str, float]:
         """Returns all metrics of decoded predictions, one for every example in order.
+
+        Raises:
+          ValueError: another number of predictions.
+        """
+        return self.judge(predictions, by_example=False).scores
+
+    def judge(self, predictions: Sequence[str], *, by_example: bool = True) -> Judgement:
+        """Returns all metrics of decoded predictions, and what each example contributes.
+
+        Args:
+          predictions: one for every example, in order.
+          by_example: False leaves `examples` empty.
 
         Raises:
           ValueError: another number of predictions.
@@ -85,10 +124,16 @@ class EvaluationSet:
             for text, example in zip(predictions, self.examples)
         ]
         gold = [example.gold for example in self.examples]
-        scores = {}
+        scores: dict[str, float] = {}
+        own: tuple[str, ...] = ()
+        examples: list[dict[str, float]] = [{} for _ in self.examples] if by_example else []
         for metric_fn in self.metric_fns:
             scores |= metric_fn(gold, found)
-        return scores
+            own = own or tuple(scores)
+            if by_example:
+                parts = example_values(metric_fn, gold, found)
+                examples = [{**one, **more} for one, more in zip(examples, parts)]
+        return Judgement(scores, own, examples)
 
 
 def evaluation_sets(
