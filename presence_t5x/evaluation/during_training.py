@@ -9,7 +9,6 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from presence_t5x._validate import did_you_mean
 from presence_t5x.config_types import DecodingConfig, RunConfig, TaskEvaluationConfig
 from presence_t5x.evaluation.evaluator import Evaluator
 from presence_t5x.evaluation.predictor import Predictor
@@ -93,8 +92,9 @@ def _open(config: RunConfig, mesh: jax.sharding.Mesh | None) -> Evaluator:
 
     rule = config.task_evaluation
     data = data_of_run(config.data, rule)
-    sets = evaluation_sets(data, rule.split, max_examples=rule.max_examples)
-    sets = _in_languages(sets, rule.languages)
+    sets = evaluation_sets(
+        data, rule.split, max_examples=rule.max_examples, languages=rule.languages
+    )
     _check_sets(sets, rule)
     vocabulary = resolve_vocabulary(data)
     lengths = data.task_feature_lengths
@@ -107,22 +107,6 @@ def _open(config: RunConfig, mesh: jax.sharding.Mesh | None) -> Evaluator:
         mesh=mesh,
     )
     return Evaluator(sets, predictor)
-
-
-def _in_languages(sets: Sequence[Any], languages: Sequence[str] | None) -> list[Any]:
-    """Returns the sets in some languages.
-
-    Raises:
-      ValueError: there is none in one of them.
-    """
-    known = {found.language for found in sets}
-    for language in languages or ():
-        if language not in known:
-            raise ValueError(
-                f"EVAL_LANGUAGES: there is no set in {language!r}, only in {sorted(known)}"
-                f"{did_you_mean(language, known)}"
-            )
-    return [found for found in sets if languages is None or found.language in languages]
 
 
 def _check_sets(sets: Sequence[Any], rule: TaskEvaluationConfig) -> None:

@@ -11,9 +11,10 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from presence_t5x._validate import check_int
+from presence_t5x._validate import check_int, did_you_mean
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.documents import Problem
+from presence_t5x.data.finetuning.file_names import language_of_name
 from presence_t5x.data.finetuning.formats import LINE
 from presence_t5x.data.preprocessors import LABELS
 from presence_t5x.data.providers import find_provider, tasks_of
@@ -137,18 +138,26 @@ class EvaluationSet:
 
 
 def evaluation_sets(
-    data_config: DataConfig, split: str, *, max_examples: int | None = None
+    data_config: DataConfig,
+    split: str,
+    *,
+    max_examples: int | None = None,
+    languages: Sequence[str] | None = None,
 ) -> list[EvaluationSet]:
     """Returns the sets of a task, or of the members of a mixture, that have a split.
+
+    A task named after a language ("xnli.sw") is taken to have no other: it is not read for others,
+    nor beyond `max_examples`.
 
     Args:
       data_config: names the task or mixture, and the vocabulary through which targets go.
       split: e.g. "validation" or "test".
       max_examples: of each set, the first ones; None is all.
+      languages: whose sets; None is all.
 
     Raises:
-      ValueError: no such task or split, a task without metrics or whose rows are no pairs, or data
-        that are not there.
+      ValueError: no such task, split or language, a task without metrics or whose rows are no
+        pairs, or data that are not there.
     """
     if max_examples is not None:
         check_int("max_examples", max_examples, minimum=1)
@@ -164,8 +173,28 @@ def evaluation_sets(
                 f"task {task.name!r} has no metric or gives no pairs of inputs and targets, so it "
                 "cannot be judged by its answers; name a fine-tuning task"
             )
+    chosen = [t for t in tasks if languages is None or _language_of(t) in (None, *languages)]
+    for task in chosen:
         check_tfds_directory(task)
-    return [found for task in tasks for found in _sets_of(task, split, max_examples)]
+    sets = [found for task in chosen for found in _sets_of(task, split, max_examples)]
+    if languages is None:
+        return sets
+    known = {found.language for found in sets}
+    for language in languages:
+        if language not in known:
+            every = sorted({*known, *filter(None, map(_language_of, tasks))})
+            raise ValueError(
+                f"{provider.name!r} has nothing in the language {language!r} in its split "
+                f"{split!r}; it has {every}{did_you_mean(language, every)}"
+            )
+    return [found for found in sets if found.language in languages]
+
+
+def _language_of(task: seqio.Task) -> str | None:
+    """The language that a task is named after, None if it is not."""
+    _, point, suffix = task.name.rpartition(".")
+    language = suffix.replace("_", "-")
+    return language if point and language_of_name(suffix) == language else None
 
 
 def _distinct(tasks: list[seqio.Task]) -> list[seqio.Task]:
@@ -183,6 +212,8 @@ def _sets_of(task: seqio.Task, split: str, max_examples: int | None) -> list[Eva
         found = by_language.setdefault(example.get("language", ""), [])
         if max_examples is None or len(found) < max_examples:
             found.append(_example(task, f"{split}:{number}", example))
+        elif _language_of(task) is not None:
+            break
 
     def postprocess(text: str, fields: dict[str, Any]) -> Any:
         return task.postprocess_fn(text, example=fields, is_target=False)
