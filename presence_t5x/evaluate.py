@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch_size", type=int, default=64, help="examples at a time; no result depends on it")
     add("--max_examples", type=int, metavar="N", help="of each set, the first ones")
     add("--num_beams", type=int, metavar="N", help="beam search as T5X's (default: greedy)")
-    add("--alpha", type=float, default=0.6, help="exponent of beam search's length penalty")
+    add("--alpha", type=float, help="exponent of beam search's length penalty (default: 0.6)")
     add("--max_decode_length", type=int, metavar="TOKENS", help="(default: the run's targets)")
     add("--input_length", type=int, metavar="TOKENS", help="(default: the run's inputs)")
     add("--vocabulary", metavar="FILE",
@@ -176,7 +176,11 @@ def _run(
             bar.update(task, description=result.found.key)
     content = {
         **what,
-        "protocol": {**protocol, "select": options.select},
+        "protocol": {
+            **protocol,
+            "select": options.select,
+            "selection_rule": checkpoints.selection_rule(checkpoint, options.select),
+        },
         "scores": rows,
         "averages": scores.averages(rows),
         "inputs_cut": evaluator.num_cut,
@@ -191,11 +195,13 @@ def _request(options: argparse.Namespace) -> Request:
     """Returns what the command line asks for.
 
     Raises:
-      ValueError: numbers out of their bounds.
+      ValueError: numbers out of their bounds, or without effect.
     """
     for name in ("max_examples", "num_beams", "max_decode_length", "input_length"):
         if getattr(options, name) is not None:
             check_int(f"--{name}", getattr(options, name), minimum=1)
+    if options.alpha is not None and options.num_beams is None:
+        raise ValueError(f"--alpha={options.alpha} belongs to beam search; add --num_beams")
     return Request(
         task=options.task,
         split=options.split,
@@ -203,7 +209,7 @@ def _request(options: argparse.Namespace) -> Request:
         input_length=options.input_length,
         max_decode_length=options.max_decode_length,
         num_beams=options.num_beams,
-        alpha=options.alpha,
+        alpha=0.6 if options.alpha is None else options.alpha,
         vocabulary=options.vocabulary,
         task_files=parse_task_files(options.task_files),
     )

@@ -17,7 +17,7 @@ from presence_t5x.convert import tensors
 from presence_t5x.convert.content import Content
 from presence_t5x.convert.formats import guess_format, open_checkpoint
 from presence_t5x.convert.train_states import own_params
-from presence_t5x.evaluation.selection import read_best
+from presence_t5x.evaluation.selection import RULE, read_best
 
 Select = Literal["newest", "best"]
 SELECTS = ("newest", "best")
@@ -78,6 +78,14 @@ def load(checkpoint: Checkpoint) -> PyTree:
     params = own_params(checkpoint.content.params, scanned=checkpoint.model.scan_layers)
     floats = {path: tensors.as_float32(tensor) for path, tensor in params.items()}
     return jax.tree.map(jnp.asarray, tensors.read_tree(floats))
+
+
+def selection_rule(checkpoint: Checkpoint, select: Select) -> dict[str, Any] | None:
+    """Returns the rule by which a run chose a checkpoint; None where it did not."""
+    if select != "best":
+        return None
+    settings = checkpoint.settings["task_evaluation"]
+    return {name: settings[name] for name in RULE}
 
 
 def digest(params: PyTree) -> str:

@@ -15,6 +15,8 @@ from presence_t5x.evaluation.scores import Row, averages
 from presence_t5x.files import write_text_atomically
 
 BEST = "best.json"
+# What a choice depends on, besides the run.
+RULE = ("task", "split", "metrics", "languages", "max_examples")
 # Metrics from 0 to 1; the others are percentages.
 _FRACTIONS = ("span_f1",)
 
@@ -76,13 +78,7 @@ def write_best(model_dir: Path, best: Best, rule: TaskEvaluationConfig) -> None:
     record = {
         "step": best.step,
         "value": best.value,
-        "rule": {
-            "task": rule.task,
-            "split": rule.split,
-            "metrics": list(rule.metrics),
-            "languages": rule.languages and list(rule.languages),
-            "max_examples": rule.max_examples,
-        },
+        "rule": {name: getattr(rule, name) for name in RULE},
     }
     write_text_atomically(json.dumps(record, indent=2) + "\n", model_dir / BEST)
 

@@ -186,7 +186,9 @@ def _data(request: Request, vocabulary: str | None, base: DataConfig | None) -> 
             f"--task_files belongs to tasks like 'local_nli_zeroshot', not {request.task!r}"
         )
     files = request.task_files or (base and base.local_task_files)
-    versions = {} if base is None else {"tydi_qa_version": base.tydi_qa_version}
+    versions: dict[str, Any] = {}
+    if base is not None:
+        versions = {"tydi_qa_version": base.tydi_qa_version}
     return DataConfig(
         mixture_or_task_name=request.task,
         task_feature_lengths=_lengths(request, base),
