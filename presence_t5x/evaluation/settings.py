@@ -103,10 +103,11 @@ def run_settings(
             trained = DataConfig(**checkpoint.settings["data"])
             partitioning = PartitioningConfig(**checkpoint.settings["partitioning"])
         except (KeyError, TypeError) as error:
-            raise ValueError(
-                f"{checkpoint.location} has the settings of another version of this package "
-                f"({error}); name its run's gin file with --gin_file"
-            ) from error
+            if not gin_files:
+                raise ValueError(
+                    f"{checkpoint.location} has the settings of another version of this package "
+                    f"({error}); name its run's gin file with --gin_file"
+                ) from error
     if not gin_files and not bindings:
         return RunSettings(trained, trained, None, partitioning)
     own = checkpoint.location.parent.parent / "config.gin"
