@@ -1,5 +1,7 @@
 """A model's answers to examples: text in, text out, a batch at a time."""
 
+import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +11,7 @@ from jaxtyping import Int, PyTree
 
 from presence_t5x.config_types import DecodingConfig, T5Config
 from presence_t5x.data.tokenizers import Tokenizer
-from presence_t5x.decode import make_decoder
+from presence_t5x.decode import Decoded, make_decoder
 from presence_t5x.partitioning import num_row_parts, replicated
 
 ReportDone = Callable[[int], None]  # told how many more examples are done
@@ -33,6 +35,16 @@ class Answers(NamedTuple):
 
     texts: list[str]
     scores: list[float]
+
+
+@functools.cache
+def _compile_ready_decoder(
+    model: T5Config, decoding: DecodingConfig, mesh: jax.sharding.Mesh | None
+) -> Callable[..., Decoded]:
+    """Returns the decoder, compiled once a process for all checkpoints of a model."""
+    # Every process needs every answer: the metrics are of all of them.
+    whole = None if mesh is None else replicated(mesh)
+    return jax.jit(make_decoder(model, decoding, mesh), out_shardings=whole)
 
 
 class Predictor:
@@ -68,10 +80,9 @@ class Predictor:
         self.input_length = input_length
         self._vocabulary = vocabulary
         self._tokenizer = Tokenizer.from_vocabulary(vocabulary)
-        decode = make_decoder(model, decoding, mesh)
-        # Every process needs every answer: the metrics are of all of them.
-        whole = None if mesh is None else replicated(mesh)
-        self._decode = jax.jit(decode, out_shardings=whole)
+        # Neither changes an answer; without them models of one size share a compilation.
+        model = dataclasses.replace(model, dropout_rate=0.0, remat_policy="none")
+        self._decode = _compile_ready_decoder(model, decoding, mesh)
 
     def read(self, texts: Sequence[str]) -> Inputs:
         """Returns texts as the model reads them."""
