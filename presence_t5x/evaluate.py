@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output_dir", metavar="DIR",
         help="(default: evaluations/TASK.SPLIT.STEP in a MODEL_DIR)")  # fmt: skip
     add("--overwrite", action="store_true", help="replace another evaluation in DIR")
-    add("--batch_size", type=int, default=64, help="examples at a time; no result depends on it")
+    add("--batch_size", type=int, default=64, help="examples at a time (default: 64)")
     add("--max_examples", type=int, metavar="N", help="of each set, the first ones")
     add("--num_beams", type=int, metavar="N", help="beam search as T5X's (default: greedy)")
     add("--alpha", type=float, help="exponent of beam search's length penalty (default: 0.6)")
