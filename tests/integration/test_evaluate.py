@@ -22,7 +22,7 @@ from presence_t5x.decode import make_decoder
 from presence_t5x.models.t5 import init_params
 
 NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 48, 12, 5
-START, STEPS = 5, 8
+START, STEPS, PERIOD = 5, 16, 4
 LENGTHS = {"inputs": 96, "targets": 8}
 SIZES = {
     "emb_dim": 16,
@@ -74,8 +74,8 @@ def settings(initial, tmp_path_factory):
         "TASK_FEATURE_LENGTHS": LENGTHS,
         "TRAIN_STEPS_RELATIVE": STEPS,
         "BATCH_SIZE": 16,
-        "BASE_LEARNING_RATE": 0.1,
-        "CHECKPOINT_PERIOD": 2,
+        "BASE_LEARNING_RATE": 0.2,
+        "CHECKPOINT_PERIOD": PERIOD,
         "KEEP_CHECKPOINTS": None,
         "EVAL_PERIOD": 1,
         "EVAL_EXAMPLES": None,
@@ -129,7 +129,7 @@ def test_every_evaluation_is_logged_and_the_best_is_kept(whole):
     assert (best["step"], best["value"]) == (START + 1 + first, max(values))
     assert best["rule"]["languages"] == ["en"] and best["rule"]["split"] == "validation"
     improving = {i for i in range(STEPS) if i == 0 or values[i] > max(values[:i])}
-    periodic = {step for step in range(START + 1, START + STEPS) if step % 2 == 0}
+    periodic = {step for step in range(START + 1, START + STEPS) if step % PERIOD == 0}
     saved = {START + 1 + i for i in improving} | periodic | {START + STEPS}
     assert checkpoints(model_dir) == sorted(saved)
 
@@ -167,7 +167,10 @@ BAD_RUNS = {
     "language": ({"EVAL_LANGUAGES": ("xx",)}, r"nothing in the language 'xx' .* it has \['ar', "),
     "task": ({"EVAL_TASK": "encyclopedia_nli_zerosot"}, "did you mean 'encyclopedia_nli_zeroshot'"),
     "vocabulary": ({"VOCABULARY_FILE": "bytes", "T5Config.vocab_size": 384}, "another model"),
-    "steps": ({"TRAIN_STEPS": 9}, "train_steps=9 and train_steps_relative=8 exclude each other"),
+    "steps": (
+        {"TRAIN_STEPS": 9},
+        f"train_steps=9 and train_steps_relative={STEPS} exclude each other",
+    ),
 }
 
 
