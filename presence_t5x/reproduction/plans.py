@@ -1,0 +1,354 @@
+"""A plan as data: which pre-trainings, fine-tunings and evaluations fill which tables.
+
+Plans are TOML files, packaged in `configs/plans` or a user's own; `units` makes commands of them.
+What no table asks for is not run. Texts may name `{output}` (the plan's directory), `{data_dir}`
+and, in a fine-tuning, `{model}`.
+"""
+
+import dataclasses
+import importlib.resources
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from presence_t5x._validate import check_choice, check_int, check_text, did_you_mean
+
+SETTINGS = ("zero_shot", "translate_train")
+LAYOUTS = ("variants", "temperatures")
+DATA_DIR = "{data_dir}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """A token store that trainings share.
+
+    Attributes:
+      arguments: of `python -m presence_t5x.prepare`.
+    """
+
+    name: str
+    arguments: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """One row of the tables: a model before fine-tuning.
+
+    Attributes:
+      model: as rows tell it, and as `{model}` in the gin files of fine-tunings.
+      variant: "baseline", "direct", "inverse", "inverse_direct", "presence" ...
+      gin_file: of `presence_t5x.train`.
+      settings: gin macros by name, as TOML values.
+      temperature: of a constant one; its place in a table of temperatures.
+      only_evaluated: judged as it is, without fine-tuning.
+      unavailable: why it cannot be run; its cells stay empty.
+    """
+
+    name: str
+    model: str
+    variant: str
+    gin_file: str = ""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    temperature: float | None = None
+    only_evaluated: bool = False
+    unavailable: str = ""
+
+    def __post_init__(self):
+        for name in ("name", "model", "variant"):
+            check_text(f"pretrainings: {name}", getattr(self, name))
+        if not self.unavailable:
+            check_text(f"pretraining {self.name!r}: gin_file", self.gin_file)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One `python -m presence_t5x.evaluate` of a fine-tuned model.
+
+    Attributes:
+      mixture: its `--task`.
+      tasks: names of the plan's tasks whose scores it gives.
+      split: that is answered.
+      select: "best" or "newest" checkpoint of the fine-tuning.
+      arguments: further ones.
+    """
+
+    mixture: str
+    tasks: Sequence[str]
+    split: str = "test"
+    select: str = "newest"
+    arguments: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finetuning:
+    """One fine-tuning of every pre-trained model, and what is evaluated after it.
+
+    Attributes:
+      setting: "zero_shot" or "translate_train".
+      gin_file: may hold `{model}`.
+      settings: gin macros by name; MODEL_DIR, INITIAL_CHECKPOINT and RANDOM_SEED are added.
+    """
+
+    name: str
+    setting: str
+    gin_file: str
+    evaluations: Sequence[Evaluation]
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        check_text("finetunings: name", self.name)
+        check_choice(f"finetuning {self.name!r}: setting", self.setting, SETTINGS)
+        check_text(f"finetuning {self.name!r}: gin_file", self.gin_file)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a column of the tables is.
+
+    Attributes:
+      title: of the column.
+      family: of the evaluated tasks, their names without the language.
+      metric: of `scores.json`; "span_f1" is shown times 100, as the paper prints it.
+      chance: of a guess that knows nothing but the classes, in percent.
+    """
+
+    name: str
+    title: str
+    family: str
+    metric: str
+    chance: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table: pre-trained models by tasks.
+
+    Attributes:
+      layout: "variants" (a row a model, a column a task) or "temperatures" (a column a
+        temperature).
+      rows: names of pre-trainings.
+      language: whose scores are shown; "average" is the mean over languages.
+      paper: the table of the paper whose figures stand beside, see `paper_figures`; "" is none.
+    """
+
+    name: str
+    title: str
+    rows: Sequence[str]
+    tasks: Sequence[str]
+    settings: Sequence[str] = SETTINGS
+    layout: str = "variants"
+    language: str = "average"
+    paper: str = ""
+
+    def __post_init__(self):
+        check_text("tables: name", self.name)
+        check_choice(f"table {self.name!r}: layout", self.layout, LAYOUTS)
+        for setting in self.settings:
+            check_choice(f"table {self.name!r}: settings", setting, SETTINGS)
+
+
+class Run(NamedTuple):
+    """A pre-trained model that is fine-tuned (None: judged as it is) and evaluated."""
+
+    pretraining: Pretraining
+    finetuning: Finetuning
+    evaluations: tuple[Evaluation, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything a reproduction does.
+
+    Attributes:
+      seeds: how many, from 0.
+      jobs: commands that run at once, each on its share of the cores.
+    """
+
+    name: str
+    title: str
+    tasks: Sequence[Task]
+    tables: Sequence[Table]
+    pretrainings: Sequence[Pretraining]
+    finetunings: Sequence[Finetuning]
+    preparations: Sequence[Preparation] = ()
+    seeds: int = 1
+    jobs: int = 1
+
+    def __post_init__(self):
+        check_text("title", self.title)
+        check_int("seeds", self.seeds, minimum=1)
+        check_int("jobs", self.jobs, minimum=1)
+        if not self.tables:
+            raise ValueError("tables=() asks for nothing; describe at least one in [[tables]]")
+        for kind in ("tasks", "tables", "pretrainings", "finetunings", "preparations"):
+            names = [item.name for item in getattr(self, kind)]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{kind}: {twice} stand there twice; give each its own name")
+        self._check_references()
+
+    def _check_references(self):
+        tasks = {task.name for task in self.tasks}
+        rows = {found.name for found in self.pretrainings}
+        for table in self.tables:
+            _check_known(f"table {table.name!r}: rows", table.rows, rows)
+            _check_known(f"table {table.name!r}: tasks", table.tasks, tasks)
+        for finetuning in self.finetunings:
+            for evaluation in finetuning.evaluations:
+                label = f"finetuning {finetuning.name!r}: tasks"
+                _check_known(label, evaluation.tasks, tasks)
+
+    def runs(self) -> Iterator[Run]:
+        """Yields what the tables need, each once, in the order of pre-trainings."""
+        for pretraining in self.pretrainings:
+            if pretraining.unavailable:
+                continue
+            for finetuning in self.finetunings:
+                asked = {
+                    task
+                    for table in self.tables
+                    if pretraining.name in table.rows and finetuning.setting in table.settings
+                    for task in table.tasks
+                }
+                needed = (e for e in finetuning.evaluations if asked.intersection(e.tasks))
+                if evaluations := tuple(needed):
+                    yield Run(pretraining, finetuning, evaluations)
+
+    def task(self, name: str) -> Task:
+        """Returns a task by name."""
+        return next(task for task in self.tasks if task.name == name)
+
+    def pretraining(self, name: str) -> Pretraining:
+        """Returns a pre-training by name."""
+        return next(found for found in self.pretrainings if found.name == name)
+
+
+def load_plan(
+    name: str, *, data_dir: str | None = None, quick: bool = False, seeds: int | None = None
+) -> Plan:
+    """Returns a plan.
+
+    Args:
+      name: of a packaged plan, or the path of a TOML file.
+      data_dir: in place of `{data_dir}`.
+      quick: with the settings of the plan's table [quick] in place of its own.
+      seeds: in place of the plan's; None keeps them.
+
+    Raises:
+      ValueError: no such plan, one that is broken, or a `data_dir` that is missing or not needed.
+    """
+    path, content = _read(name)
+    needs_data = DATA_DIR in repr(content)
+    if needs_data and data_dir is None:
+        raise ValueError(f"plan {name!r} reads your files; give their folder with --data_dir=DIR")
+    if data_dir is not None:
+        if not needs_data:
+            raise ValueError(f"plan {name!r} reads no files of yours; leave out --data_dir")
+        if not Path(data_dir).is_dir():
+            raise ValueError(f"data_dir={data_dir!r} is no folder; give the one with your files")
+        content = replace_text(content, {DATA_DIR: str(Path(data_dir).resolve())})
+    shortcuts = content.pop("quick", None)
+    if quick:
+        if shortcuts is None:
+            raise ValueError(f"plan {name!r} has no [quick] settings; run it without --quick")
+        content = _with_shortcuts(content, shortcuts)
+    if seeds is not None:
+        check_int("--seeds", seeds, minimum=1)
+        content["seeds"] = seeds
+    try:
+        return _build(path.stem, content)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path}: {_without_class(error)}; see the packaged plans") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def replace_text(value: Any, replacements: Mapping[str, str]) -> Any:
+    """Returns nested values with texts replaced in every string."""
+    if isinstance(value, str):
+        for old, new in replacements.items():
+            value = value.replace(old, new)
+        return value
+    if isinstance(value, Mapping):
+        return {name: replace_text(item, replacements) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [replace_text(item, replacements) for item in value]
+    return value
+
+
+def _read(name: str) -> tuple[Path, dict[str, Any]]:
+    """The file of a plan and its content."""
+    root = Path(str(importlib.resources.files("presence_t5x.configs"))) / "plans"
+    path = Path(name) if name.endswith(".toml") else root / f"{name}.toml"
+    if not path.is_file():
+        known = sorted(found.stem for found in root.glob("*.toml"))
+        raise ValueError(
+            f"plan {name!r} is neither one of {known} nor a .toml file{did_you_mean(name, known)}"
+        )
+    try:
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no TOML: {error}") from error
+
+
+def _build(name: str, content: Mapping[str, Any]) -> Plan:
+    """The plan of a file's content, with its defaults filled in."""
+    content = dict(content)
+    pretraining = content.pop("pretraining_defaults", {})
+    finetuning = content.pop("finetuning_defaults", {})
+    tasks = content.pop("tasks")
+    found = {
+        "tasks": tuple(Task(name=key, **fields) for key, fields in tasks.items()),
+        "tables": tuple(Table(**fields) for fields in content.pop("tables")),
+        "pretrainings": tuple(
+            Pretraining(**_merged(pretraining, fields)) for fields in content.pop("pretrainings")
+        ),
+        "finetunings": tuple(
+            _finetuning(_merged(finetuning, fields)) for fields in content.pop("finetunings")
+        ),
+        "preparations": tuple(Preparation(**fields) for fields in content.pop("preparations", ())),
+    }
+    return Plan(name=name, **found, **content)
+
+
+def _finetuning(fields: dict[str, Any]) -> Finetuning:
+    evaluations = tuple(Evaluation(**found) for found in fields.pop("evaluations"))
+    return Finetuning(evaluations=evaluations, **fields)
+
+
+def _merged(defaults: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields over defaults, setting by setting."""
+    settings = {**defaults.get("settings", {}), **fields.get("settings", {})}
+    return {**defaults, **fields, "settings": settings}
+
+
+def _with_shortcuts(content: dict[str, Any], shortcuts: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan's content with less to do."""
+    content = {**content, **{k: v for k, v in shortcuts.items() if k in ("seeds", "jobs")}}
+    for kind in ("pretraining", "finetuning"):
+        changed = shortcuts.get(f"{kind}_settings", {})
+        content[f"{kind}s"] = [
+            {**fields, "settings": {**fields.get("settings", {}), **changed}}
+            for fields in content[f"{kind}s"]
+        ]
+    more = list(shortcuts.get("evaluation_arguments", ()))
+    for finetuning in content["finetunings"]:
+        finetuning["evaluations"] = [
+            {**found, "arguments": [*found.get("arguments", ()), *more]}
+            for found in finetuning["evaluations"]
+        ]
+    return content
+
+
+def _check_known(label: str, names: Sequence[str], known: set[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"{label}: {name!r} is none of {sorted(known)}{did_you_mean(name, known)}"
+            )
+
+
+def _without_class(error: Exception) -> str:
+    """A message without the name of a constructor in front."""
+    text = str(error)
+    return text.split("__init__() ")[-1] if text else type(error).__name__
