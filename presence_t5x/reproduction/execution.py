@@ -27,6 +27,7 @@ RECORD, LOG = "unit.json", "log.txt"
 _LOCK = ".reproduce.lock"
 _SECONDS_BETWEEN_LOOKS = 0.2
 _LAST_LINES = 15
+_MOST_OF_A_LINE = 65_536  # bytes
 # Small runs compile longer than they train.
 _ENVIRONMENT = {
     "JAX_COMPILATION_CACHE_DIR": "compilation_cache",
@@ -130,18 +131,15 @@ def run_units(units: Sequence[Unit], output: Path, *, jobs: int, display: Displa
     with _only_one(output):
         done = done_seconds(units, output)
         waiting = [unit for unit in units if unit.name not in done]
-        finished, places = set(done), [*range(jobs)]
-        running: dict[int, _Process] = {}
+        finished, running = set(done), dict[int, _Process]()
         try:
             while waiting or running:
-                ready = (unit for unit in waiting if finished.issuperset(unit.needs))
-                for place in [place for place in places if place not in running]:
-                    unit = next(ready, None)
-                    if unit is None:
-                        break
-                    running[place] = _Process(unit, output, _cores(place, jobs))
-                    display.start(unit)
-                waiting = [u for u in waiting if u not in {p.unit for p in running.values()}]
+                for place in sorted(set(range(jobs)) - running.keys()):
+                    unit = next((u for u in waiting if finished.issuperset(u.needs)), None)
+                    if unit is not None:
+                        waiting.remove(unit)
+                        running[place] = _Process(unit, output, _cores(place, jobs))
+                        display.start(unit)
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
                 for place, process in [*running.items()]:
                     if (seconds := process.poll()) is not None:
@@ -205,8 +203,8 @@ class _Process:
         """Returns which share of a training's steps is logged."""
         if not self.unit.num_steps:
             return 0.0
-        step = _last_step(self._directory / MODEL_DIR / METRICS)
-        return min(step / self.unit.num_steps, 1.0)
+        num_steps = _logged_steps(self._directory / MODEL_DIR / METRICS)
+        return min(num_steps / self.unit.num_steps, 1.0)
 
     def stop(self) -> None:
         """Ends it; what it wrote whole stays."""
@@ -229,14 +227,15 @@ class _Process:
         return "\n".join(f"  {line}" for line in lines[-_LAST_LINES:])
 
 
-def _last_step(path: Path) -> int:
-    """The last whole line's step; 0 before there is one."""
+def _logged_steps(path: Path) -> int:
+    """How many steps lie between the first and the last whole line; 0 where there are none."""
     try:
         with path.open("rb") as file:
+            first = json.loads(file.readline())["step"]
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 16_384))
+            file.seek(max(0, size - _MOST_OF_A_LINE))
             lines = file.read().split(b"\n")[:-1]
-        return int(json.loads(lines[-1])["step"])
+        return int(json.loads(lines[-1])["step"] - first)
     except (OSError, ValueError, IndexError, KeyError):
         return 0
 

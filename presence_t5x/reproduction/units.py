@@ -86,15 +86,12 @@ def expand(plan: Plan) -> Work:
     Raises:
       ValueError: a gin file or setting that a run would refuse.
     """
-    builder = _Builder(plan)
+    builder = _Builder(plan)  # adds what is needed before what needs it
     for seed in range(plan.seeds):
         for run in plan.runs():
             for evaluation in run.evaluations:
                 builder.add_cell(run.pretraining, run.finetuning, evaluation, seed)
-    order = {kind: place for place, kind in enumerate(KINDS)}
-    # The first seed of everything before the second, each stage as early as something needs it.
-    units = sorted(builder.units.values(), key=lambda unit: order[unit.kind] == 0, reverse=True)
-    return Work(tuple(units), tuple(builder.cells))
+    return Work(tuple(builder.units.values()), tuple(builder.cells))
 
 
 def gin_argument(name: str, value: Any) -> str:
