@@ -38,7 +38,7 @@ class Pretraining:
     Attributes:
       model: as rows tell it, and as `{model}` in the gin files of fine-tunings.
       variant: "baseline", "direct", "inverse", "inverse_direct", "presence" ...
-      gin_file: of `presence_t5x.train`.
+      gin_files: of `presence_t5x.train`, later ones over earlier ones.
       settings: gin macros by name, as TOML values.
       temperature: of a constant one; its place in a table of temperatures.
       only_evaluated: judged as it is, without fine-tuning.
@@ -48,7 +48,7 @@ class Pretraining:
     name: str
     model: str
     variant: str
-    gin_file: str = ""
+    gin_files: Sequence[str] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     temperature: float | None = None
     only_evaluated: bool = False
@@ -58,7 +58,7 @@ class Pretraining:
         for name in ("name", "model", "variant"):
             check_text(f"pretrainings: {name}", getattr(self, name))
         if not self.unavailable:
-            check_text(f"pretraining {self.name!r}: gin_file", self.gin_file)
+            _check_gin_files(f"pretraining {self.name!r}", self.gin_files)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,20 +86,20 @@ class Finetuning:
 
     Attributes:
       setting: "zero_shot" or "translate_train".
-      gin_file: may hold `{model}`.
+      gin_files: as of a pre-training; they may hold `{model}`.
       settings: gin macros by name; MODEL_DIR, INITIAL_CHECKPOINT and RANDOM_SEED are added.
     """
 
     name: str
     setting: str
-    gin_file: str
+    gin_files: Sequence[str]
     evaluations: Sequence[Evaluation]
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         check_text("finetunings: name", self.name)
         check_choice(f"finetuning {self.name!r}: setting", self.setting, SETTINGS)
-        check_text(f"finetuning {self.name!r}: gin_file", self.gin_file)
+        _check_gin_files(f"finetuning {self.name!r}", self.gin_files)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -338,6 +338,13 @@ def _with_shortcuts(content: dict[str, Any], shortcuts: Mapping[str, Any]) -> di
             for found in finetuning["evaluations"]
         ]
     return content
+
+
+def _check_gin_files(label: str, files: Any) -> None:
+    if isinstance(files, str) or not files:
+        raise ValueError(f"{label}: gin_files={files!r} must be a list of at least one file")
+    for file in files:
+        check_text(f"{label}: gin_files", file)
 
 
 def _check_known(label: str, names: Sequence[str], known: set[str]) -> None:

@@ -144,7 +144,7 @@ class _Builder:
     def _pretraining(self, found: Pretraining, seed: int) -> str:
         name = _path("pretrain", found.name, seed)
         settings = {"MODEL_DIR": f"{OUTPUT}/{name}/{MODEL_DIR}", "RANDOM_SEED": seed}
-        self._add_training(name, found.gin_file, {**found.settings, **settings}, ())
+        self._add_training(name, found.gin_files, {**found.settings, **settings}, ())
         return name
 
     def _finetuning(
@@ -156,25 +156,31 @@ class _Builder:
             self._add_training(name, *call, (trained,))
         return name
 
-    def _finetuning_call(self, pretraining, found, seed, trained) -> tuple[str, dict[str, Any]]:
-        """The gin file and the macros of a fine-tuning."""
+    def _finetuning_call(
+        self, pretraining, found, seed, trained
+    ) -> tuple[list[str], dict[str, Any]]:
+        """The gin files and the macros of a fine-tuning."""
         name = _path("finetune", pretraining.name, found.name, seed)
         settings = {
             "MODEL_DIR": f"{OUTPUT}/{name}/{MODEL_DIR}",
             "INITIAL_CHECKPOINT": f"{OUTPUT}/{trained}/{MODEL_DIR}",
             "RANDOM_SEED": seed,
         }
-        gin_file = found.gin_file.replace("{model}", pretraining.model)
-        return gin_file, {**found.settings, **settings}
+        gin_files = [file.replace("{model}", pretraining.model) for file in found.gin_files]
+        return gin_files, {**found.settings, **settings}
 
     def _add_training(
-        self, name: str, gin_file: str, settings: Mapping[str, Any], needs: tuple[str, ...]
+        self,
+        name: str,
+        gin_files: Sequence[str],
+        settings: Mapping[str, Any],
+        needs: tuple[str, ...],
     ) -> None:
         if name in self.units:
             return
-        resolved = self._resolve(gin_file, settings)
+        resolved = self._resolve(gin_files, settings)
         bindings = (gin_argument(macro, value) for macro, value in settings.items())
-        arguments = (f"--gin_file={gin_file}", *bindings)
+        arguments = (*(f"--gin_file={file}" for file in gin_files), *bindings)
         needs = (*needs, *map(self._preparation, self.plan.preparations))
         self._add(name, "presence_t5x.train", arguments, needs, resolved)
 
@@ -183,7 +189,7 @@ class _Builder:
         self._add(name, "presence_t5x.prepare", tuple(found.arguments), ())
         return name
 
-    def _resolve(self, gin_file: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def _resolve(self, gin_files: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
         """All settings of a run.
 
         Raises:
@@ -191,9 +197,9 @@ class _Builder:
         """
         bindings = [gin_argument(*item).removeprefix("--gin.") for item in settings.items()]
         try:
-            return config_to_dict(load_config([gin_file], bindings))
+            return config_to_dict(load_config(gin_files, bindings))
         except ValueError as error:
-            raise ValueError(f"plan {self.plan.name!r}, {gin_file}: {error}") from error
+            raise ValueError(f"plan {self.plan.name!r}, {gin_files[0]}: {error}") from error
 
     def _add(
         self,

@@ -76,7 +76,8 @@ def test_what_is_needed_runs_first_and_nothing_twice(tmp_path):
 def test_two_jobs_run_side_by_side_each_on_its_cores(tmp_path):
     """Each waits for the file that the other one writes."""
     code = (
-        "import os, time; time.sleep(0.3); open(r'{{output}}/{0}', 'w').write(str(os.sched_getaffinity(0))); "
+        "import os, time; time.sleep(0.3); "
+        "open(r'{{output}}/{0}', 'w').write(str(os.sched_getaffinity(0))); "
         "[time.sleep(0.05) for _ in range(400) if not os.path.exists(r'{{output}}/{1}')]; "
         "assert os.path.exists(r'{{output}}/{1}')"
     )
@@ -143,8 +144,10 @@ def test_a_damaged_record_is_named(tmp_path):
 
 def test_progress_within_a_training_is_read_from_its_metrics(tmp_path):
     lines = "".join(json.dumps({"step": step}) + "\n" for step in (1000, 1010, 1050)) + '{"step": 9'
-    metrics = f"os.makedirs(r'{{output}}/pretrain/a/run'); open(r'{{output}}/pretrain/a/run/metrics.jsonl', 'w').write({lines!r})"
-    code = f"import os, time; {metrics}; time.sleep(1.5)"
+    code = (
+        "import os, time; os.makedirs(r'{output}/pretrain/a/run'); "
+        f"open(r'{{output}}/pretrain/a/run/metrics.jsonl', 'w').write({lines!r}); time.sleep(1.5)"
+    )
     settings = {"train_steps": 2000, "train_steps_relative": 100}
     listener = Listener()
     unit = make_unit("pretrain/a", code, settings=settings)

@@ -16,7 +16,7 @@ metric = "accuracy"
 
 [pretraining_defaults]
 model = "tiny"
-gin_file = "configs/runs/quickstart_presence.gin"
+gin_files = ["configs/runs/quickstart_presence.gin"]
 settings = { TRAIN_STEPS = 10, SWITCH_STEP = 5 }
 
 [[pretrainings]]
@@ -36,7 +36,7 @@ unavailable = "no filter"
 [[finetunings]]
 name = "en"
 setting = "zero_shot"
-gin_file = "configs/runs/finetune_encyclopedia.gin"
+gin_files = ["configs/runs/finetune_encyclopedia.gin"]
 evaluations = [{ mixture = "encyclopedia_nli_zeroshot", tasks = ["nli"] }]
 
 [[tables]]

@@ -25,7 +25,7 @@ from presence_t5x.reproduction.text_files import markdown, table_csv
 from presence_t5x.reproduction.units import Cell
 
 CONFIG = BootstrapConfig(num_replicates=500)
-GIN = "configs/runs/quickstart_presence.gin"
+GIN = ("configs/runs/quickstart_presence.gin",)
 EVALUATION = Evaluation(mixture="all", tasks=("xnli", "wikiann"))
 PLAN = Plan(
     name="planted",
@@ -35,15 +35,13 @@ PLAN = Plan(
         Task(name="wikiann", title="WikiAnn", family="ner", metric="span_f1"),
     ),
     pretrainings=(
-        Pretraining(
-            name="a", model="mt5_base", variant="baseline", gin_file=GIN, temperature=0.0
-        ),
-        Pretraining(name="b", model="mt5_base", variant="presence", gin_file=GIN),
-        Pretraining(name="c", model="mt5_base", variant="direct", gin_file=GIN, temperature=1.0),
+        Pretraining(name="a", model="mt5_base", variant="baseline", gin_files=GIN, temperature=0.0),
+        Pretraining(name="b", model="mt5_base", variant="presence", gin_files=GIN),
+        Pretraining(name="c", model="mt5_base", variant="direct", gin_files=GIN, temperature=1.0),
         Pretraining(name="d", model="mt5_base", variant="sequential", unavailable="no filter"),
     ),
     finetunings=(
-        Finetuning(name="en", setting="zero_shot", gin_file=GIN, evaluations=(EVALUATION,)),
+        Finetuning(name="en", setting="zero_shot", gin_files=GIN, evaluations=(EVALUATION,)),
     ),
     tables=(
         Table(
@@ -135,7 +133,9 @@ def test_the_most_frequent_answer_is_what_rows_are_held_against(rows):
     assert row.guess == pytest.approx(400 / 6)
     assert row.chance == pytest.approx(100 / 3)
     assert row.above_guess is (row.interval[0] > 400 / 6)
-    assert find(rows, table="main", task="xnli", language="sw", pretraining="a").above_guess is False
+    assert (
+        find(rows, table="main", task="xnli", language="sw", pretraining="a").above_guess is False
+    )
     ner = find(rows, table="main", task="wikiann", language="sw", pretraining="b")
     assert ner.guess == pytest.approx(100.0)  # every example names Bern
 
@@ -156,8 +156,9 @@ def test_the_paper_stands_beside_what_it_reports_and_nothing_else(rows):
 
 def test_rows_have_the_promised_fields(rows):
     content = json.loads(json.dumps([row_as_json(row) for row in rows]))
-    promised = "table setting task language variant metric mean std interval seeds paper".split()
-    assert all(set(promised) <= row.keys() for row in content)
+    promised = {"table", "setting", "task", "language", "variant", "metric", "mean", "std"}
+    promised |= {"interval", "seeds", "paper"}
+    assert all(promised <= row.keys() for row in content)
 
 
 GOLDEN = """\
@@ -177,7 +178,9 @@ GOLDEN = """\
 
 def test_markdown_is_laid_out_as_the_paper(rows):
     intervals = [
-        "{:.1f}, {:.1f}".format(*find(rows, table="main", task=t, language="average", pretraining=p).interval)
+        "{:.1f}, {:.1f}".format(
+            *find(rows, table="main", task=t, language="average", pretraining=p).interval
+        )
         for p, t in (("a", "xnli"), ("a", "wikiann"), ("b", "xnli"))
     ]
     text = markdown(PLAN, rows, {"main": ["protocol line"]})
