@@ -50,15 +50,16 @@ def plain_words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def row_label(found: Pretraining, *, with_model: bool) -> str:
-    """Returns how a model is called in front of its line.
+def model_labels(plan: Plan, names: Sequence[str]) -> dict[str, str]:
+    """Returns how models are called in front of their lines, by name of their pre-training.
 
-    >>> row_label(Pretraining(name="a", model="mt5_base", variant="direct", gin_file="f"),
-    ...     with_model=True)
-    'mt5 base, PRESENCE-D'
+    With the model where there are several; by that name where it would still be ambiguous.
     """
-    name = _VARIANTS.get(found.variant, plain_words(found.variant))
-    return f"{plain_words(found.model)}, {name}" if with_model else name
+    found = [plan.pretraining(name) for name in names]
+    with_model = len({one.model for one in found}) > 1
+    labels = {one.name: _row_label(one, with_model=with_model) for one in found}
+    texts = [*labels.values()]
+    return {name: text if texts.count(text) == 1 else name for name, text in labels.items()}
 
 
 def table_grids(plan: Plan, table: Table, rows: Sequence[Row]) -> list[Grid]:
@@ -79,7 +80,7 @@ def language_grids(plan: Plan, rows: Sequence[Row]) -> list[Grid]:
         for row in rows
         if row.mean is not None
     }
-    labels = _labels(plan, [found.name for found in plan.pretrainings])
+    labels = model_labels(plan, [found.name for found in plan.pretrainings])
     grids = []
     for setting in SETTINGS:
         for task in plan.tasks:
@@ -108,7 +109,7 @@ def _variant_grid(plan: Plan, table: Table, setting: str, rows: dict) -> Grid:
     columns = [f"{t.title} ({metric_name(t.metric)})" for t in map(plan.task, table.tasks)]
     lines = tuple(
         Line(label, tuple(rows.get((setting, name, task)) for task in table.tasks))
-        for name, label in _labels(plan, table.rows).items()
+        for name, label in model_labels(plan, table.rows).items()
     )
     return Grid(plain_words(setting), "", tuple(columns), lines)
 
@@ -126,10 +127,6 @@ def _temperature_grid(plan: Plan, table: Table, setting: str, rows: dict) -> Gri
     return Grid(plain_words(setting), "temperature", columns, lines)
 
 
-def _labels(plan: Plan, names: Sequence[str]) -> dict[str, str]:
-    """What stands in front of each pre-training's line; ambiguous ones have their own name."""
-    found = [plan.pretraining(name) for name in names]
-    with_model = len({one.model for one in found}) > 1
-    labels = {one.name: row_label(one, with_model=with_model) for one in found}
-    texts = [*labels.values()]
-    return {name: text if texts.count(text) == 1 else name for name, text in labels.items()}
+def _row_label(found: Pretraining, *, with_model: bool) -> str:
+    name = _VARIANTS.get(found.variant, plain_words(found.variant))
+    return f"{plain_words(found.model)}, {name}" if with_model else name

@@ -6,7 +6,7 @@ from typing import Any
 
 from presence_t5x.reproduction.bootstrap import BootstrapConfig
 from presence_t5x.reproduction.execution import read_record
-from presence_t5x.reproduction.grids import row_label
+from presence_t5x.reproduction.grids import model_labels
 from presence_t5x.reproduction.plans import Plan, Table
 from presence_t5x.reproduction.results import Evaluated, read_evaluation
 from presence_t5x.reproduction.rows import AVERAGE
@@ -40,11 +40,12 @@ def _protocol(
         and set(table.tasks).intersection(cell.evaluation.tasks)
     ]
     units = {unit.name: unit for unit in work.units}
+    labels = model_labels(plan, [found.name for found in plan.pretrainings])
     trainings = _needed(cells, units)
     lines = [
-        *_missing(plan, table),
-        *_training_lines("pre-training", plan, trainings),
-        *_training_lines("fine-tuning", plan, trainings),
+        *_missing(plan, table, labels),
+        *_training_lines("pretrain", labels, trainings),
+        *_training_lines("finetune", labels, trainings),
         *_evaluation_lines(cells, output),
         *(
             f"{t.title}: {_NORMALISERS.get(t.metric, t.metric)}"
@@ -52,8 +53,8 @@ def _protocol(
         ),
         _average(table),
         f"seeds: {plan.seeds}; ± is the standard deviation over seeds, brackets hold "
-        f"{config.level:.0%} of {config.num_replicates:,} bootstrap replicates over seeds and, "
-        f"within them, examples (seed {config.seed})",
+        f"{config.level:.0%} of {config.num_replicates:,} bootstrap replicates over seeds and "
+        f"examples (seed {config.seed})",
         f"commit: {', '.join(_commits(cells, trainings, output)) or 'unknown'}",
     ]
     return lines
@@ -71,17 +72,16 @@ def _needed(cells: Iterable[Cell], units: Mapping[str, Unit]) -> list[Unit]:
     return sorted(found.values(), key=lambda unit: unit.name)
 
 
-def _training_lines(kind: str, plan: Plan, trainings: Iterable[Unit]) -> list[str]:
+def _training_lines(kind: str, labels: Mapping[str, str], trainings: Iterable[Unit]) -> list[str]:
     """What the runs of a kind have in common, a line for each way of running them."""
     ways: dict[str, dict[str, None]] = {}
     for unit in trainings:
-        if unit.kind != {"pre-training": "pretrain", "fine-tuning": "finetune"}[kind]:
-            continue
-        parts = unit.name.split("/")
-        found = plan.pretraining(parts[1])
-        who = row_label(found, with_model=True) if kind == "pre-training" else parts[2]
-        ways.setdefault(_describe(unit), {})[who] = None
-    return [f"{kind} ({', '.join(who)}): {way}" for way, who in ways.items()]
+        if unit.kind == kind:
+            _, pretraining, *rest = unit.name.split("/")
+            who = labels[pretraining] if kind == "pretrain" else rest[0]
+            ways.setdefault(_describe(unit), {})[who] = None
+    title = {"pretrain": "pre-training", "finetune": "fine-tuning"}[kind]
+    return [f"{title} ({', '.join(who)}): {way}" for way, who in ways.items()]
 
 
 def _describe(unit: Unit) -> str:
@@ -138,14 +138,10 @@ def _commits(cells: Iterable[Cell], trainings: Iterable[Unit], output: Path) -> 
     return sorted(c[:12] + ("+" if c.endswith("+") else "") for c in commits)
 
 
-def _missing(plan: Plan, table: Table) -> list[str]:
+def _missing(plan: Plan, table: Table, labels: Mapping[str, str]) -> list[str]:
     """What cannot be run, and why."""
     found = map(plan.pretraining, table.rows)
-    return [
-        f"not run: {row_label(one, with_model=True)}: {one.unavailable}"
-        for one in found
-        if one.unavailable
-    ]
+    return [f"not run: {labels[one.name]}: {one.unavailable}" for one in found if one.unavailable]
 
 
 def _average(table: Table) -> str:

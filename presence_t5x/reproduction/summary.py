@@ -1,8 +1,8 @@
 """What the tables say, in sentences: does weighting help, and does anything transfer?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from presence_t5x.reproduction.grids import metric_name, plain_words, row_label
+from presence_t5x.reproduction.grids import metric_name, model_labels, plain_words
 from presence_t5x.reproduction.plans import SETTINGS, Plan
 from presence_t5x.reproduction.rows import AVERAGE, Row
 
@@ -13,49 +13,57 @@ def findings(plan: Plan, rows: Sequence[Row]) -> list[str]:
     A difference counts if its interval does not hold zero.
     """
     run = {row.pretraining for row in rows if row.mean is not None}
-    possible = {name for table in plan.tables for name in table.rows}
-    lines = [f"{len(run)} of {len(possible)} models were evaluated."]
-    for found in plan.pretrainings:
+    labels = model_labels(plan, [found.name for found in plan.pretrainings])
+    lines = [f"{len(run)} of {len(labels)} models were evaluated."]
+    for name, label in labels.items():
         for setting in SETTINGS:
-            mine = _unique(
+            mine = _once(
                 row
                 for row in rows
-                if (row.pretraining, row.setting, row.language) == (found.name, setting, AVERAGE)
+                if (row.pretraining, row.setting, row.language) == (name, setting, AVERAGE)
                 and row.difference is not None
             )
             if mine:
                 parts = "; ".join(_compare(plan, row) for row in mine)
-                label = row_label(found, with_model=True)
                 lines.append(f"{label} against baseline, {plain_words(setting)}: {parts}.")
     return lines
 
 
 def transfer_lines(plan: Plan, rows: Sequence[Row]) -> list[str]:
-    """Returns for each setting, task and model in how many languages it is above guessing."""
+    """Returns for each setting and task in how many languages each model is above guessing."""
+    labels = model_labels(plan, [found.name for found in plan.pretrainings])
     lines = []
     for setting in SETTINGS:
         for task in plan.tasks:
-            for found in plan.pretrainings:
-                mine = _unique(
-                    row
-                    for row in rows
-                    if (row.setting, row.task, row.pretraining) == (setting, task.name, found.name)
-                    and row.language != AVERAGE
-                    and row.mean is not None
+            run = [
+                row
+                for row in rows
+                if (row.setting, row.task) == (setting, task.name)
+                and row.language != AVERAGE
+                and row.mean is not None
+            ]
+            names = {row.pretraining for row in run}
+            counts = [
+                f"{label} {_count(_once(row for row in run if row.pretraining == name))}"
+                for name, label in labels.items()
+                if name in names
+            ]
+            if counts:
+                lines.append(
+                    f"Languages above chance and above the most frequent answer, "
+                    f"{plain_words(setting)}, {task.title}: {'; '.join(counts)}."
                 )
-                if mine:
-                    below = sorted(row.language for row in mine if not row.above_guess)
-                    rest = f" (not {', '.join(below)})" if below else ""
-                    lines.append(
-                        f"{plain_words(setting)}, {task.title}: "
-                        f"{row_label(found, with_model=True)} is above chance and the most "
-                        f"frequent answer in {len(mine) - len(below)} of {len(mine)} "
-                        f"languages{rest}."
-                    )
     return lines
 
 
-def _unique(rows) -> list[Row]:
+def _count(rows: Sequence[Row]) -> str:
+    """In how many languages a model is above guessing, and in which it is not."""
+    below = sorted(row.language for row in rows if not row.above_guess)
+    number = f"{len(rows) - len(below)} of {len(rows)}"
+    return f"{number} (not {', '.join(below)})" if below and len(below) < len(rows) else number
+
+
+def _once(rows: Iterable[Row]) -> list[Row]:
     """Rows that several tables show, once."""
     return [*{(row.task, row.language): row for row in rows}.values()]
 
