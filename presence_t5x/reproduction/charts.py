@@ -14,7 +14,7 @@ from presence_t5x.reproduction.text_files import cell_text
 _WIDTH, _LINE, _TOP, _BOTTOM, _LABEL = 480.0, 24.0, 8.0, 40.0, 170.0
 
 
-def interval_chart(title: str, lines: Sequence[tuple[str, Row | None]], guess: float | None) -> str:
+def interval_chart(title: str, lines: Sequence[tuple[str, Row]], guess: float | None) -> str:
     """Returns one line a model: a dot with its interval, a square for the paper's figure.
 
     Args:
@@ -44,7 +44,7 @@ def interval_chart(title: str, lines: Sequence[tuple[str, Row | None]], guess: f
 
 def temperature_chart(title: str, line: Line) -> str:
     """Returns a task's score over temperature, ours with its interval and the paper's."""
-    rows = [row for row in line.cells if row is not None]
+    rows = [row for row in line.cells if isinstance(row, Row)]
     temperatures = np.array([row.temperature or 0.0 for row in rows])
     nothing = (np.nan, np.nan)
     columns = {
@@ -79,24 +79,26 @@ def temperature_chart(title: str, line: Line) -> str:
     )
 
 
-def _interval_line(label: str, row: Row | None, x: Scale, y: float) -> str:
+def _interval_line(label: str, row: Row, x: Scale, y: float) -> str:
     parts = [text_at(0.0, y + 4, label, "legend-name")]
-    if row is None or row.mean is None or row.interval is None:
+    if row.mean is None or row.interval is None:
         parts.append(text_at(_LABEL + 4, y + 4, "not run", "note"))
-        at = None
     else:
         low, high = map(x, row.interval)
-        at = x(row.mean)
-        parts.append(f'<path d="M{pixel(low)} {pixel(y)}H{pixel(high)}"/>' + marker("", at, y))
-    color = "baseline" if row is None or row.variant == BASELINE else "presence"
-    drawn = f'<g class="line" style="--c:var(--{color})">{"".join(parts[1:])}</g>'
-    if row is not None and row.paper is not None:
-        square = marker("square", x(row.paper), y)
-        drawn += f'<g class="line" style="--c:var(--noise)">{square}</g>'
+        path = f'<path d="M{pixel(low)} {pixel(y)}H{pixel(high)}"/>'
+        parts.append(_colored(row.variant, path + marker("circle", x(row.mean), y)))
+    if row.paper is not None:
+        parts.append(_colored("paper", marker("square", x(row.paper), y)))
     tip = f"<title>{escape(f'{label}: {cell_text(row)}')}</title>"
     size = f'width="{pixel(_WIDTH)}" height="{pixel(_LINE)}"'
     area = f'<g class="hover"><rect x="0" y="{pixel(y - _LINE / 2)}" {size}>{tip}</rect></g>'
-    return parts[0] + drawn + area
+    return "".join(parts) + area
+
+
+def _colored(variant: str, drawn: str) -> str:
+    """The baseline is grey, other variants have the accent, the paper a colour of its own."""
+    color = {BASELINE: "baseline", "paper": "noise"}.get(variant, "presence")
+    return f'<g class="line" style="--c:var(--{color})">{drawn}</g>'
 
 
 def _axis(x: Scale, bottom: float) -> str:
@@ -107,9 +109,7 @@ def _axis(x: Scale, bottom: float) -> str:
     return "".join(parts)
 
 
-def _values_of(row: Row | None) -> list[float]:
+def _values_of(row: Row) -> list[float]:
     """Everything a line shows."""
-    if row is None:
-        return []
     paper = [] if row.paper is None else [row.paper]
     return paper if row.mean is None or row.interval is None else [*paper, row.mean, *row.interval]

@@ -22,14 +22,19 @@ _VARIANTS = {
     "sequential": "PRESENCE-Sequential",
     "sequential_reverse": "Sequential-reverse",
 }
+GUESS = "most frequent answer"
 _METRICS = {"span_f1": "span F1", "f1": "F1", "em": "exact match"}
 
 
 class Line(NamedTuple):
-    """One line of a grid; a cell that nothing fills is None."""
+    """One line of a grid.
+
+    Attributes:
+      cells: rows, figures without a spread, None where nothing stands.
+    """
 
     label: str
-    cells: tuple[Row | None, ...]
+    cells: tuple[Row | float | None, ...]
 
 
 class Grid(NamedTuple):
@@ -96,7 +101,7 @@ def language_grids(plan: Plan, rows: Sequence[Row]) -> list[Grid]:
                 if name in names
             )
             title = f"{plain_words(setting)}, {task.title} ({metric_name(task.metric)})"
-            grids.append(Grid(title, "", tuple(columns), lines))
+            grids.append(Grid(title, "", tuple(columns), _with_guesses(lines)))
     return grids
 
 
@@ -111,7 +116,7 @@ def _variant_grid(plan: Plan, table: Table, setting: str, rows: dict) -> Grid:
         Line(label, tuple(rows.get((setting, name, task)) for task in table.tasks))
         for name, label in model_labels(plan, table.rows).items()
     )
-    return Grid(plain_words(setting), "", tuple(columns), lines)
+    return Grid(plain_words(setting), "", tuple(columns), _with_guesses(lines))
 
 
 def _temperature_grid(plan: Plan, table: Table, setting: str, rows: dict) -> Grid:
@@ -125,6 +130,17 @@ def _temperature_grid(plan: Plan, table: Table, setting: str, rows: dict) -> Gri
         for task in map(plan.task, table.tasks)
     )
     return Grid(plain_words(setting), "temperature", columns, lines)
+
+
+def _with_guesses(lines: tuple[Line, ...]) -> tuple[Line, ...]:
+    """Lines of models, and behind them what the most frequent answer scores, if it is known."""
+    columns = zip(*(line.cells for line in lines))
+    guesses = tuple(
+        next((r.guess for r in column if isinstance(r, Row) and r.guess is not None), None)
+        for column in columns
+    )
+    known = any(guess is not None for guess in guesses)
+    return (*lines, Line(GUESS, guesses)) if known else lines
 
 
 def _row_label(found: Pretraining, *, with_model: bool) -> str:

@@ -4,8 +4,6 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 
-import numpy as np
-
 from presence_t5x.reporting.svg import escape
 from presence_t5x.reproduction.charts import interval_chart, temperature_chart
 from presence_t5x.reproduction.grids import (
@@ -51,23 +49,22 @@ def _table_section(plan: Plan, table: Table, rows: Sequence[Row], protocol: Sequ
     """One table with its charts and its protocol."""
     grids = table_grids(plan, table, rows)
     tables = "".join(map(_html_table, grids))
-    charts = _temperature_charts(grids) if table.layout == "temperatures" else _charts(plan, grids)
+    charts = _temperature_charts(grids) if table.layout == "temperatures" else _charts(grids)
     items = "".join(f"<li>{escape(line)}</li>" for line in protocol)
     details = f"<details open><summary>Protocol</summary><ul class='caveats'>{items}</ul></details>"
     return f"{tables}<p class='how'>{escape(_LEGEND)}</p>{charts}{details}"
 
 
-def _charts(plan: Plan, grids: Iterable[Grid]) -> str:
+def _charts(grids: Iterable[Grid]) -> str:
     """A chart for every column of every grid that was run."""
     drawn = []
     for grid in grids:
         for place, column in enumerate(grid.columns):
-            lines = [(line.label, line.cells[place]) for line in grid.lines]
-            rows = [row for _, row in lines if row is not None]
-            guesses = [row.guess for row in rows if row.guess is not None]
-            if any(row.mean is not None or row.paper is not None for row in rows):
+            cells = [(line.label, line.cells[place]) for line in grid.lines]
+            lines = [(label, row) for label, row in cells if isinstance(row, Row)]
+            guess = next((cell for _, cell in cells if isinstance(cell, float)), None)
+            if any(row.mean is not None or row.paper is not None for _, row in lines):
                 title = f"{grid.title}, {column}"
-                guess = float(np.mean(guesses)) if guesses else None
                 drawn.append((title, interval_chart(title, lines, guess)))
     return _figures(drawn)
 
@@ -102,7 +99,7 @@ def _html_table(grid: Grid) -> str:
     )
 
 
-def _html_cell(row: Row | None) -> str:
+def _html_cell(row: Row | float | None) -> str:
     figure, spread, paper = cell_parts(row)
     small = "".join(f"<br><span class='note-text'>{escape(t)}</span>" for t in (spread, paper) if t)
     return f"<td>{escape(figure)}{small}</td>"

@@ -357,5 +357,7 @@ def _check_known(label: str, names: Sequence[str], known: set[str]) -> None:
 
 def _without_class(error: Exception) -> str:
     """A message without the name of a constructor in front."""
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
     text = str(error)
     return text.split("__init__() ")[-1] if text else type(error).__name__

@@ -10,7 +10,7 @@ from presence_t5x.reproduction.plans import Plan, Table
 from presence_t5x.reproduction.rows import NOT_RUN, Row, row_as_json
 
 
-def cell_parts(row: Row | None) -> tuple[str, str, str]:
+def cell_parts(row: Row | float | None) -> tuple[str, str, str]:
     """Returns a cell's figure, its spread and the paper's figure; "" for what there is not.
 
     >>> row = Row(table="t", setting="zero_shot", task="nli", language="en", variant="baseline",
@@ -21,6 +21,8 @@ def cell_parts(row: Row | None) -> tuple[str, str, str]:
     """
     if row is None:
         return "", "", ""
+    if not isinstance(row, Row):
+        return _decimal(row), "", ""
     paper = "" if row.paper is None else f"paper {_decimal(row.paper)}"
     if row.mean is None or row.interval is None:
         return NOT_RUN, "", paper
@@ -29,7 +31,7 @@ def cell_parts(row: Row | None) -> tuple[str, str, str]:
     return _decimal(row.mean), f"{std}[{low}, {high}]", paper
 
 
-def cell_text(row: Row | None) -> str:
+def cell_text(row: Row | float | None) -> str:
     """Returns a cell on one line.
 
     >>> cell_text(None)

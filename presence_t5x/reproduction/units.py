@@ -117,18 +117,14 @@ class _Builder:
         """Adds an evaluation and all that it needs."""
         trained = self._pretraining(pretraining, seed)
         tuned = self._finetuning(pretraining, finetuning, seed, trained)
-        checkpoint, extra = f"{OUTPUT}/{tuned}/{MODEL_DIR}", ()
+        needed, extra = tuned, ()
         if pretraining.only_evaluated:
-            checkpoint = f"{OUTPUT}/{trained}/{MODEL_DIR}"
-            config = self._resolve(*self._finetuning_call(pretraining, finetuning, seed, trained))
-            lengths = config["data"]["task_feature_lengths"]
-            extra = (
-                f"--input_length={lengths['inputs']}",
-                f"--max_decode_length={lengths['targets']}",
-            )
+            needed = trained
+            call = self._finetuning_call(pretraining, finetuning, seed, trained)
+            extra = _data_arguments(self._resolve(*call)["data"])
         name = _path("evaluate", pretraining.name, finetuning.name, evaluation.mixture, seed)
         arguments = (
-            f"--checkpoint={checkpoint}",
+            f"--checkpoint={OUTPUT}/{needed}/{MODEL_DIR}",
             f"--select={evaluation.select}",
             f"--task={evaluation.mixture}",
             f"--split={evaluation.split}",
@@ -136,7 +132,6 @@ class _Builder:
             *extra,
             *evaluation.arguments,
         )
-        needed = trained if pretraining.only_evaluated else tuned
         self._add(name, "presence_t5x.evaluate", arguments, (needed,))
         cell = Cell(pretraining.name, finetuning.setting, seed, evaluation, f"{name}/{SCORES_DIR}")
         self.cells.append(cell)
@@ -221,6 +216,18 @@ class _Builder:
             fingerprint=fingerprint,
             settings=settings,
         )
+
+
+def _data_arguments(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """What an evaluation is told that its checkpoint's run does not tell: lengths and files."""
+    lengths, files = data["task_feature_lengths"], data["local_task_files"]
+    named = files.items() if isinstance(files, Mapping) else ()
+    return (
+        f"--input_length={lengths['inputs']}",
+        f"--max_decode_length={lengths['targets']}",
+        *(f"--task_files={split}={pattern}" for split, pattern in named),
+        *([f"--task_files={files}"] if isinstance(files, str) else ()),
+    )
 
 
 def _path(kind: str, *parts: str | int) -> str:

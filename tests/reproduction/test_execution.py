@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from presence_t5x.reproduction.display import TimeLeft
 from presence_t5x.reproduction.execution import (
     LOG,
     RECORD,
@@ -154,6 +155,16 @@ def test_progress_within_a_training_is_read_from_its_metrics(tmp_path):
     run_units([unit], tmp_path, jobs=1, display=listener)
     shares = {shares.get("pretrain/a", 0.0) for shares in listener.shares}
     assert 0.5 in shares
+
+
+def test_time_left_is_that_of_the_same_kind_of_unit():
+    units = [make_unit(f"{kind}/{n}", "pass") for kind in ("pretrain", "evaluate") for n in "abc"]
+    left = TimeLeft(units, {"pretrain/a": 100.0}, jobs=2)
+    assert left.seconds({}) is None  # no evaluation yet
+    left.finish(units[3], 10.0)
+    assert left.seconds({}) == (2 * 100 + 2 * 10) / 2
+    left.finish(units[1], 200.0)
+    assert left.seconds({"pretrain/c": 0.5}) == (0.5 * 150 + 2 * 10) / 2
 
 
 RUNNER = """

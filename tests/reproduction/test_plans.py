@@ -134,7 +134,7 @@ def test_a_gin_file_that_changes_changes_fingerprints(tmp_path, write_plan):
         ('name = "presence"', 'name = "baseline"', r"\['baseline'\] stand there twice"),
         ("seeds = 2", "seeds = 0", "seeds=0 must be >= 1"),
         ("seeds = 2", "seeds = ", "is no TOML"),
-        ("[tasks.nli]", "[task.nli]", "'tasks'"),
+        ("[tasks.nli]", "[task.nli]", "it has no 'tasks'; see the packaged plans"),
         ('tasks = ["nli"] }', 'tasks = ["qa"] }', "'qa' is none of"),
     ],
 )

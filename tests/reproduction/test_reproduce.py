@@ -117,6 +117,7 @@ def test_the_plan_for_real_text_has_its_baselines(tmp_path):
     (untrained,) = (u for u in work.units if u.name.startswith("evaluate/untrained/nli_zero"))
     assert untrained.needs == ("pretrain/untrained/seed0",)
     assert "--input_length=128" in untrained.arguments
+    assert f"--task_files=test={tmp_path.resolve()}/xnli/dev.*.jsonl*[70%:]" in untrained.arguments
     assert by_name["pretrain/untrained/seed0"].settings["optimizer"]["base_learning_rate"] == 0.0
     files = by_name["finetune/presence/nli_zero_shot/seed0"].settings["data"]["local_task_files"]
     assert files["train"].endswith("[:60%]") and files["test"].endswith("[70%:]")
@@ -169,7 +170,7 @@ def test_tables_of_what_is_done_are_written_without_running(tmp_path, capsys):
     assert {row["pretraining"] for row in done} == {"presence"}
     assert {row["status"] for row in rows} == {"run", "not run"}
     markdown = (tmp_path / "tables.md").read_text()
-    assert "learning rate 0.001 * constant, dropout 0.1; the last checkpoint" in markdown
+    assert "learning rate 0.01 * constant, dropout 0.1; the last checkpoint" in markdown
     assert "greedy, inputs up to 128 and answers up to 32 tokens" in markdown
     assert (tmp_path / "tables/encyclopedia_stages.csv").is_file()
     assert "1 of 6 models were evaluated." in (tmp_path / "index.html").read_text()

@@ -171,6 +171,7 @@ GOLDEN = """\
 | baseline | 58.3 ± 11.8 [{}] (paper 74.2) | 50.0 ± 0.0 [{}] (paper 43.3) |
 | PRESENCE | 66.7 ± 11.8 [{}] (paper 74.5) | 100.0 ± 0.0 [100.0, 100.0] (paper 43.4) |
 | PRESENCE-Sequential | not run | not run |
+| most frequent answer | 66.7 | 100.0 |
 
 - protocol line
 """
