@@ -98,7 +98,7 @@ def _interval_line(label: str, row: Row, x: Scale, y: float) -> str:
 def _colored(variant: str, drawn: str) -> str:
     """The baseline is grey, other variants have the accent, the paper a colour of its own."""
     color = {BASELINE: "baseline", "paper": "noise"}.get(variant, "presence")
-    return f'<g class="line" style="--c:var(--{color})">{drawn}</g>'
+    return f'<g class="line dots" style="--c:var(--{color})">{drawn}</g>'
 
 
 def _axis(x: Scale, bottom: float) -> str:
