@@ -1,6 +1,7 @@
 """Planted answers become the right rows, tables, files and page."""
 
 import csv
+import dataclasses
 import html.parser
 import io
 import json
@@ -247,16 +248,11 @@ def test_sentences_say_what_the_rows_say(rows):
     assert line.startswith(
         f"PRESENCE against baseline, zero shot: XNLI accuracy +8.3 [{low:+.1f}, {high:+.1f}]"
     )
-    above = [
-        find(rows, table="main", task="xnli", language="en", pretraining=name).above_guess
-        for name in ("a", "b")
-    ]
-    assert any(above)  # or nothing would be told apart
-    baseline, presence = ("1 of 2 (not sw)" if one else "0 of 2" for one in above)
+    planted = [dataclasses.replace(row, above_guess=row.language == "en") for row in rows]
     assert (
-        "Languages above chance and above the most frequent answer, zero shot, XNLI: baseline "
-        f"{baseline}; PRESENCE {presence}."
-    ) in transfer_lines(PLAN, rows)
+        "Languages above chance and above the most frequent answer, zero shot, XNLI: baseline 1 of 2 "
+        "(not sw); PRESENCE 1 of 2 (not sw)."
+    ) in transfer_lines(PLAN, planted)
 
 
 def test_answers_that_do_not_give_the_scores_are_refused(tmp_path):
