@@ -250,8 +250,8 @@ def test_sentences_say_what_the_rows_say(rows):
     )
     planted = [dataclasses.replace(row, above_guess=row.language == "en") for row in rows]
     assert (
-        "Languages above chance and above the most frequent answer, zero shot, XNLI: baseline 1 of 2 "
-        "(not sw); PRESENCE 1 of 2 (not sw)."
+        "Languages above chance and above the most frequent answer, zero shot, XNLI: baseline 1 of "
+        "2 (not sw); PRESENCE 1 of 2 (not sw)."
     ) in transfer_lines(PLAN, planted)
 
 
