@@ -35,8 +35,12 @@ def load(file, **macros):
 @pytest.mark.parametrize("file", RUNS, ids=lambda path: path.stem)
 def test_every_paper_config_loads_with_the_paper_numbers(file):
     config = load(str(file))
-    size = "base" if "mt5_base_" in file.stem else "large"
-    batch, microbatches, emb_dim = {"base": (1024, 8, 768), "large": (512, 4, 1024)}[size]
+    size = file.stem.split("_")[2]
+    batch, microbatches, emb_dim = {
+        "base": (1024, 8, 768),
+        "large": (512, 4, 1024),
+        "xxl": (1024, 4, 4096),  # not in the paper
+    }[size]
     assert config.data.batch_size == batch
     assert config.presence.num_microbatches == microbatches
     assert config.presence.loss_normalizer == batch * 229

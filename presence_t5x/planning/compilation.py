@@ -7,7 +7,7 @@ import dataclasses
 import math
 import re
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import PyTree
@@ -75,19 +75,24 @@ def compile_step(config: RunConfig, topology: Topology) -> StepPlan:
     run = objective.make_objective(config, mesh)
     step = objective.compile_ready_step(config, run)
     state = objective.abstract_state(config, run)
-    start = time.perf_counter()
-    lowered = step.lower(state, objective.abstract_batch(config, mesh))
-    lower_seconds = time.perf_counter() - start
-    start = time.perf_counter()
     try:
-        compiled = lowered.compile()
+        return plan_of(step, state, objective.abstract_batch(config, mesh), topology)
     except jax.errors.JaxRuntimeError as error:
         raise _memory_error(error, config, topology, _bytes_per_device(state)) or error from error
+
+
+def plan_of(step: Any, state: PyTree, batch: PyTree, topology: Topology) -> StepPlan:
+    """Lowers and compiles a jitted step for abstract arguments; returns what it takes and does."""
+    start = time.perf_counter()
+    lowered = step.lower(state, batch)
+    lower_seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    compiled = lowered.compile()
     seconds = time.perf_counter() - start
-    return read_compiled(compiled, lower_seconds, seconds, on_tpu=topology.chip is not None)
+    return _read_compiled(compiled, lower_seconds, seconds, on_tpu=topology.chip is not None)
 
 
-def read_compiled(
+def _read_compiled(
     compiled: jax.stages.Compiled, lower_seconds: float, compile_seconds: float, *, on_tpu: bool
 ) -> StepPlan:
     """Returns what a compiled program says of itself."""

@@ -5,8 +5,6 @@ its `Trainer` hands to its partitioner: its network with unrolled layers, its on
 Adafactor, data parallel, unweighted; sizes, batch and number of microbatches are the run's.
 """
 
-import time
-
 import numpy as np
 from jax.sharding import Mesh
 
@@ -14,7 +12,7 @@ from presence_t5x import objective
 from presence_t5x.benchmarking.peers import find_absence
 from presence_t5x.benchmarking.peers_t5x import t5x_step
 from presence_t5x.config_types import RunConfig
-from presence_t5x.planning.compilation import StepPlan, read_compiled
+from presence_t5x.planning.compilation import StepPlan, plan_of
 from presence_t5x.planning.topology import Topology
 
 
@@ -34,10 +32,4 @@ def compile_t5x_step(config: RunConfig, topology: Topology) -> StepPlan:
     mesh = Mesh(np.asarray(topology.devices).reshape(-1, 1), ("data", "model"))
     batch = objective.abstract_batch(config, None)
     _, initializer, step = t5x_step(config, batch, mesh)
-    start = time.perf_counter()
-    lowered = step.lower(initializer.global_train_state_shape, batch)
-    lower_seconds = time.perf_counter() - start
-    start = time.perf_counter()
-    compiled = lowered.compile()
-    seconds = time.perf_counter() - start
-    return read_compiled(compiled, lower_seconds, seconds, on_tpu=topology.chip is not None)
+    return plan_of(step, initializer.global_train_state_shape, batch, topology)

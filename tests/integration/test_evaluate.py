@@ -104,7 +104,8 @@ def read(path):
 
 
 def checkpoints(model_dir):
-    return sorted(int(path.name) for path in (model_dir / "checkpoints").iterdir())
+    names = [path.name for path in (model_dir / "checkpoints").iterdir()]
+    return sorted(int(name) for name in names if name.isdigit())
 
 
 def assert_identical(left, right):

@@ -63,7 +63,9 @@ def check_plan(found, topology, num_chips, num_devices):
             collective["bytes"] * collective["executions"] for collective in step["collectives"]
         )
         outside = step["hbm_argument_bytes"] + step["hbm_output_bytes"]
-        assert outside < step["hbm_peak_bytes"] <= outside + step["hbm_temp_bytes"]
+        assert outside < step["hbm_peak_bytes"]
+        if topology.startswith("cpu"):  # libtpu's own peak counts what it does not call temporary
+            assert step["hbm_peak_bytes"] == outside + step["hbm_temp_bytes"]
     assert found[plan.PRESENCE]["collective_bytes"] > found[plan.UNWEIGHTED]["collective_bytes"]
 
 
