@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from presence_t5x.reporting.plots import Axis, Band, LineChart, Series, line_chart
-from presence_t5x.reporting.scales import Scale, format_number, nice_bounds, nice_ticks
+from presence_t5x.reporting.scales import Scale, data_bounds, format_number, nice_bounds, nice_ticks
 from presence_t5x.reporting.svg import escape, marker, pixel, svg, text_at
 from presence_t5x.reproduction.grids import Line
 from presence_t5x.reproduction.rows import BASELINE, Row
@@ -25,11 +25,10 @@ def interval_chart(title: str, lines: Sequence[tuple[str, Row]], guess: float | 
     known = [value for _, row in lines for value in _values_of(row)]
     known += [] if guess is None else [guess]
     height = _TOP + _LINE * len(lines) + _BOTTOM
-    if not known:
+    bounds = data_bounds([np.array(known)])
+    if bounds is None:
         return svg(_WIDTH, height, title, "", text_at(_WIDTH / 2, height / 2, "not run"))
-    low, high = nice_bounds(min(known), max(known), most=5)
-    if high <= low:
-        low, high = low - 1, high + 1
+    low, high = nice_bounds(*bounds, most=5)
     x = Scale(low, high, _LABEL, _WIDTH - 16)
     bottom = _TOP + _LINE * len(lines)
     parts = [_axis(x, bottom)]
