@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 from jaxtyping import PyTree
@@ -100,7 +100,7 @@ def _open(config: RunConfig, mesh: jax.sharding.Mesh | None) -> Evaluator:
     lengths = data.task_feature_lengths
     predictor = Predictor(
         config.model,
-        DecodingConfig(max_length=lengths["targets"], eos_id=int(vocabulary.eos_id)),
+        DecodingConfig(max_length=lengths["targets"], eos_id=cast(int, vocabulary.eos_id)),
         vocabulary,
         input_length=lengths["inputs"],
         batch_size=config.data.batch_size,

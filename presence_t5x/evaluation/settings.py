@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from presence_t5x.config import load_config
 from presence_t5x.config_types import (
@@ -143,7 +143,7 @@ def resolve(request: Request, checkpoint: Checkpoint, run: RunSettings) -> Setti
         max_length=data.task_feature_lengths["targets"],
         num_beams=request.num_beams,
         alpha=request.alpha,
-        eos_id=int(vocabulary.eos_id),
+        eos_id=cast(int, vocabulary.eos_id),
     )
     return Settings(data, decoding, vocabulary, () if note is None else (note,))
 
