@@ -6,7 +6,7 @@ temporary directory and renames it, so an interrupted save is never taken for a 
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,12 +33,21 @@ class Checkpointer:
     """The checkpoints of one run directory.
 
     Saving is asynchronous: `save` returns once the arrays are copied; `close` waits for the disk.
+
+    Attributes:
+      best_step: of the checkpoint that stays whatever happens; None is none.
     """
 
     def __init__(self, model_dir: str | Path, *, keep: int | None = None):
         """Opens MODEL_DIR/checkpoints, creating it; `keep` newest checkpoints stay, None is all."""
+        self.best_step: int | None = None
+        policies = ocp.checkpoint_managers
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=True
+            preservation_policy=policies.AnyPreservationPolicy(
+                [policies.LatestN(keep), _KeepStep(lambda: self.best_step)]
+            ),
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=True,
         )
         self._manager = ocp.CheckpointManager(
             (Path(model_dir) / CHECKPOINTS).absolute(),
@@ -98,6 +107,18 @@ class Checkpointer:
         """Waits until everything saved is on disk; raises what went wrong on the way."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+class _KeepStep(ocp.checkpoint_managers.PreservationPolicy):
+    """Keeps the checkpoint of a step that may change from save to save."""
+
+    def __init__(self, step_fn: Callable[[], int | None]):
+        self._step_fn = step_fn
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        """Returns which checkpoints stay."""
+        del context
+        return [checkpoint.step == self._step_fn() for checkpoint in checkpoints]
 
 
 def load_model(directory: str | Path) -> tuple[T5, PyTree]:

@@ -1,6 +1,7 @@
 """What the commands' parsers share."""
 
 import argparse
+from collections.abc import Sequence
 from typing import NoReturn
 
 
@@ -9,3 +10,23 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}; --help lists the arguments")
+
+
+def parse_task_files(arguments: Sequence[str]) -> str | dict[str, str] | None:
+    """Returns what --task_files=... names, given once or more: a pattern, or one for each split.
+
+    >>> parse_task_files(["train=a/*.jsonl", "test=b/*.jsonl"])
+    {'train': 'a/*.jsonl', 'test': 'b/*.jsonl'}
+
+    Raises:
+      ValueError: a mixture of both, or a split twice.
+    """
+    if len(arguments) < 2 and not any("=" in argument for argument in arguments):
+        return arguments[0] if arguments else None
+    pairs = [argument.partition("=") for argument in arguments]
+    if len({split for split, _, _ in pairs}) < len(pairs) or not all(p for _, _, p in pairs):
+        raise ValueError(
+            f"--task_files={' '.join(arguments)}: give one pattern, or SPLIT=PATTERN once for each "
+            "split"
+        )
+    return {split: pattern for split, _, pattern in pairs}

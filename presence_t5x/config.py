@@ -22,6 +22,7 @@ from presence_t5x.config_types import (
     PresenceConfig,
     RunConfig,
     T5Config,
+    TaskEvaluationConfig,
     TemperatureConfig,
 )
 
@@ -32,6 +33,7 @@ _CONFIGURABLES = (
     PresenceConfig,
     RunConfig,
     T5Config,
+    TaskEvaluationConfig,
     TemperatureConfig,
 )
 for _class in _CONFIGURABLES:
@@ -41,12 +43,18 @@ _ROOT = Path(str(importlib.resources.files("presence_t5x.configs"))).parent
 gin.add_config_file_search_path(str(_ROOT))
 
 
-def load_config(gin_files: Sequence[str], bindings: Iterable[str] = ()) -> RunConfig:
+def load_config(
+    gin_files: Sequence[str],
+    bindings: Iterable[str] = (),
+    unused: Mapping[str, str] | None = None,
+) -> RunConfig:
     """Returns the run that gin files and bindings describe.
 
     Args:
       gin_files: at least one; found from the working directory, or packaged ("configs/runs/...").
       bindings: "NAME=VALUE" in gin's syntax, e.g. 'TRAIN_STEPS=1000' or 'MODEL_DIR="runs/a"'.
+      unused: values, in gin's syntax, of required macros that the caller has no use for: they may
+        stay without one.
 
     Raises:
       ValueError: a missing file, a syntax error, an unknown macro or setting, a required macro
@@ -63,6 +71,9 @@ def load_config(gin_files: Sequence[str], bindings: Iterable[str] = ()) -> RunCo
         for binding in bindings:
             _parse_binding(binding)
         _check_macros_are_used()
+        for name in _required_macros():
+            if unused and name in unused:
+                gin.parse_config(f"{name} = {unused[name]}")
         _check_required_macros()
         return gin.get_configurable("presence_t5x.RunConfig")()
     except (OSError, SyntaxError, TypeError, RuntimeError, ValueError) as error:
@@ -160,16 +171,20 @@ def _check_macros_are_used() -> None:
         raise ValueError(f"macro {name!r} is set but no setting reads it{did_you_mean(name, used)}")
 
 
-def _check_required_macros() -> None:
-    """Names all macros that still need a value."""
-    missing = [
+def _required_macros() -> list[str]:
+    """Returns the names of the macros that still need a value."""
+    return sorted(
         scope
         for (scope, selector), values in gin_config._CONFIG.items()
         if selector == "gin.macro" and "gin.REQUIRED" in repr(values.get("value"))
-    ]
-    if missing:
-        example = " ".join(f"--gin.{name}=..." for name in sorted(missing))
-        raise ValueError(f"required macros without a value: {sorted(missing)}; pass {example}")
+    )
+
+
+def _check_required_macros() -> None:
+    """Names all macros that still need a value."""
+    if missing := _required_macros():
+        example = " ".join(f"--gin.{name}=..." for name in missing)
+        raise ValueError(f"required macros without a value: {missing}; pass {example}")
 
 
 def _without_gin_context(error: Exception) -> str:

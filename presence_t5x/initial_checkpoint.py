@@ -39,25 +39,27 @@ _SIZES = (
 def resolve(config: RunConfig) -> tuple[RunConfig, Content | None]:
     """Returns the settings that follow from a run's initial checkpoint, and the checkpoint, unread.
 
-    A table of as many rows as its own if the run names none, and Adafactor's step_offset: its step
-    at the least. A run that is resumed needs its initial checkpoint no more.
+    A table of as many rows as its own if the run names none, Adafactor's step_offset: its step at
+    the least, and `train_steps` where the run counts from it. A run that is resumed needs its
+    initial checkpoint no more.
 
     Raises:
       ValueError: a checkpoint that is absent, damaged, of another model, or beyond `train_steps`.
     """
     source = config.initial_checkpoint
     if source is None:
-        return config, None
+        return config.counting_from(0), None
     resumed = _resumed_settings(config)
     if resumed is not None:
         offset, rows = resumed["optimizer"]["step_offset"], resumed["model"]["vocab_size"]
-        return _settled(config, offset, rows), None
+        return _settled(config.counting_from(offset), offset, rows), None
     found = open_checkpoint(Path(source), parameters_only=True)
     if found.leftovers:
         raise ValueError(
             f"INITIAL_CHECKPOINT={source!r} holds parameters that have no place in a T5: "
             f"{', '.join(found.leftovers)}"
         )
+    config = config.counting_from(found.step)
     if found.step >= config.train_steps:
         raise ValueError(
             f"train_steps={config.train_steps}, but INITIAL_CHECKPOINT={source!r} is at step "

@@ -9,7 +9,6 @@ data or vocabulary; TPU topologies need libtpu (`pip install presence-t5x[tpu]`)
 
 import dataclasses
 import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +30,8 @@ PRESENCE, UNWEIGHTED, T5X = "presence", "unweighted", "t5x"
 # Required macros that say where data and results are: a plan reads neither.
 _UNUSED_MACROS = {
     "MODEL_DIR": '"unused"',
+    "INITIAL_CHECKPOINT": '"unused"',
+    "LOCAL_TASK_FILES": '"unused"',
     "LOCAL_TEXT_FILES": '"unused"',
     "PREPARED_STORES": '"unused"',
     "VOCABULARY_FILE": '"bytes"',
@@ -88,15 +89,7 @@ def load_plan_config(gin_files: Sequence[str], bindings: Sequence[str]) -> RunCo
     Raises:
       ValueError: as `load_config`, or no vocabulary size.
     """
-    try:
-        config = load_config(gin_files, bindings)
-    except ValueError as error:
-        missing = re.search(r"required macros without a value: \[([^\]]*)\]", str(error))
-        names = re.findall(r"'(\w+)'", missing[1]) if missing else []
-        unused = [f"{name}={_UNUSED_MACROS[name]}" for name in names if name in _UNUSED_MACROS]
-        if not unused:
-            raise
-        config = load_config(gin_files, [*bindings, *unused])
+    config = load_config(gin_files, bindings, _UNUSED_MACROS).counting_from(0)
     if config.model.vocab_size is None:
         raise ValueError(
             "vocab_size=None: a run takes it from its vocabulary, a plan reads none; set the "

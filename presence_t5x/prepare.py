@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from presence_t5x.command_line import OneLineParser
+from presence_t5x.command_line import OneLineParser, parse_task_files
 from presence_t5x.data.documents import TRAIN, Document, Problem, Source, id_hash, split_of
 from presence_t5x.prepare_display import ProgressDisplay
 
@@ -150,7 +150,7 @@ def _source(settings: argparse.Namespace) -> Source:
     name = settings.input
     if is_task(name, settings.module_import):
         # Only what registers the task is used of it.
-        files = _task_files(settings.task_files)
+        files = parse_task_files(settings.task_files)
         config = DataConfig(
             mixture_or_task_name=name,
             task_feature_lengths={"inputs": 1024, "targets": 229},
@@ -168,23 +168,6 @@ def _source(settings: argparse.Namespace) -> Source:
         max_document_bytes=settings.max_document_bytes,
         language=settings.language,
     )
-
-
-def _task_files(arguments: Sequence[str]) -> str | dict[str, str] | None:
-    """A pattern, or one for each split.
-
-    >>> _task_files(["train=a/*.jsonl", "test=b/*.jsonl"])
-    {'train': 'a/*.jsonl', 'test': 'b/*.jsonl'}
-    """
-    if len(arguments) < 2 and not any("=" in argument for argument in arguments):
-        return arguments[0] if arguments else None
-    pairs = [argument.partition("=") for argument in arguments]
-    if len({split for split, _, _ in pairs}) < len(pairs) or not all(p for _, _, p in pairs):
-        raise ValueError(
-            f"--task_files={' '.join(arguments)}: give one pattern, or SPLIT=PATTERN once for each "
-            "split"
-        )
-    return {split: pattern for split, _, pattern in pairs}
 
 
 def _vocabulary(settings: argparse.Namespace, source: Source, console: Console) -> Any:

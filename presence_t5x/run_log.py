@@ -19,12 +19,13 @@ from rich.console import Console
 
 from presence_t5x.files import write_text_atomically
 
-METRICS, TIMING, EVALUATION, PROBE, EPOCHS = (
+METRICS, TIMING, EVALUATION, PROBE, EPOCHS, TASKS = (
     "metrics.jsonl",
     "timing.jsonl",
     "evaluation.jsonl",
     "probe.jsonl",
     "epochs.jsonl",
+    "tasks.jsonl",
 )
 PROBE_SCORES = "probe_scores.jsonl"
 
@@ -63,7 +64,7 @@ class RunLog:
             return
         self._files = {
             name: JsonLines(model_dir / name, resume_step=resume_step)
-            for name in (METRICS, TIMING, EVALUATION, PROBE, EPOCHS)
+            for name in (METRICS, TIMING, EVALUATION, PROBE, EPOCHS, TASKS)
         }
         from clu.metric_writers import SummaryWriter  # imports TensorFlow: only where it is used
 
@@ -95,6 +96,23 @@ class RunLog:
         self._files[file].write({"step": step, "rows": rows})
         scalars = {"/".join([prefix, *(row[name] for name in names)]): row[key] for row in rows}
         self._tensorboard.write_scalars(step, scalars)
+
+    def tasks(
+        self,
+        step: int,
+        rows: list[dict[str, Any]],
+        averages: list[dict[str, Any]],
+        value: float | None,
+    ) -> None:
+        """Logs the scores of tasks by language, and what the run's choice is made by, if by any."""
+        if not self._enabled:
+            return
+        record = {"step": step, "rows": rows, "averages": averages, "value": value}
+        self._files[TASKS].write(record)
+        scalars = {f"{row['task']}/{row['language']}/{row['metric']}": row["value"] for row in rows}
+        scalars |= {f"{row['task']}/average/{row['metric']}": row["value"] for row in averages}
+        scalars |= {} if value is None else {"value": value}
+        self._tensorboard.write_scalars(step, _prefixed("tasks", scalars))
 
     def say(self, text: str) -> None:
         """Prints one line above the progress bar."""

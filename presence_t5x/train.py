@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from presence_t5x import evaluate, initial_checkpoint, run_log
+from presence_t5x import held_out, initial_checkpoint, run_log
 from presence_t5x.checkpoint import Checkpointer, check_resumable
 from presence_t5x.config import (
     config_to_dict,
@@ -28,6 +28,7 @@ from presence_t5x.config import (
 )
 from presence_t5x.config_types import RunConfig
 from presence_t5x.convert.content import Content
+from presence_t5x.evaluation.during_training import TaskJudge
 from presence_t5x.files import write_text_atomically
 from presence_t5x.host_memory import keep_freed_memory
 from presence_t5x.objective import (
@@ -40,6 +41,7 @@ from presence_t5x.objective import (
 )
 from presence_t5x.partitioning import batch_sharding
 from presence_t5x.train_step import Objective, TrainState
+from presence_t5x.vocabulary_table import check_table_is_used, table_rows
 
 # Settings that may change when a run continues: they alter how long and how it is watched.
 _FREE_SETTINGS = {
@@ -53,13 +55,13 @@ _FREE_SETTINGS = {
     "probe_period",
     "data.prepared_dir",
 }
-_VOCABULARY_MULTIPLE = 128
 
 
 class Run(NamedTuple):
     """A run that passed every check that needs no compilation.
 
     Attributes:
+      tasks: what it answers on the way.
       initial: the checkpoint that the run starts from; None if it is resumed or starts at random.
     """
 
@@ -68,6 +70,7 @@ class Run(NamedTuple):
     objective: Objective
     batches: Any
     evaluation: list[Any]
+    tasks: TaskJudge
     initial: Content | None
 
 
@@ -107,6 +110,9 @@ def prepare(config: RunConfig) -> Run:
     say(f"opening {config.data.mixture_or_task_name!r} ({config.data.reader})")
     if config.data.mixture_or_task_name.split(".")[0] == "mc4":
         say(sources.describe_mt5_vocabulary(config.data))
+    tasks = TaskJudge(config, objective.mesh)
+    for line in tasks.describe():
+        say(line)
     batches = sources.open_batches(
         config.data,
         prepared_root=root,
@@ -129,7 +135,7 @@ def prepare(config: RunConfig) -> Run:
     if jax.process_index() == 0:
         write_text_atomically(json.dumps(settings, indent=2) + "\n", model_dir / "config.json")
         write_text_atomically(config_to_gin(config), model_dir / "config.gin")
-    return Run(config, settings, objective, batches, held_out, initial)
+    return Run(config, settings, objective, batches, held_out, tasks, initial)
 
 
 def train(run: Run) -> TrainState:
@@ -148,6 +154,7 @@ def train(run: Run) -> TrainState:
         enabled=jax.process_index() == 0,
     )
     judge = _Judge(run, log)
+    run.tasks.resume(step)
     compiled = compile_ready_step(config, objective)
     batches = run.batches.iterate() if step < config.train_steps else ()
     timer = _Timer(step)
@@ -164,17 +171,21 @@ def train(run: Run) -> TrainState:
             params = gather_parameters(state.params, objective)
         if evaluates:
             judge.evaluate(step, params)
+            run.tasks.evaluate(step, params, log)
             judge.count_epochs(step)
         if probes:
             judge.probe(step, params, final=last)
-        if step % config.checkpoint_period == 0 or last:
+        if step % config.checkpoint_period == 0 or last or run.tasks.best_step == step:
             log.sync()
+            checkpointer.best_step = run.tasks.best_step
             checkpointer.save(state, run.batches.get_state(), run.settings)
+            run.tasks.record()
         if last:
             break
-        if step % config.eval_period == 0 or step % config.checkpoint_period == 0:
+        if evaluates or step % config.checkpoint_period == 0:
             timer = _Timer(step)
     checkpointer.close()
+    run.tasks.record()
     log.say(f"done: step {step}, results in {config.model_dir}")
     log.close()
     return state
@@ -185,15 +196,15 @@ class _Judge:
 
     def __init__(self, run: Run, log: run_log.RunLog):
         self._run, self._log = run, log
-        self._losses = evaluate.loss_rows(row_loss_fun(run.config))
-        self._scores = evaluate.score_rows(row_loss_fun(run.config), run.config.presence)
+        self._losses = held_out.loss_rows(row_loss_fun(run.config))
+        self._scores = held_out.score_rows(row_loss_fun(run.config), run.config.presence)
 
     def evaluate(self, step: int, params: PyTree) -> None:
         """Logs the mean token loss of every language and noise label."""
         if not self._run.evaluation:
             return
-        rows = evaluate.run_rows(self._losses, params, self._run.evaluation)
-        self._log.rows(run_log.EVALUATION, step, evaluate.mean_losses(rows), "eval/loss", "loss")
+        rows = held_out.run_rows(self._losses, params, self._run.evaluation)
+        self._log.rows(run_log.EVALUATION, step, held_out.mean_losses(rows), "eval/loss", "loss")
 
     def count_epochs(self, step: int) -> None:
         """Logs how often the rows of each task, language or source of the mixture were seen."""
@@ -206,12 +217,12 @@ class _Judge:
         """Logs how well scores and losses rank noise above clean text."""
         if not self._run.evaluation:
             return
-        rows = evaluate.run_rows(self._scores, params, self._run.evaluation)
-        separations = evaluate.separations(rows)
+        rows = held_out.run_rows(self._scores, params, self._run.evaluation)
+        separations = held_out.separations(rows)
         self._log.rows(run_log.PROBE, step, separations, "probe/auroc_score", "auroc_score")
         if final and jax.process_index() == 0:
             path = Path(self._run.config.model_dir) / run_log.PROBE_SCORES
-            lines = [json.dumps(row) for row in evaluate.score_table(rows, step)]
+            lines = [json.dumps(row) for row in held_out.score_table(rows, step)]
             write_text_atomically("\n".join(lines) + "\n", path)
 
 
@@ -233,16 +244,10 @@ def _with_vocabulary(config: RunConfig, sources) -> RunConfig:
     """Returns the run with the model's table sized, after every check of its data."""
     table = config.model.vocab_size
     vocabulary = sources.check_data(config.data, sys.maxsize if table is None else table)
-    needed = -(-vocabulary.vocab_size // _VOCABULARY_MULTIPLE) * _VOCABULARY_MULTIPLE
     if table is None:
-        model = dataclasses.replace(config.model, vocab_size=needed)
+        model = dataclasses.replace(config.model, vocab_size=table_rows(vocabulary.vocab_size))
         return dataclasses.replace(config, model=model)
-    if table >= needed + _VOCABULARY_MULTIPLE:
-        raise ValueError(
-            f"{config.data.mixture_or_task_name!r} has {vocabulary.vocab_size} vocabulary ids, "
-            f"but the model's table has vocab_size={table} rows, most of which would never be "
-            f"trained; set T5Config.vocab_size={needed}, or use the model's own vocabulary"
-        )
+    check_table_is_used(config.data.mixture_or_task_name, vocabulary.vocab_size, table)
     return config
 
 

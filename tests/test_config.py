@@ -67,6 +67,46 @@ def test_every_run_file_opens_with_its_command():
         assert ("Command:" in head and "MODEL_DIR" in head) or "Required" in head, file.name
 
 
+FINETUNING = sorted(Path(__file__).parents[1].glob("configs/runs/finetune_*.gin"))
+FINETUNING_MACROS = {
+    "MIXTURE_OR_TASK_NAME": "local_ner_zeroshot",
+    "LOCAL_TASK_FILES": "x",
+    "VOCABULARY_FILE": "bytes",
+    "EVAL_METRIC": "span_f1",
+}
+
+
+@pytest.mark.parametrize("file", FINETUNING, ids=lambda path: path.stem)
+def test_fine_tuning_configs_load_with_the_paper_numbers(file):
+    family, _, setting = file.stem.removeprefix("finetune_").partition("_")
+    macros = {"INITIAL_CHECKPOINT": "x", **(FINETUNING_MACROS if family == "local" else {})}
+    bindings = [f"{name}={value!r}" for name, value in {"MODEL_DIR": "x", **macros}.items()]
+    config = load_config([str(file)], bindings)
+    large = load_config([str(file), "configs/models/mt5_large.gin"], bindings)
+    assert large.model.emb_dim == 1024 and large.data == config.data
+    judged = config.task_evaluation
+    assert (judged.task, judged.selection) == (config.data.mixture_or_task_name, "best")
+    assert (judged.split, config.keep_checkpoints) == ("validation", 1)
+    optimizer = config.optimizer
+    assert (optimizer.factors, optimizer.base_learning_rate) == ("constant", 0.001)
+    assert config.temperature.schedule == "unweighted" and config.model.dropout_rate == 0.1
+    if family in ("local", "encyclopedia"):
+        return
+    assert config.model.emb_dim == 768 and config.data.batch_size == 128
+    assert (config.train_steps_relative, config.eval_period, config.data.pack) == (
+        20_000,
+        200,
+        True,
+    )
+    targets = 128 if family in ("xnli", "pawsx") else 512
+    assert config.data.task_feature_lengths == {"inputs": 1024, "targets": targets}
+    metric = {"xnli": "accuracy", "pawsx": "accuracy", "ner": "span_f1"}.get(family, "f1")
+    assert judged.metrics == (metric,)
+    # The validation split of XQuAD's mixture is English already.
+    sees_english_alone = setting == "zeroshot" and family != "xquad"
+    assert judged.languages == (("en",) if sees_english_alone else None)
+
+
 MACROS = {
     "TRAIN_STEPS": (7, "train_steps"),
     "BATCH_SIZE": (64, "data.batch_size"),

@@ -18,6 +18,7 @@ from presence_t5x import task_metrics
 from presence_t5x.task_metrics import (
     accuracy,
     answers_by_normalizer,
+    example_values,
     mlqa,
     normalize_by_script,
     normalize_mlqa,
@@ -330,3 +331,35 @@ def test_what_cannot_be_scored_is_named():
             squad([["a"], answers], ["a", "b"])
     with pytest.raises(ValueError, match="lang='th' must be one of"):
         mlqa([["a"]], ["a"], lang="th")
+
+
+ANSWERS = st.text(alphabet="ab the.", max_size=8)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.lists(ANSWERS, min_size=1, max_size=3), ANSWERS), min_size=1))
+def test_the_mean_of_the_examples_is_the_score_of_the_set(pairs):
+    targets, predictions = zip(*pairs)
+    for metric_fn in (squad, functools.partial(answers_by_normalizer, lang="de")):
+        values = example_values(metric_fn, targets, predictions)
+        for name, score in metric_fn(targets, predictions).items():
+            mean = sum(one[name] for one in values) / len(values)
+            assert mean == pytest.approx(score, **ROUNDING)
+    labels = [text[:1] for text in predictions]
+    values = example_values(accuracy, labels, predictions)
+    right = [label == text for label, text in zip(labels, predictions)]
+    assert [one["accuracy"] for one in values] == [100.0 * one for one in right]
+
+
+def test_counts_of_examples_give_the_f1_of_the_set():
+    targets = ["PER: a $$ LOC: b", "None", "ORG: c $$ ORG: c", "PER: d"]
+    predictions = ["PER: a $$ PER: b", "LOC: x", "ORG: c", "None"]
+    counts = example_values(span_f1, targets, predictions)
+    assert [tuple(one.values()) for one in counts] == [(1, 2, 2), (0, 1, 0), (1, 1, 2), (0, 0, 1)]
+    right, found, gold = (sum(column) for column in zip(*(one.values() for one in counts)))
+    expected = span_f1(targets, predictions)["span_f1"]
+    assert 2 * right / (found + gold) == pytest.approx(expected, rel=1e-12)
+
+
+def test_metrics_of_others_have_no_values_of_examples():
+    assert example_values(lambda t, p: {"x": 1.0}, ["a", "b"], ["a", "b"]) == [{}, {}]

@@ -47,6 +47,13 @@ def find_provider(data_config: DataConfig) -> seqio.Task | seqio.Mixture:
     return seqio.get_mixture_or_task(name)
 
 
+def takes_vocabulary_file(name: str) -> bool:
+    """Returns whether the vocabulary of a task or mixture is a setting: ours, not another's."""
+    is_local = name == LOCAL_TEXT or local_family(name) is not None
+    is_mt5 = name.startswith("mt5_") or name.split(".")[0] == "mc4"
+    return is_local or is_mt5 or _ENCYCLOPEDIA_EXAMPLES.match(name) is not None
+
+
 def _register(name: str, data_config: DataConfig) -> tuple[str, ...]:
     """Registers what a name may mean; returns which of the settings of `_OWNERS` it takes."""
     from presence_t5x import tasks
@@ -76,9 +83,7 @@ def _register(name: str, data_config: DataConfig) -> tuple[str, ...]:
         tasks.register_xtreme(vocabulary_file or MT5_VOCABULARY_FILE, version)
     elif _ENCYCLOPEDIA_EXAMPLES.match(name):
         tasks.register_encyclopedia_examples(vocabulary_file)
-    else:
-        return ()
-    return ("vocabulary_file",)
+    return ("vocabulary_file",) if takes_vocabulary_file(name) else ()
 
 
 def tasks_of(provider: seqio.Task | seqio.Mixture) -> list[seqio.Task]:

@@ -32,6 +32,7 @@ from presence_t5x.data.vocabularies import (
     load_vocabulary,
     specification_of,
 )
+from presence_t5x.vocabulary_table import check_table_holds
 
 
 def resolve_vocabulary(data_config: DataConfig) -> seqio.Vocabulary:
@@ -64,12 +65,8 @@ def check_data(data_config: DataConfig, vocab_size_of_model: int) -> seqio.Vocab
             check_tfds_directory(task)
     _check_streaming_noise(data_config)
     vocabulary = resolve_vocabulary(data_config)
-    if vocabulary.vocab_size > vocab_size_of_model:
-        raise ValueError(
-            f"vocab_size={vocab_size_of_model} of the model is smaller than the vocabulary of "
-            f"{data_config.mixture_or_task_name!r} with {vocabulary.vocab_size} ids; set "
-            f"vocab_size >= {vocabulary.vocab_size}, best the next multiple of 128"
-        )
+    name = data_config.mixture_or_task_name
+    check_table_holds(name, vocabulary.vocab_size, vocab_size_of_model)
     if _has_text(data_config):
         check_span_corruption(
             data_config.task_feature_lengths["inputs"],

@@ -3,10 +3,11 @@
 They are the metrics of mT5's tasks (Xue et al. 2021), quirks included and stated, and what the
 field uses beside them. `metrics.py` is what a training step reports. In flow order:
 `postprocessing` (a decoded string to what is compared), `normalization`, `question_answering`,
-`entity_spans`, `labels`.
+`entity_spans`, `labels`, `by_example` (what single examples contribute).
 """
 
-from presence_t5x.task_metrics.entity_spans import span_f1
+from presence_t5x.task_metrics.by_example import example_values
+from presence_t5x.task_metrics.entity_spans import span_counts, span_f1
 from presence_t5x.task_metrics.labels import accuracy
 from presence_t5x.task_metrics.normalization import (
     NORMALIZERS,
@@ -27,11 +28,13 @@ __all__ = [
     "accuracy",
     "answer_scores",
     "answers_by_normalizer",
+    "example_values",
     "mlqa",
     "normalize_by_script",
     "normalize_mlqa",
     "normalize_squad",
     "qa",
+    "span_counts",
     "span_f1",
     "squad",
     "string_label_to_class_id",

@@ -27,14 +27,27 @@ def span_f1(targets: Sequence[str], predictions: Sequence[str]) -> dict[str, flo
     0.5
     """
     check_lengths(targets, predictions)
-    num_gold = num_found = num_right = 0
+    total: Counter[str] = Counter()
     for target, prediction in zip(targets, predictions):
-        gold, found = _read_spans(target), _read_spans(prediction)
-        num_gold += gold.total()
-        num_found += found.total()
-        num_right += (gold & found).total()
-    precision, recall = num_right / (num_found + _TINY), num_right / (num_gold + _TINY)
+        total.update(span_counts(target, prediction))
+    num_right = total["true_positives"]
+    precision = num_right / (total["predicted"] + _TINY)
+    recall = num_right / (total["gold"] + _TINY)
     return {"span_f1": 2 * precision * recall / (precision + recall + _TINY)}
+
+
+def span_counts(target: str, prediction: str) -> dict[str, int]:
+    """Returns what one example adds to the counts that the F1 of a set is made of.
+
+    >>> span_counts("PER: rick $$ PER: morty", "PER: rick")
+    {'true_positives': 1, 'predicted': 1, 'gold': 2}
+    """
+    gold, found = _read_spans(target), _read_spans(prediction)
+    return {
+        "true_positives": (gold & found).total(),
+        "predicted": found.total(),
+        "gold": gold.total(),
+    }
 
 
 def _read_spans(text: str) -> Counter[tuple[str, str]]:

@@ -11,9 +11,10 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from presence_t5x._validate import check_int
+from presence_t5x._validate import check_int, did_you_mean
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.documents import Problem
+from presence_t5x.data.finetuning.file_names import language_of_name
 from presence_t5x.data.finetuning.formats import LINE
 from presence_t5x.data.preprocessors import LABELS
 from presence_t5x.data.providers import find_provider, tasks_of
@@ -21,6 +22,7 @@ from presence_t5x.data.quiet_tensorflow import seqio, tf
 from presence_t5x.data.task_text import read_task_text
 from presence_t5x.data.text_tasks import gives_pairs
 from presence_t5x.data.tfds_directories import check_tfds_directory
+from presence_t5x.task_metrics import example_values
 
 _EXAMPLES_PER_BLOCK = 256
 _NO_FIELDS = {*LABELS, "position", LINE, "inputs", "targets"}
@@ -47,6 +49,20 @@ class EvaluationExample(NamedTuple):
     fields: dict[str, Any]
 
 
+class Judgement(NamedTuple):
+    """How predictions for a set are scored.
+
+    Attributes:
+      scores: all metrics by name, the task's own first.
+      own: the names of the task's own metric, without those that are reported beside it.
+      examples: what each example contributes (`task_metrics.example_values`).
+    """
+
+    scores: dict[str, float]
+    own: tuple[str, ...]
+    examples: list[dict[str, float]]
+
+
 @dataclasses.dataclass(frozen=True)
 class EvaluationSet:
     """The examples of one task, split and language, and how predictions for them are scored.
@@ -69,8 +85,32 @@ class EvaluationSet:
     metric_fns: Sequence[Callable[..., Any]]
     problems: Sequence[Problem] = ()
 
+    @property
+    def key(self) -> str:
+        """The name of its results: the task's, with the language unless that ends in it.
+
+        >>> EvaluationSet("ner.sw", "test", "sw", [], str, []).key
+        'ner.sw'
+        >>> EvaluationSet("squad", "test", "en", [], str, []).key
+        'squad.en'
+        """
+        is_named = not self.language or self.task.endswith(f".{self.language}")
+        return self.task if is_named else f"{self.task}.{self.language}"
+
     def score(self, predictions: Sequence[str]) -> dict[str, float]:
         """Returns all metrics of decoded predictions, one for every example in order.
+
+        Raises:
+          ValueError: another number of predictions.
+        """
+        return self.judge(predictions, by_example=False).scores
+
+    def judge(self, predictions: Sequence[str], *, by_example: bool = True) -> Judgement:
+        """Returns all metrics of decoded predictions, and what each example contributes.
+
+        Args:
+          predictions: one for every example, in order.
+          by_example: False leaves `examples` empty.
 
         Raises:
           ValueError: another number of predictions.
@@ -85,25 +125,39 @@ class EvaluationSet:
             for text, example in zip(predictions, self.examples)
         ]
         gold = [example.gold for example in self.examples]
-        scores = {}
+        scores: dict[str, float] = {}
+        own: tuple[str, ...] = ()
+        examples: list[dict[str, float]] = [{} for _ in self.examples] if by_example else []
         for metric_fn in self.metric_fns:
             scores |= metric_fn(gold, found)
-        return scores
+            own = own or tuple(scores)
+            if by_example:
+                parts = example_values(metric_fn, gold, found)
+                examples = [{**one, **more} for one, more in zip(examples, parts)]
+        return Judgement(scores, own, examples)
 
 
 def evaluation_sets(
-    data_config: DataConfig, split: str, *, max_examples: int | None = None
+    data_config: DataConfig,
+    split: str,
+    *,
+    max_examples: int | None = None,
+    languages: Sequence[str] | None = None,
 ) -> list[EvaluationSet]:
     """Returns the sets of a task, or of the members of a mixture, that have a split.
+
+    A task named after a language ("xnli.sw") is taken to have no other: it is not read for others,
+    nor beyond `max_examples`.
 
     Args:
       data_config: names the task or mixture, and the vocabulary through which targets go.
       split: e.g. "validation" or "test".
       max_examples: of each set, the first ones; None is all.
+      languages: whose sets; None is all.
 
     Raises:
-      ValueError: no such task or split, a task without metrics or whose rows are no pairs, or data
-        that are not there.
+      ValueError: no such task, split or language, a task without metrics or whose rows are no
+        pairs, or data that are not there.
     """
     if max_examples is not None:
         check_int("max_examples", max_examples, minimum=1)
@@ -119,8 +173,28 @@ def evaluation_sets(
                 f"task {task.name!r} has no metric or gives no pairs of inputs and targets, so it "
                 "cannot be judged by its answers; name a fine-tuning task"
             )
+    chosen = [t for t in tasks if languages is None or _language_of(t) in (None, *languages)]
+    for task in chosen:
         check_tfds_directory(task)
-    return [found for task in tasks for found in _sets_of(task, split, max_examples)]
+    sets = [found for task in chosen for found in _sets_of(task, split, max_examples)]
+    if languages is None:
+        return sets
+    known = {found.language for found in sets}
+    for language in languages:
+        if language not in known:
+            every = sorted({*known, *filter(None, map(_language_of, tasks))})
+            raise ValueError(
+                f"{provider.name!r} has nothing in the language {language!r} in its split "
+                f"{split!r}; it has {every}{did_you_mean(language, every)}"
+            )
+    return [found for found in sets if found.language in languages]
+
+
+def _language_of(task: seqio.Task) -> str | None:
+    """The language that a task is named after, None if it is not."""
+    _, point, suffix = task.name.rpartition(".")
+    language = suffix.replace("_", "-")
+    return language if point and language_of_name(suffix) == language else None
 
 
 def _distinct(tasks: list[seqio.Task]) -> list[seqio.Task]:
@@ -138,6 +212,8 @@ def _sets_of(task: seqio.Task, split: str, max_examples: int | None) -> list[Eva
         found = by_language.setdefault(example.get("language", ""), [])
         if max_examples is None or len(found) < max_examples:
             found.append(_example(task, f"{split}:{number}", example))
+        elif _language_of(task) is not None:
+            break
 
     def postprocess(text: str, fields: dict[str, Any]) -> Any:
         return task.postprocess_fn(text, example=fields, is_target=False)

@@ -8,7 +8,7 @@ import numpy as np
 import problems
 import pytest
 
-from presence_t5x import PresenceConfig, evaluate
+from presence_t5x import PresenceConfig, held_out
 from presence_t5x.gradients import example_scores
 
 
@@ -56,19 +56,19 @@ def per_row(params, batches):
 
 def test_rows_groups_and_separations(batches):
     params = problems.init_params()
-    run = evaluate.score_rows(problems.loss_fun_with_metrics, PresenceConfig())
-    rows = evaluate.run_rows(run, params, batches)
+    run = held_out.score_rows(problems.loss_fun_with_metrics, PresenceConfig())
+    rows = held_out.run_rows(run, params, batches)
     expected = per_row(params, batches)
     assert rows.example_ids == [row[0] for row in expected]
     np.testing.assert_allclose(rows.losses, [row[3] for row in expected], rtol=1e-5)
     np.testing.assert_allclose(rows.scores, [row[5] for row in expected], rtol=1e-4)
-    groups = {(row["language"], row["noise"]): row for row in evaluate.mean_losses(rows)}
+    groups = {(row["language"], row["noise"]): row for row in held_out.mean_losses(rows)}
     for key, group in groups.items():
         members = [row for row in expected if (row[1], row[2]) == key]
         assert group["num_rows"] == len(members)
         mean = sum(row[3] for row in members) / sum(row[4] for row in members)
         assert group["loss"] == pytest.approx(mean, rel=1e-5)
-    for found in evaluate.separations(rows):
+    for found in held_out.separations(rows):
         noisy, clean = (
             [row for row in expected if (row[1], row[2]) == (found["language"], label)]
             for label in ("shuffled", "clean")
@@ -77,13 +77,13 @@ def test_rows_groups_and_separations(batches):
         assert found["auroc_score"] == pytest.approx(np.mean(wins))
         wins = [a[3] / a[4] > b[3] / b[4] for a in noisy for b in clean]
         assert found["auroc_loss"] == pytest.approx(np.mean(wins))
-    table = evaluate.score_table(rows, step=5)
+    table = held_out.score_table(rows, step=5)
     assert table[3]["loss"] == pytest.approx(expected[3][3] / expected[3][4], rel=1e-5)
 
 
 def test_losses_alone(batches):
-    rows = evaluate.run_rows(
-        evaluate.loss_rows(problems.loss_fun_with_metrics), problems.init_params(), batches
+    rows = held_out.run_rows(
+        held_out.loss_rows(problems.loss_fun_with_metrics), problems.init_params(), batches
     )
     assert np.isnan(rows.scores).all() and len(rows.losses) == 14
 

@@ -1,0 +1,45 @@
+"""How a model's table of tokens and a vocabulary fit each other."""
+
+_MULTIPLE = 128
+
+
+def table_rows(vocab_size: int) -> int:
+    """Returns the rows of a table for a vocabulary: the next multiple of 128.
+
+    >>> table_rows(250_100)
+    250112
+    """
+    return -(-vocab_size // _MULTIPLE) * _MULTIPLE
+
+
+def check_table_holds(name: str, vocab_size: int, rows: int) -> None:
+    """Raises ValueError if a table has no row for some id.
+
+    Args:
+      name: of the task whose vocabulary it is.
+      vocab_size: ids of the vocabulary.
+      rows: of the table.
+    """
+    if vocab_size > rows:
+        raise ValueError(
+            f"vocab_size={rows} of the model is smaller than the vocabulary of "
+            f"{name!r} with {vocab_size} ids; set vocab_size >= {vocab_size}, best the next "
+            "multiple of 128"
+        )
+
+
+def check_table_is_used(name: str, vocab_size: int, rows: int) -> None:
+    """Raises ValueError if most of a table belongs to another, larger vocabulary.
+
+    Args:
+      name: of the task whose vocabulary it is.
+      vocab_size: ids of the vocabulary.
+      rows: of the table.
+    """
+    needed = table_rows(vocab_size)
+    if rows >= needed + _MULTIPLE:
+        raise ValueError(
+            f"{name!r} has {vocab_size} vocabulary ids, but the model's table has "
+            f"vocab_size={rows} rows, most of which would never be trained; set "
+            f"T5Config.vocab_size={needed}, or use the model's own vocabulary"
+        )
