@@ -5,6 +5,7 @@ donates what T5X's donates, and updates with T5X's optimizer. Losses are in `t5x
 need in `t5x_model`; these three modules alone import T5X (tested at commit cc342d4).
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
@@ -132,17 +133,18 @@ class PresenceTrainer(trainer.Trainer):
             cut_vocabulary=mesh is not None and can_cut_vocabulary(state.params, config, mesh),
             row_axes=() if mesh is None else row_axes(mesh),
         )
-        gradients, aux = presence_gradients(
-            loss.fun,
-            state.params,
-            loss.batch,
-            self._get_step_rng(state.step),
-            temperature=self._temperature_fn(state.step),
-            config=config,
-            state=unpack_moments(state.flax_mutables),
-            mesh=mesh,
-            has_aux=True,
-        )
+        with _context(mesh):
+            gradients, aux = presence_gradients(
+                loss.fun,
+                state.params,
+                loss.batch,
+                self._get_step_rng(state.step),
+                temperature=self._temperature_fn(state.step),
+                config=config,
+                state=unpack_moments(state.flax_mutables),
+                mesh=mesh,
+                has_aux=True,
+            )
         gradients = jax.tree.map(lambda leaf: leaf / loss.normalizer, gradients)
         updated, metrics = trainer.apply_grads(
             state,
@@ -155,6 +157,13 @@ class PresenceTrainer(trainer.Trainer):
         usable = (aux.num_live_units > 0) & all_finite(gradients)
         kept = jax.tree.map(lambda new, old: jnp.where(usable, new, old), updated, state)
         return kept.replace_step(state.step + 1), metrics | _presence_metrics(aux, ~usable)
+
+
+def _context(mesh: jax.sharding.Mesh | None) -> contextlib.AbstractContextManager[Any]:
+    """Makes `mesh` the one in force, in place of T5X's own, which has no groups of rows."""
+    if mesh is None:
+        return contextlib.nullcontext()
+    return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
 
 
 def build_temperature_fn(
