@@ -2,7 +2,7 @@
 
 import pytest
 
-from presence_t5x.reproduction.plans import load_plan
+from presence_t5x.reproduction.plan_files import load_plan
 from presence_t5x.reproduction.units import expand
 
 PLAN = """

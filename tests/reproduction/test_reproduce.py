@@ -9,7 +9,7 @@ from planted_scores import entities, nli, write_evaluation
 
 from presence_t5x import reproduce
 from presence_t5x.reproduction.paper_figures import PAPER, PAPER_TABLES, PaperCell
-from presence_t5x.reproduction.plans import load_plan
+from presence_t5x.reproduction.plan_files import load_plan
 from presence_t5x.reproduction.units import expand
 
 
