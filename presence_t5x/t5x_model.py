@@ -17,7 +17,8 @@ from jaxtyping import PyTree
 from t5x import models
 
 from presence_t5x._validate import check_choice
-from presence_t5x.config_types import NORMALIZERS, PresenceConfig, T5Config
+from presence_t5x.config_types import PresenceConfig, T5Config
+from presence_t5x.config_types.weighting import NORMALIZERS
 from presence_t5x.influence import STACK_AXIS
 from presence_t5x.layouts import parameter_axes
 from presence_t5x.models.t5 import T5

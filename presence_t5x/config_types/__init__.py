@@ -1,0 +1,23 @@
+"""The settings of a run: frozen keyword-only dataclasses, validated on construction.
+
+Each class is what one part of the package takes; `config.load_config` builds them from gin files.
+Nothing here touches a device, and the core (`influence`, `weighting`, `accumulation`) takes these
+types without needing gin, seqio or TensorFlow.
+"""
+
+from presence_t5x.config_types.data import DataConfig
+from presence_t5x.config_types.model import DecodingConfig, OptimizerConfig, T5Config
+from presence_t5x.config_types.run import PartitioningConfig, RunConfig, TaskEvaluationConfig
+from presence_t5x.config_types.weighting import PresenceConfig, TemperatureConfig
+
+__all__ = [
+    "DataConfig",
+    "DecodingConfig",
+    "OptimizerConfig",
+    "PartitioningConfig",
+    "PresenceConfig",
+    "RunConfig",
+    "T5Config",
+    "TaskEvaluationConfig",
+    "TemperatureConfig",
+]

@@ -1,0 +1,154 @@
+"""A whole run."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+from presence_t5x._validate import check_choice, check_float, check_int, check_text
+from presence_t5x.config_types.data import DataConfig
+from presence_t5x.config_types.model import OptimizerConfig, T5Config
+from presence_t5x.config_types.weighting import PresenceConfig, TemperatureConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PartitioningConfig:
+    """How the devices are arranged; those left over hold rows (data parallelism).
+
+    Attributes:
+      num_fsdp_partitions: parts into which parameters and optimizer state are cut; each part's
+        devices also take their own rows, and gather the parameters layer by layer.
+      num_tensor_partitions: parts into which heads, MLP and vocabulary are cut (T5X's
+        `num_partitions`).
+    """
+
+    num_fsdp_partitions: int = 1
+    num_tensor_partitions: int = 1
+
+    def __post_init__(self):
+        check_int("num_fsdp_partitions", self.num_fsdp_partitions, minimum=1)
+        check_int("num_tensor_partitions", self.num_tensor_partitions, minimum=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskEvaluationConfig:
+    """Which tasks a run answers every `eval_period` steps, and which checkpoint is its best.
+
+    Attributes:
+      task: a fine-tuning task or mixture; None is none.
+      split: of the task.
+      languages: whose sets are evaluated, e.g. ("en",) for a choice that sees no other language;
+        None is all.
+      max_examples: of each set, the first ones; None is all.
+      max_decode_length: of answers, in tokens; None is the length of the run's targets.
+      metrics: names of those that the choice is made by; one may be given as a string. The value of
+        an evaluation is their mean, each averaged over languages.
+      selection: "best" keeps the checkpoint of the evaluation with the highest value, "last" makes
+        no choice.
+    """
+
+    task: str | None = None
+    split: str = "validation"
+    languages: Sequence[str] | None = None
+    max_examples: int | None = None
+    max_decode_length: int | None = None
+    metrics: str | Sequence[str] = ()
+    selection: Literal["best", "last"] = "last"
+
+    def __post_init__(self):
+        check_text("split", self.split)
+        check_choice("selection", self.selection, ("best", "last"))
+        for name in ("max_examples", "max_decode_length"):
+            if getattr(self, name) is not None:
+                check_int(name, getattr(self, name), minimum=1)
+        for name in ("metrics", "languages"):
+            value = getattr(self, name)
+            value = (value,) if isinstance(value, str) else value
+            for text in value or ():
+                check_text(name, text)
+            object.__setattr__(self, name, value if value is None else tuple(value))
+        if self.task is not None:
+            check_text("task", self.task)
+        if self.selection == "best" and (self.task is None or not self.metrics):
+            raise ValueError(
+                f"selection='best' needs a task and metrics to choose by (task={self.task!r}, "
+                f"metrics={self.metrics!r}); set EVAL_TASK and EVAL_METRIC, or SELECTION='last'"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A whole training run, as `python -m presence_t5x.train` takes it.
+
+    Attributes:
+      model_dir: everything the run writes.
+      initial_checkpoint: whose parameters the run starts with, and whose step it counts on from: a
+        MODEL_DIR of this package, a checkpoint or MODEL_DIR of T5X, or a folder of Hugging Face's
+        (step 0). The optimizer starts fresh, its second-moment schedule at that step, as T5X
+        fine-tunes. None starts with random parameters.
+      train_steps: updates, those of the initial checkpoint included.
+      train_steps_relative: updates beyond the initial checkpoint's step (T5X's relative_steps), in
+        place of `train_steps`, which is 0 then; the run fills that in.
+      random_seed: of parameters, dropout, data order and masks.
+      z_loss: factor of log(Z)^2 in the token loss.
+      keep_checkpoints: how many are kept, the newest, and the best beside them; None keeps all.
+      eval_rows: held-out rows of each language and noise label, at most.
+      probe_period: steps between probes of how scores and losses rank those rows; 0 is never.
+    """
+
+    model: T5Config
+    data: DataConfig
+    optimizer: OptimizerConfig
+    presence: PresenceConfig
+    temperature: TemperatureConfig
+    model_dir: str
+    train_steps: int = 0
+    train_steps_relative: int | None = None
+    initial_checkpoint: str | None = None
+    partitioning: PartitioningConfig = PartitioningConfig()
+    task_evaluation: TaskEvaluationConfig = TaskEvaluationConfig()
+    random_seed: int = 0
+    z_loss: float = 1e-4
+    checkpoint_period: int = 1000
+    keep_checkpoints: int | None = None
+    log_period: int = 10
+    eval_period: int = 1000
+    eval_rows: int = 256
+    probe_period: int = 0
+
+    def __post_init__(self):
+        check_text("model_dir", self.model_dir)
+        if self.train_steps_relative is None:
+            check_int("train_steps", self.train_steps, minimum=1)
+        elif self.train_steps:
+            raise ValueError(
+                f"train_steps={self.train_steps} and train_steps_relative="
+                f"{self.train_steps_relative} exclude each other; keep one (TRAIN_STEPS=0, or "
+                "TRAIN_STEPS_RELATIVE=None)"
+            )
+        for name in ("checkpoint_period", "log_period", "eval_period", "eval_rows"):
+            check_int(name, getattr(self, name), minimum=1)
+        for name in ("random_seed", "probe_period"):
+            check_int(name, getattr(self, name), minimum=0)
+        check_float("z_loss", self.z_loss, minimum=0.0)
+        if self.initial_checkpoint is not None:
+            check_text("initial_checkpoint", self.initial_checkpoint)
+        for name in ("keep_checkpoints", "train_steps_relative"):
+            if getattr(self, name) is not None:
+                check_int(name, getattr(self, name), minimum=1)
+        if self.data.batch_size % self.presence.num_microbatches:
+            divisors = [
+                n
+                for n in range(1, 1 + min(64, self.data.batch_size))
+                if self.data.batch_size % n == 0
+            ]
+            raise ValueError(
+                f"num_microbatches={self.presence.num_microbatches} must divide "
+                f"batch_size={self.data.batch_size}; use one of {divisors}"
+            )
+
+    def counting_from(self, step: int) -> "RunConfig":
+        """Returns the run with `train_steps` filled in, if it is given relative to a step."""
+        if self.train_steps_relative is None:
+            return self
+        last = step + self.train_steps_relative
+        return dataclasses.replace(self, train_steps=last, train_steps_relative=None)
