@@ -131,7 +131,7 @@ def test_a_dry_run_prints_commands_and_runs_nothing(tmp_path, capsys):
     commands = [line for line in text.splitlines() if line.startswith("python -m presence_t5x.")]
     assert len(commands) == 6 + 12 + 12
     assert f"--gin.MODEL_DIR='{output}/pretrain/baseline/seed0/run'" in text.replace("'\"'\"'", "'")
-    assert "# pretrain/presence/seed0, 1,000 steps" in text
+    assert "# pretrain/presence/seed0, 500 steps" in text
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_tables_of_what_is_done_are_written_without_running(tmp_path, capsys):
     assert {row["pretraining"] for row in done} == {"presence"}
     assert {row["status"] for row in rows} == {"run", "not run"}
     markdown = (tmp_path / "tables.md").read_text()
-    assert "learning rate 0.01 * constant, dropout 0.1; the last checkpoint" in markdown
+    assert "learning rate 0.02 * constant, dropout 0; the last checkpoint" in markdown
     assert "greedy, inputs up to 128 and answers up to 32 tokens" in markdown
     assert (tmp_path / "tables/encyclopedia_stages.csv").is_file()
     assert "1 of 6 models were evaluated." in (tmp_path / "index.html").read_text()
@@ -188,7 +188,7 @@ metric = "accuracy"
 
 [pretraining_defaults]
 model = "tiny"
-gin_files = ["configs/runs/quickstart_presence.gin"]
+gin_files = ["configs/plans/encyclopedia_pretrain.gin"]
 
 [pretraining_defaults.settings]
 PREPARED_DIR = "{output}/stores"
@@ -230,7 +230,8 @@ settings = ["zero_shot"]
 
 
 @pytest.mark.slow
-def test_a_tiny_plan_runs_to_its_tables_and_not_twice(tmp_path, capsys):
+def test_a_tiny_plan_runs_to_its_tables_and_not_twice(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")  # one device
     path = tmp_path / "tiny.toml"
     path.write_text(TINY)
     arguments = (f"--plan={path}", f"--output_dir={tmp_path / 'out'}", "--num_replicates=100")
