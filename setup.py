@@ -29,6 +29,7 @@ setup(
         *find_packages(include=["presence_t5x", "presence_t5x.*"]),
         "presence_t5x.configs",
         "presence_t5x.configs.models",
+        "presence_t5x.configs.plans",
         "presence_t5x.configs.runs",
         "presence_t5x.configs.t5x",
         "presence_t5x.tasks",
@@ -40,6 +41,7 @@ setup(
     },
     package_data={
         "presence_t5x.configs.models": ["*.gin"],
+        "presence_t5x.configs.plans": ["*.gin", "*.toml"],
         "presence_t5x.configs.runs": ["*.gin"],
         "presence_t5x.configs.t5x": ["*.gin"],
         "presence_t5x.data.encyclopedia": ["*.model"],

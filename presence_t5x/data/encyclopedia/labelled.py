@@ -6,6 +6,7 @@ document of the corpus, and those of "train" and "validation" share no document 
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ ENTAILMENT, NEUTRAL, CONTRADICTION = 0, 1, 2
 TAGS = {"person": "PER", "organization": "ORG", "place": "LOC", "country": "LOC", "river": "LOC"}
 
 _STREAMS = {"nli": 16, "qa": 18, "ner": 20}  # the stream one above each holds the choices
-_NUM_PREMISE_SENTENCES = 3
+_NUM_SENTENCES = 3  # of a premise, and to find entities in
 
 Example = dict[str, Any]
 
@@ -63,6 +64,11 @@ def _prepare(
     return world, document, make_rng(config.seed, split, index, stream + 1)
 
 
+def _choose_sentences(document: Document, rng: np.random.Generator) -> list[int]:
+    """Numbers of a few sentences, in order."""
+    return sorted(rng.permutation(len(document.sentences))[:_NUM_SENTENCES].tolist())
+
+
 def _state(world: World, language: str, template: Template, entity: str, value: str) -> str:
     """One statement as text."""
     table, separator = surfaces(world, language), get_lexicon(language).separator
@@ -85,7 +91,7 @@ def _nli_example(config: EncyclopediaConfig, split: str, index: int) -> Example:
     world, document, rng = _prepare(config, split, "nli", index)
     language, num_languages = document.language, len(config.languages)
     label = (ENTAILMENT, NEUTRAL, CONTRADICTION)[index // num_languages % 3]
-    chosen = sorted(rng.permutation(len(document.sentences))[:_NUM_PREMISE_SENTENCES].tolist())
+    chosen = _choose_sentences(document, rng)
     premise = document.separator.join(
         document.separator.join(document.words[slice(*document.sentences[i])]) for i in chosen
     )
@@ -124,27 +130,29 @@ def _qa_example(config: EncyclopediaConfig, split: str, index: int) -> Example:
     }
 
 
-def _tokenize(document: Document) -> list[tuple[int, str]]:
-    """The words with their offsets, punctuation as tokens of its own."""
+def _tokenize(document: Document, sentences: Sequence[int]) -> list[tuple[int, str]]:
+    """The words of some sentences with their offsets, punctuation as tokens of its own."""
+    kept = {number for place in sentences for number in range(*document.sentences[place])}
     tokens, position = [], 0
-    for word in document.words:
+    for number, word in enumerate(document.words):
         for part in split_punctuation(word):
             if part:
-                tokens.append((position, part))
+                if number in kept:
+                    tokens.append((position, part))
                 position += len(part)
         position += len(document.separator)
     return tokens
 
 
 def _ner_example(config: EncyclopediaConfig, split: str, index: int) -> Example:
-    """One document as tokens with BIO tags."""
-    _, document, _ = _prepare(config, split, "ner", index)
+    """Some sentences of a document as tokens with BIO tags."""
+    _, document, rng = _prepare(config, split, "ner", index)
     mentions = {}
     for fact in document.facts:
         mentions[fact.entity_span] = TAGS.get(kind_of(fact.entity))
         mentions[fact.value_span] = TAGS.get(kind_of(fact.value))
     tag_at: dict[int, str] = {}
-    tokens = _tokenize(document)
+    tokens = _tokenize(document, _choose_sentences(document, rng))
     for (start, end), tag in mentions.items():
         inside = [offset for offset, _ in tokens if start <= offset < end] if tag else []
         tag_at.update({offset: f"{'I' if i else 'B'}-{tag}" for i, offset in enumerate(inside)})
@@ -220,7 +228,7 @@ def generate_qa(
 def generate_ner(
     config: EncyclopediaConfig, *, split: str, num_examples: int
 ) -> LazySequence[Example]:
-    """Documents as tokens with BIO tags PER, ORG and LOC.
+    """Three sentences of a document as tokens with BIO tags PER, ORG and LOC.
 
     Guarantees: as many tags as tokens; an I- tag follows a B- or I- tag of the same type; every
     mention of a person, organization, place, country or river is tagged.

@@ -1,0 +1,113 @@
+"""All tables of a plan on one page: a file that needs nothing else."""
+
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+
+from presence_t5x.reporting.svg import escape
+from presence_t5x.reproduction.charts import interval_chart, temperature_chart
+from presence_t5x.reproduction.grids import (
+    Grid,
+    language_grids,
+    table_grids,
+)
+from presence_t5x.reproduction.plans import Plan, Table
+from presence_t5x.reproduction.rows import Row
+from presence_t5x.reproduction.summary import findings, transfer_lines
+from presence_t5x.reproduction.text_files import cell_parts
+
+_LEGEND = (
+    "Dots are our means over seeds, lines the bootstrap intervals, squares the paper’s figures; "
+    "dotted is what the most frequent answer alone would score."
+)
+
+
+def render_page(plan: Plan, rows: Sequence[Row], protocols: Mapping[str, Sequence[str]]) -> str:
+    """Returns the page as HTML text."""
+    sections = [
+        (table.name, table.title, _table_section(plan, table, rows, protocols[table.name]))
+        for table in plan.tables
+    ]
+    sections.append(("languages", "By language", _language_section(plan, rows)))
+    template = resources.files("presence_t5x.reporting").joinpath("template.html")
+    verdict, *caveats = findings(plan, rows)
+    return string.Template(template.read_text(encoding="utf-8")).substitute(
+        title=escape(plan.title),
+        runs=escape(f"plan: {plan.name}"),
+        verdict=escape(verdict),
+        caveats="".join(f"<li>{escape(note)}</li>" for note in caveats),
+        navigation="".join(f'<a href="#{name}">{escape(title)}</a>' for name, title, _ in sections),
+        sections="".join(
+            f'<section id="{name}"><h2>{escape(title)}</h2>{body}</section>'
+            for name, title, body in sections
+        ),
+        footer="Written by presence_t5x.reproduce. Hover a chart to read its values.",
+    )
+
+
+def _table_section(plan: Plan, table: Table, rows: Sequence[Row], protocol: Sequence[str]) -> str:
+    """One table with its charts and its protocol."""
+    grids = table_grids(plan, table, rows)
+    tables = "".join(map(_html_table, grids))
+    charts = _temperature_charts(grids) if table.layout == "temperatures" else _charts(grids)
+    items = "".join(f"<li>{escape(line)}</li>" for line in protocol)
+    details = f"<details open><summary>Protocol</summary><ul class='caveats'>{items}</ul></details>"
+    return f"{tables}<p class='how'>{escape(_LEGEND)}</p>{charts}{details}"
+
+
+def _charts(grids: Iterable[Grid]) -> str:
+    """A chart for every column of every grid that was run."""
+    drawn = []
+    for grid in grids:
+        for place, column in enumerate(grid.columns):
+            cells = [(line.label, line.cells[place]) for line in grid.lines]
+            lines = [(label, row) for label, row in cells if isinstance(row, Row)]
+            guess = next((cell for _, cell in cells if isinstance(cell, float)), None)
+            if any(row.mean is not None or row.paper is not None for _, row in lines):
+                title = f"{grid.title}, {column}"
+                drawn.append((title, interval_chart(title, lines, guess)))
+    return _figures(drawn)
+
+
+def _temperature_charts(grids: Iterable[Grid]) -> str:
+    drawn = []
+    for grid in grids:
+        for line in grid.lines:
+            title = f"{grid.title}, {line.label}"
+            drawn.append((title, temperature_chart(title, line)))
+    return _figures(drawn)
+
+
+def _language_section(plan: Plan, rows: Sequence[Row]) -> str:
+    grids = language_grids(plan, rows)
+    if not grids:
+        return "<p class='missing'>Nothing was run yet.</p>"
+    lines = "".join(f"<li>{escape(line)}</li>" for line in transfer_lines(plan, rows))
+    return f"<ul class='caveats'>{lines}</ul>" + "".join(map(_html_table, grids))
+
+
+def _html_table(grid: Grid) -> str:
+    """A grid; beneath each figure stand its spread and the paper's."""
+    head = "".join(f"<th>{escape(column)}</th>" for column in (grid.corner, *grid.columns))
+    body = "".join(
+        f"<tr><th>{escape(line.label)}</th>{''.join(map(_html_cell, line.cells))}</tr>"
+        for line in grid.lines
+    )
+    return (
+        f"<h3>{escape(grid.title)}</h3><div class='scroll'><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _html_cell(row: Row | float | None) -> str:
+    figure, spread, paper = cell_parts(row)
+    small = "".join(f"<br><span class='note-text'>{escape(t)}</span>" for t in (spread, paper) if t)
+    return f"<td>{escape(figure)}{small}</td>"
+
+
+def _figures(drawn: Iterable[tuple[str, str]]) -> str:
+    found = "".join(
+        f"<figure><figcaption>{escape(title)}</figcaption>{chart}</figure>"
+        for title, chart in drawn
+    )
+    return f'<div class="figures">{found}</div>'

@@ -1,0 +1,234 @@
+"""A plan as data: which pre-trainings, fine-tunings and evaluations fill which tables.
+
+`plan_files` reads them; `units` makes commands of them.
+What no table asks for is not run. Texts may name `{output}` (the plan's directory), `{data_dir}`
+and, in a fine-tuning, `{model}`.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from presence_t5x._validate import check_choice, check_int, check_text, did_you_mean
+
+SETTINGS = ("zero_shot", "translate_train")
+LAYOUTS = ("variants", "temperatures")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """A token store that trainings share.
+
+    Attributes:
+      arguments: of `python -m presence_t5x.prepare`.
+    """
+
+    name: str
+    arguments: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """One row of the tables: a model before fine-tuning.
+
+    Attributes:
+      model: as rows tell it, and as `{model}` in the gin files of fine-tunings.
+      variant: "baseline", "direct", "inverse", "inverse_direct", "presence" ...
+      gin_files: of `presence_t5x.train`, later ones over earlier ones.
+      settings: gin macros by name, as TOML values.
+      temperature: of a constant one; its place in a table of temperatures.
+      only_evaluated: judged as it is, without fine-tuning.
+      unavailable: why it cannot be run; its cells stay empty.
+    """
+
+    name: str
+    model: str
+    variant: str
+    gin_files: Sequence[str] = ()
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    temperature: float | None = None
+    only_evaluated: bool = False
+    unavailable: str = ""
+
+    def __post_init__(self):
+        for name in ("name", "model", "variant"):
+            check_text(f"pretrainings: {name}", getattr(self, name))
+        if not self.unavailable:
+            _check_gin_files(f"pretraining {self.name!r}", self.gin_files)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One `python -m presence_t5x.evaluate` of a fine-tuned model.
+
+    Attributes:
+      mixture: its `--task`.
+      tasks: names of the plan's tasks whose scores it gives.
+      split: that is answered.
+      select: "best" or "newest" checkpoint of the fine-tuning.
+      arguments: further ones.
+    """
+
+    mixture: str
+    tasks: Sequence[str]
+    split: str = "test"
+    select: str = "newest"
+    arguments: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finetuning:
+    """One fine-tuning of every pre-trained model, and what is evaluated after it.
+
+    Attributes:
+      setting: "zero_shot" or "translate_train".
+      gin_files: as of a pre-training; they may hold `{model}`.
+      settings: gin macros by name; MODEL_DIR, INITIAL_CHECKPOINT and RANDOM_SEED are added.
+    """
+
+    name: str
+    setting: str
+    gin_files: Sequence[str]
+    evaluations: Sequence[Evaluation]
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        check_text("finetunings: name", self.name)
+        check_choice(f"finetuning {self.name!r}: setting", self.setting, SETTINGS)
+        _check_gin_files(f"finetuning {self.name!r}", self.gin_files)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a column of the tables is.
+
+    Attributes:
+      title: of the column.
+      family: of the evaluated tasks, their names without the language.
+      metric: of `scores.json`; "span_f1" is shown times 100, as the paper prints it.
+      chance: of a guess that knows nothing but the classes, in percent.
+    """
+
+    name: str
+    title: str
+    family: str
+    metric: str
+    chance: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table: pre-trained models by tasks.
+
+    Attributes:
+      layout: "variants" (a row a model, a column a task) or "temperatures" (a column a
+        temperature).
+      rows: names of pre-trainings.
+      language: whose scores are shown; "average" is the mean over languages.
+      paper: the table of the paper whose figures stand beside, see `paper_figures`; "" is none.
+    """
+
+    name: str
+    title: str
+    rows: Sequence[str]
+    tasks: Sequence[str]
+    settings: Sequence[str] = SETTINGS
+    layout: str = "variants"
+    language: str = "average"
+    paper: str = ""
+
+    def __post_init__(self):
+        check_text("tables: name", self.name)
+        check_choice(f"table {self.name!r}: layout", self.layout, LAYOUTS)
+        for setting in self.settings:
+            check_choice(f"table {self.name!r}: settings", setting, SETTINGS)
+
+
+class Run(NamedTuple):
+    """A pre-trained model that is fine-tuned (None: judged as it is) and evaluated."""
+
+    pretraining: Pretraining
+    finetuning: Finetuning
+    evaluations: tuple[Evaluation, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything a reproduction does.
+
+    Attributes:
+      seeds: how many, from 0.
+      jobs: commands that run at once, each on its share of the cores.
+    """
+
+    name: str
+    title: str
+    tasks: Sequence[Task]
+    tables: Sequence[Table]
+    pretrainings: Sequence[Pretraining]
+    finetunings: Sequence[Finetuning]
+    preparations: Sequence[Preparation] = ()
+    seeds: int = 1
+    jobs: int = 1
+
+    def __post_init__(self):
+        check_text("title", self.title)
+        check_int("seeds", self.seeds, minimum=1)
+        check_int("jobs", self.jobs, minimum=1)
+        if not self.tables:
+            raise ValueError("tables=() asks for nothing; describe at least one in [[tables]]")
+        for kind in ("tasks", "tables", "pretrainings", "finetunings", "preparations"):
+            names = [item.name for item in getattr(self, kind)]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{kind}: {twice} stand there twice; give each its own name")
+        self._check_references()
+
+    def _check_references(self):
+        tasks = {task.name for task in self.tasks}
+        rows = {found.name for found in self.pretrainings}
+        for table in self.tables:
+            _check_known(f"table {table.name!r}: rows", table.rows, rows)
+            _check_known(f"table {table.name!r}: tasks", table.tasks, tasks)
+        for finetuning in self.finetunings:
+            for evaluation in finetuning.evaluations:
+                label = f"finetuning {finetuning.name!r}: tasks"
+                _check_known(label, evaluation.tasks, tasks)
+
+    def runs(self) -> Iterator[Run]:
+        """Yields what the tables need, each once, in the order of pre-trainings."""
+        for pretraining in self.pretrainings:
+            if pretraining.unavailable:
+                continue
+            for finetuning in self.finetunings:
+                asked = {
+                    task
+                    for table in self.tables
+                    if pretraining.name in table.rows and finetuning.setting in table.settings
+                    for task in table.tasks
+                }
+                needed = (e for e in finetuning.evaluations if asked.intersection(e.tasks))
+                if evaluations := tuple(needed):
+                    yield Run(pretraining, finetuning, evaluations)
+
+    def task(self, name: str) -> Task:
+        """Returns a task by name."""
+        return next(task for task in self.tasks if task.name == name)
+
+    def pretraining(self, name: str) -> Pretraining:
+        """Returns a pre-training by name."""
+        return next(found for found in self.pretrainings if found.name == name)
+
+
+def _check_gin_files(label: str, files: Any) -> None:
+    if isinstance(files, str) or not files:
+        raise ValueError(f"{label}: gin_files={files!r} must be a list of at least one file")
+    for file in files:
+        check_text(f"{label}: gin_files", file)
+
+
+def _check_known(label: str, names: Sequence[str], known: set[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"{label}: {name!r} is none of {sorted(known)}{did_you_mean(name, known)}"
+            )

@@ -1,0 +1,150 @@
+"""What stands under each table: how its figures came about, from the settings of the runs."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from presence_t5x.reproduction.bootstrap import BootstrapConfig
+from presence_t5x.reproduction.execution import read_record
+from presence_t5x.reproduction.grids import model_labels
+from presence_t5x.reproduction.plans import Plan, Table
+from presence_t5x.reproduction.results import Evaluated, read_evaluation
+from presence_t5x.reproduction.rows import AVERAGE
+from presence_t5x.reproduction.units import Cell, Unit, Work
+
+# By metric: how answers are compared.
+_NORMALISERS = {
+    "f1": "F1 of tokens after the task's own normalisation (SQuAD's: lower case, without ASCII "
+    "punctuation and English articles; MLQA's is of the language)",
+    "em": "exact match after the task's own normalisation",
+    "accuracy": "accuracy of the label as text; other text is wrong",
+    "span_f1": "micro F1 of (type, surface) pairs, times 100",
+}
+
+
+def protocols(
+    plan: Plan, work: Work, output: Path, config: BootstrapConfig
+) -> dict[str, list[str]]:
+    """Returns the protocol of every table, a line a subject."""
+    return {table.name: _protocol(plan, table, work, output, config) for table in plan.tables}
+
+
+def _protocol(
+    plan: Plan, table: Table, work: Work, output: Path, config: BootstrapConfig
+) -> list[str]:
+    cells = [
+        cell
+        for cell in work.cells
+        if cell.pretraining in table.rows
+        and cell.setting in table.settings
+        and set(table.tasks).intersection(cell.evaluation.tasks)
+    ]
+    units = {unit.name: unit for unit in work.units}
+    labels = model_labels(plan, [found.name for found in plan.pretrainings])
+    trainings = _needed(cells, units)
+    lines = [
+        *_missing(plan, table, labels),
+        *_training_lines("pretrain", labels, trainings),
+        *_training_lines("finetune", labels, trainings),
+        *_evaluation_lines(cells, output),
+        *(
+            f"{t.title}: {_NORMALISERS.get(t.metric, t.metric)}"
+            for t in map(plan.task, table.tasks)
+        ),
+        _average(table),
+        f"seeds: {plan.seeds}; ± is the standard deviation over seeds, brackets hold "
+        f"{config.level:.0%} of {config.num_replicates:,} bootstrap replicates over seeds and "
+        f"examples (seed {config.seed})",
+        f"commit: {', '.join(_commits(cells, trainings, output)) or 'unknown'}",
+    ]
+    return lines
+
+
+def _needed(cells: Iterable[Cell], units: Mapping[str, Unit]) -> list[Unit]:
+    """The trainings that lead to some cells, each once."""
+    found: dict[str, Unit] = {}
+    names = [cell.directory.rsplit("/", 1)[0] for cell in cells]
+    while names:
+        unit = units[names.pop()]
+        names += [need for need in unit.needs if need not in found]
+        if unit.settings:
+            found[unit.name] = unit
+    return sorted(found.values(), key=lambda unit: unit.name)
+
+
+def _training_lines(kind: str, labels: Mapping[str, str], trainings: Iterable[Unit]) -> list[str]:
+    """What the runs of a kind have in common, a line for each way of running them."""
+    ways: dict[str, dict[str, None]] = {}
+    for unit in trainings:
+        if unit.kind == kind:
+            _, pretraining, *rest = unit.name.split("/")
+            who = labels[pretraining] if kind == "pretrain" else rest[0]
+            ways.setdefault(_describe(unit), {})[who] = None
+    title = {"pretrain": "pre-training", "finetune": "fine-tuning"}[kind]
+    return [f"{title} ({', '.join(who)}): {way}" for way, who in ways.items()]
+
+
+def _describe(unit: Unit) -> str:
+    """One training in a sentence."""
+    settings = unit.settings
+    data, optimizer, rule = settings["data"], settings["optimizer"], settings["task_evaluation"]
+    lengths = data["task_feature_lengths"]
+    text = (
+        f"{unit.num_steps:,} steps of {data['batch_size']:,} rows of {lengths['inputs']} + "
+        f"{lengths['targets']} tokens of {data['mixture_or_task_name']}, {optimizer['name']}, "
+        f"learning rate {optimizer['base_learning_rate']:g} * {optimizer['factors']}, dropout "
+        f"{settings['model']['dropout_rate']:g}"
+    )
+    if rule["selection"] == "best":
+        languages = ", ".join(rule["languages"] or ["all languages"])
+        return (
+            f"{text}; of the checkpoints every {settings['eval_period']:,} steps the best by "
+            f"{', '.join(rule['metrics'])} on {rule['split']} ({languages})"
+        )
+    return f"{text}; the last checkpoint"
+
+
+def _evaluation_lines(cells: Iterable[Cell], output: Path) -> list[str]:
+    """How answers were asked for, a line for each way."""
+    found: dict[str, None] = {}
+    for cell in cells:
+        evaluated = read_evaluation(output / cell.directory)
+        evaluation = cell.evaluation
+        text = f"evaluation: {evaluation.mixture}, split {evaluation.split}"
+        text += f", {evaluation.select} checkpoint"
+        if evaluated is not None:
+            text += f", {_decoding(evaluated)}"
+        found[text] = None
+    return [*found]
+
+
+def _decoding(found: Evaluated) -> str:
+    protocol: Mapping[str, Any] = found.scores["protocol"]
+    counts = {row["num_examples"] for row in found.scores["scores"]}
+    span = f"{min(counts):,}" if len(counts) == 1 else f"{min(counts):,} to {max(counts):,}"
+    beams = protocol.get("num_beams")
+    how = protocol["decoding"] + (f" of {beams} beams" if beams else "")
+    return (
+        f"{span} examples a language and task, {how}, inputs up to {protocol['input_length']} and "
+        f"answers up to {protocol['max_length']} tokens"
+    )
+
+
+def _commits(cells: Iterable[Cell], trainings: Iterable[Unit], output: Path) -> list[str]:
+    """The commits of everything that ran."""
+    names = [cell.directory.rsplit("/", 1)[0] for cell in cells]
+    records = (read_record(output / name) for name in [*names, *(u.name for u in trainings)])
+    commits = {record.commit for record in records if record and record.commit}
+    return sorted(c[:12] + ("+" if c.endswith("+") else "") for c in commits)
+
+
+def _missing(plan: Plan, table: Table, labels: Mapping[str, str]) -> list[str]:
+    """What cannot be run, and why."""
+    found = map(plan.pretraining, table.rows)
+    return [f"not run: {labels[one.name]}: {one.unavailable}" for one in found if one.unavailable]
+
+
+def _average(table: Table) -> str:
+    if table.language == AVERAGE:
+        return "figures are means over languages, each counting once"
+    return f"figures are of one language, {table.language}"

@@ -1,0 +1,267 @@
+"""The rows of tables.json: one a table, setting, task, language and variant.
+
+Figures are percentages, F1 of entities too. `mean`, `std` (None with one seed) and `interval` are
+over seeds; `difference` is against the baseline of the same model over the seeds that both have,
+drawn together. `guess` is what the most frequent answer alone scores, `above_guess` whether the
+whole interval lies above it and above chance.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from presence_t5x.reproduction.bootstrap import (
+    BootstrapConfig,
+    Values,
+    interval,
+    metric_of,
+    replicates,
+)
+from presence_t5x.reproduction.guesses import constant_score
+from presence_t5x.reproduction.paper_figures import PAPER, PaperCell
+from presence_t5x.reproduction.plans import Plan, Pretraining, Table, Task
+from presence_t5x.reproduction.results import LanguageResult, language_results, read_evaluation
+from presence_t5x.reproduction.units import Cell
+
+AVERAGE, BASELINE = "average", "baseline"
+NOT_RUN = "not run"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure of a table; what was not measured is None."""
+
+    table: str
+    setting: str
+    task: str
+    language: str
+    variant: str
+    model: str
+    pretraining: str
+    metric: str
+    temperature: float | None = None
+    mean: float | None = None
+    std: float | None = None
+    interval: tuple[float, float] | None = None
+    seeds: int = 0
+    num_examples: int | None = None
+    difference: float | None = None
+    difference_interval: tuple[float, float] | None = None
+    guess: float | None = None
+    chance: float = 0.0
+    above_guess: bool | None = None
+    paper: float | None = None
+    status: str = NOT_RUN
+
+
+class Group(NamedTuple):
+    """What one pre-training, setting and task identify."""
+
+    pretraining: str
+    setting: str
+    task: str
+
+
+class Measured(NamedTuple):
+    """The results of a group.
+
+    Attributes:
+      values: of every language, all seeds.
+      seeds: their numbers.
+      guesses: of every language.
+    """
+
+    values: Mapping[str, Values]
+    seeds: tuple[int, ...]
+    guesses: Mapping[str, float]
+
+
+def measure(plan: Plan, cells: Sequence[Cell], output: Path) -> dict[Group, Measured]:
+    """Returns everything that is done of a plan.
+
+    Raises:
+      ValueError: a damaged evaluation, or seeds that were tested on different examples.
+    """
+    found: dict[Group, dict[int, dict[str, LanguageResult]]] = {}
+    for cell in cells:
+        evaluated = read_evaluation(output / cell.directory)
+        if evaluated is None:
+            continue
+        for name in cell.evaluation.tasks:
+            group = Group(cell.pretraining, cell.setting, name)
+            results = language_results(evaluated, plan.task(name))
+            found.setdefault(group, {})[cell.seed] = results
+    return {group: _measured(group, seeds, plan.task(group.task)) for group, seeds in found.items()}
+
+
+def make_rows(plan: Plan, measured: Mapping[Group, Measured], config: BootstrapConfig) -> list[Row]:
+    """Returns the rows of all tables of a plan, those that were not run too."""
+    maker = _Maker(plan, measured, config)
+    return [row for table in plan.tables for row in maker.table_rows(table)]
+
+
+def row_as_json(row: Row) -> dict[str, Any]:
+    """Returns a row as tables.json has it."""
+    return dataclasses.asdict(row)
+
+
+class _Maker:
+    """Makes rows; what two tables share is drawn once."""
+
+    def __init__(self, plan: Plan, measured: Mapping[Group, Measured], config: BootstrapConfig):
+        self._plan, self._measured, self._config = plan, measured, config
+        self._known: dict[tuple[Group, str, str | None], dict[str, Any]] = {}
+
+    def table_rows(self, table: Table) -> list[Row]:
+        """The rows of one table, an average behind its languages."""
+        return [
+            self._row(table, setting, task, language, self._plan.pretraining(name))
+            for setting in table.settings
+            for task in map(self._plan.task, table.tasks)
+            for name in table.rows
+            for language in self._languages(table, setting, task)
+        ]
+
+    def _languages(self, table: Table, setting: str, task: Task) -> list[str]:
+        """The languages of any row of a table, and their average."""
+        found = (self._measured.get(Group(name, setting, task.name)) for name in table.rows)
+        languages = dict.fromkeys(code for one in found if one for code in one.values)
+        wanted = [AVERAGE] if table.language == AVERAGE else []
+        if table.language != AVERAGE:
+            return [table.language]
+        return [*languages, *wanted]
+
+    def _row(
+        self, table: Table, setting: str, task: Task, language: str, found: Pretraining
+    ) -> Row:
+        group = Group(found.name, setting, task.name)
+        rival = self._rival(table, group, found)
+        key = (group, language, rival and rival.pretraining)
+        if key not in self._known:
+            self._known[key] = self._figures(group, rival, task, language)
+        return Row(
+            table=table.name,
+            setting=setting,
+            task=task.name,
+            language=language,
+            variant=found.variant,
+            model=found.model,
+            pretraining=found.name,
+            metric=task.metric,
+            temperature=found.temperature,
+            chance=task.chance,
+            paper=_paper(table, setting, task, language, found),
+            **{"status": found.unavailable or NOT_RUN, **self._known[key]},
+        )
+
+    def _rival(self, table: Table, group: Group, found: Pretraining) -> Group | None:
+        """The baseline that a row is compared with."""
+        if found.variant == BASELINE:
+            return None
+        rows = map(self._plan.pretraining, table.rows)
+        names = [r.name for r in rows if r.variant == BASELINE and r.model == found.model]
+        return group._replace(pretraining=names[0]) if names else None
+
+    def _figures(
+        self, group: Group, rival: Group | None, task: Task, language: str
+    ) -> dict[str, Any]:
+        """What is measured of a row; {} if nothing is."""
+        found = self._measured.get(group)
+        sets = _sets(found, language)
+        if found is None or not sets:
+            return {}
+        per_seed = _mean_by_seed(sets)
+        drawn = replicates(sets, self._config)
+        low, high = interval(drawn, self._config)
+        languages = found.values if language == AVERAGE else [language]
+        guess = float(np.mean([found.guesses[code] for code in languages]))
+        figures = {
+            "mean": float(per_seed.mean()),
+            "std": float(per_seed.std(ddof=1)) if len(per_seed) > 1 else None,
+            "interval": (low, high),
+            "seeds": len(per_seed),
+            "num_examples": sum(values.shape[1] for values in sets),
+            "guess": guess,
+            "above_guess": low > max(guess, task.chance),
+            "status": "run",
+        }
+        if rival is not None:
+            figures |= self._difference(found, self._measured.get(rival), language)
+        return figures
+
+    def _difference(self, found: Measured, rival: Measured | None, language: str) -> dict[str, Any]:
+        """A row less its baseline, over the seeds that both have."""
+        if (
+            rival is None
+            or not _sets(rival, language)
+            or rival.values.keys() != found.values.keys()
+        ):
+            return {}
+        common = sorted({*found.seeds} & {*rival.seeds})
+        if not common:
+            return {}
+        sides = [
+            [values[[one.seeds.index(seed) for seed in common]] for values in _sets(one, language)]
+            for one in (found, rival)
+        ]
+        means = [_mean_by_seed(side).mean() for side in sides]
+        drawn = replicates(sides[0], self._config) - replicates(sides[1], self._config)
+        return {
+            "difference": float(means[0] - means[1]),
+            "difference_interval": interval(drawn, self._config),
+        }
+
+
+def _measured(
+    group: Group, seeds: Mapping[int, Mapping[str, LanguageResult]], task: Task
+) -> Measured:
+    """The seeds of a group, stacked.
+
+    Raises:
+      ValueError: they were not tested on the same examples.
+    """
+    numbers = tuple(sorted(seeds))
+    first = seeds[numbers[0]]
+    for number in numbers:
+        if {code: one.ids for code, one in seeds[number].items()} != {
+            code: one.ids for code, one in first.items()
+        }:
+            raise ValueError(
+                f"{group.pretraining}, {group.setting}, {group.task}: seeds {numbers[0]} and "
+                f"{number} were tested on different examples; evaluate them again"
+            )
+    values = {
+        code: np.concatenate([seeds[number][code].values for number in numbers]) for code in first
+    }
+    guesses = {code: constant_score(one.gold, task.metric) for code, one in first.items()}
+    return Measured(values, numbers, guesses)
+
+
+def _sets(found: Measured | None, language: str) -> list[Values]:
+    """The values that a row is made of."""
+    if found is None:
+        return []
+    if language == AVERAGE:
+        return [*found.values.values()]
+    return [found.values[language]] if language in found.values else []
+
+
+def _mean_by_seed(sets: Sequence[Values]) -> Float[np.ndarray, " seeds"]:
+    """The mean over languages of each seed's metric."""
+    return np.mean([metric_of(values) for values in sets], axis=0)
+
+
+def _paper(
+    table: Table, setting: str, task: Task, language: str, found: Pretraining
+) -> float | None:
+    """The paper's figure; it gives one for what a table shows, none by language."""
+    if not table.paper or language != table.language:
+        return None
+    variant = found.variant if table.layout == "variants" else found.temperature
+    if variant is None:
+        return None
+    return PAPER.get(PaperCell(table.paper, setting, task.name, found.model, variant))

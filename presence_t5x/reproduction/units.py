@@ -1,0 +1,241 @@
+"""A plan as commands: units of work with their own directory, needs and fingerprint.
+
+The fingerprint of a unit covers its command, every setting of its run (gin files included) and the
+fingerprints of what it needs; where the plan's directory lies and which commit runs are not part of
+it. Every gin file is loaded here, so that a wrong setting is known before anything runs.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from presence_t5x.config import config_to_dict, load_config
+from presence_t5x.reproduction.plans import Evaluation, Finetuning, Plan, Preparation, Pretraining
+
+OUTPUT = "{output}"  # in arguments: the plan's directory
+MODEL_DIR, SCORES_DIR = "run", "evaluation"
+KINDS = ("prepare", "pretrain", "finetune", "evaluate")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unit:
+    """One command of a plan.
+
+    Attributes:
+      name: its directory below the plan's, kind first.
+      module: of this package, run with `python -m`.
+      arguments: with `{output}` for the plan's directory.
+      needs: names of units that must be done before.
+      fingerprint: of everything that its result depends on.
+      settings: of a training, all of them, as `config_to_dict` gives them.
+    """
+
+    name: str
+    module: str
+    arguments: tuple[str, ...]
+    needs: tuple[str, ...]
+    fingerprint: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def num_steps(self) -> int:
+        """Updates of a training; 0 for other units."""
+        if not self.settings:
+            return 0
+        return self.settings["train_steps_relative"] or self.settings["train_steps"]
+
+    @property
+    def kind(self) -> str:
+        """What it does, one of `KINDS`."""
+        return self.name.split("/")[0]
+
+    def command(self, output: Path, python: str) -> list[str]:
+        """Returns the command in a plan's directory."""
+        found = (argument.replace(OUTPUT, str(output)) for argument in self.arguments)
+        return [python, "-m", self.module, *found]
+
+
+class Cell(NamedTuple):
+    """Where the scores of one model and evaluation are.
+
+    Attributes:
+      directory: below the plan's.
+    """
+
+    pretraining: str
+    setting: str
+    seed: int
+    evaluation: Evaluation
+    directory: str
+
+
+class Work(NamedTuple):
+    """All units of a plan in an order in which they can run, and the cells that they fill."""
+
+    units: tuple[Unit, ...]
+    cells: tuple[Cell, ...]
+
+
+def expand(plan: Plan) -> Work:
+    """Returns the units of a plan; what several cells need is there once.
+
+    Raises:
+      ValueError: a gin file or setting that a run would refuse.
+    """
+    builder = _Builder(plan)  # adds what is needed before what needs it
+    for seed in range(plan.seeds):
+        for run in plan.runs():
+            for evaluation in run.evaluations:
+                builder.add_cell(run.pretraining, run.finetuning, evaluation, seed)
+    return Work(tuple(builder.units.values()), tuple(builder.cells))
+
+
+def gin_argument(name: str, value: Any) -> str:
+    """Returns the binding of a macro.
+
+    >>> gin_argument("MODEL_DIR", "runs/a"), gin_argument("TRAIN_STEPS", 5)
+    ("--gin.MODEL_DIR='runs/a'", '--gin.TRAIN_STEPS=5')
+    """
+    return f"--gin.{name}={value!r}"
+
+
+class _Builder:
+    """Collects units by name."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.units: dict[str, Unit] = {}
+        self.cells: list[Cell] = []
+
+    def add_cell(
+        self, pretraining: Pretraining, finetuning: Finetuning, evaluation: Evaluation, seed: int
+    ) -> None:
+        """Adds an evaluation and all that it needs."""
+        trained = self._pretraining(pretraining, seed)
+        tuned = self._finetuning(pretraining, finetuning, seed, trained)
+        needed, extra = tuned, ()
+        if pretraining.only_evaluated:
+            needed = trained
+            call = self._finetuning_call(pretraining, finetuning, seed, trained)
+            extra = _data_arguments(self._resolve(*call)["data"])
+        name = _path("evaluate", pretraining.name, finetuning.name, evaluation.mixture, seed)
+        arguments = (
+            f"--checkpoint={OUTPUT}/{needed}/{MODEL_DIR}",
+            f"--select={evaluation.select}",
+            f"--task={evaluation.mixture}",
+            f"--split={evaluation.split}",
+            f"--output_dir={OUTPUT}/{name}/{SCORES_DIR}",
+            *extra,
+            *evaluation.arguments,
+        )
+        self._add(name, "presence_t5x.evaluate", arguments, (needed,))
+        cell = Cell(pretraining.name, finetuning.setting, seed, evaluation, f"{name}/{SCORES_DIR}")
+        self.cells.append(cell)
+
+    def _pretraining(self, found: Pretraining, seed: int) -> str:
+        name = _path("pretrain", found.name, seed)
+        settings = {"MODEL_DIR": f"{OUTPUT}/{name}/{MODEL_DIR}", "RANDOM_SEED": seed}
+        self._add_training(name, found.gin_files, {**found.settings, **settings}, ())
+        return name
+
+    def _finetuning(
+        self, pretraining: Pretraining, found: Finetuning, seed: int, trained: str
+    ) -> str:
+        name = _path("finetune", pretraining.name, found.name, seed)
+        if not pretraining.only_evaluated:
+            call = self._finetuning_call(pretraining, found, seed, trained)
+            self._add_training(name, *call, (trained,))
+        return name
+
+    def _finetuning_call(
+        self, pretraining, found, seed, trained
+    ) -> tuple[list[str], dict[str, Any]]:
+        """The gin files and the macros of a fine-tuning."""
+        name = _path("finetune", pretraining.name, found.name, seed)
+        settings = {
+            "MODEL_DIR": f"{OUTPUT}/{name}/{MODEL_DIR}",
+            "INITIAL_CHECKPOINT": f"{OUTPUT}/{trained}/{MODEL_DIR}",
+            "RANDOM_SEED": seed,
+        }
+        gin_files = [file.replace("{model}", pretraining.model) for file in found.gin_files]
+        return gin_files, {**found.settings, **settings}
+
+    def _add_training(
+        self,
+        name: str,
+        gin_files: Sequence[str],
+        settings: Mapping[str, Any],
+        needs: tuple[str, ...],
+    ) -> None:
+        if name in self.units:
+            return
+        resolved = self._resolve(gin_files, settings)
+        bindings = (gin_argument(macro, value) for macro, value in settings.items())
+        arguments = (*(f"--gin_file={file}" for file in gin_files), *bindings)
+        needs = (*needs, *map(self._preparation, self.plan.preparations))
+        self._add(name, "presence_t5x.train", arguments, needs, resolved)
+
+    def _preparation(self, found: Preparation) -> str:
+        name = _path("prepare", found.name)
+        self._add(name, "presence_t5x.prepare", tuple(found.arguments), ())
+        return name
+
+    def _resolve(self, gin_files: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings of a run.
+
+        Raises:
+          ValueError: as `load_config`.
+        """
+        bindings = [gin_argument(*item).removeprefix("--gin.") for item in settings.items()]
+        try:
+            return config_to_dict(load_config(gin_files, bindings))
+        except ValueError as error:
+            raise ValueError(f"plan {self.plan.name!r}, {gin_files[0]}: {error}") from error
+
+    def _add(
+        self,
+        name: str,
+        module: str,
+        arguments: tuple[str, ...],
+        needs: tuple[str, ...],
+        settings: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        if name in self.units:
+            return
+        known = {need: self.units[need].fingerprint for need in needs}
+        fingerprint = _digest([module, arguments, known, settings])
+        self.units[name] = Unit(
+            name=name,
+            module=module,
+            arguments=arguments,
+            needs=needs,
+            fingerprint=fingerprint,
+            settings=settings,
+        )
+
+
+def _data_arguments(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """What an evaluation is told that its checkpoint's run does not tell: lengths and files."""
+    lengths, files = data["task_feature_lengths"], data["local_task_files"]
+    named = files.items() if isinstance(files, Mapping) else ()
+    return (
+        f"--input_length={lengths['inputs']}",
+        f"--max_decode_length={lengths['targets']}",
+        *(f"--task_files={split}={pattern}" for split, pattern in named),
+        *([f"--task_files={files}"] if isinstance(files, str) else ()),
+    )
+
+
+def _path(kind: str, *parts: str | int) -> str:
+    """A unit's name; the last part is its seed where it is a number."""
+    *names, last = parts
+    return "/".join([kind, *map(str, names), f"seed{last}" if isinstance(last, int) else last])
+
+
+def _digest(content: Sequence[Any]) -> str:
+    text = json.dumps(content, sort_keys=True, default=dict)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]

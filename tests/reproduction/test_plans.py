@@ -1,0 +1,180 @@
+"""Plans: the packaged ones say what they should, broken ones are refused in one line."""
+
+import pytest
+
+from presence_t5x.reproduction.plan_files import load_plan
+from presence_t5x.reproduction.units import expand
+
+PLAN = """
+title = "A plan"
+seeds = 2
+
+[tasks.nli]
+title = "NLI"
+family = "encyclopedia_nli_eval"
+metric = "accuracy"
+
+[pretraining_defaults]
+model = "tiny"
+gin_files = ["configs/runs/quickstart_presence.gin"]
+settings = { TRAIN_STEPS = 10, SWITCH_STEP = 5 }
+
+[[pretrainings]]
+name = "baseline"
+variant = "baseline"
+settings = { TEMPERATURE_SCHEDULE = "unweighted" }
+
+[[pretrainings]]
+name = "presence"
+variant = "presence"
+
+[[pretrainings]]
+name = "filtered"
+variant = "sequential"
+unavailable = "no filter"
+
+[[finetunings]]
+name = "en"
+setting = "zero_shot"
+gin_files = ["configs/runs/finetune_encyclopedia.gin"]
+evaluations = [{ mixture = "encyclopedia_nli_zeroshot", tasks = ["nli"] }]
+
+[[tables]]
+name = "one"
+title = "One"
+rows = ["baseline", "presence", "filtered"]
+tasks = ["nli"]
+settings = ["zero_shot"]
+
+[[tables]]
+name = "two"
+title = "Two"
+rows = ["baseline"]
+tasks = ["nli"]
+"""
+
+
+@pytest.fixture
+def write_plan(tmp_path):
+    def write(*replacements):
+        text = PLAN
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new, 1)
+        path = tmp_path / "mine.toml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def names(work, kind):
+    return [unit.name for unit in work.units if unit.kind == kind]
+
+
+def test_tables_that_share_a_model_run_it_once(write_plan):
+    work = expand(load_plan(write_plan()))
+    assert names(work, "pretrain") == [
+        f"pretrain/{variant}/seed{seed}" for seed in (0, 1) for variant in ("baseline", "presence")
+    ]
+    assert len(names(work, "finetune")) == len(names(work, "evaluate")) == 4
+    assert [cell.pretraining for cell in work.cells] == ["baseline", "presence"] * 2
+
+
+def test_units_come_after_what_they_need(write_plan):
+    done = set()
+    for unit in expand(load_plan(write_plan())).units:
+        assert done.issuperset(unit.needs)
+        done.add(unit.name)
+
+
+def test_settings_go_over_defaults(write_plan):
+    work = expand(load_plan(write_plan()))
+    found = {unit.name: unit.settings for unit in work.units}
+    baseline = found["pretrain/baseline/seed1"]
+    assert baseline["temperature"]["schedule"] == "unweighted"
+    assert (baseline["train_steps"], baseline["random_seed"]) == (10, 1)
+    tuned = found["finetune/presence/en/seed1"]
+    assert tuned["initial_checkpoint"] == "{output}/pretrain/presence/seed1/run"
+
+
+def test_a_changed_setting_changes_what_depends_on_it_alone(write_plan):
+    before = {u.name: u.fingerprint for u in expand(load_plan(write_plan())).units}
+    changed = write_plan(('variant = "presence"', 'variant = "presence"\nsettings = {TAU_1 = 0.5}'))
+    after = {u.name: u.fingerprint for u in expand(load_plan(changed)).units}
+    differing = {name for name in before if before[name] != after[name]}
+    assert differing == {
+        f"{kind}/seed{seed}"
+        for kind in (
+            "pretrain/presence",
+            "finetune/presence/en",
+            "evaluate/presence/en/encyclopedia_nli_zeroshot",
+        )
+        for seed in (0, 1)
+    }
+
+
+def test_a_gin_file_that_changes_changes_fingerprints(tmp_path, write_plan):
+    gin = tmp_path / "mine.gin"
+    plan = write_plan(("configs/runs/quickstart_presence.gin", str(gin)))
+    found = []
+    for rate in (1.0, 0.5):
+        text = 'include "configs/runs/quickstart_presence.gin"\nBASE_LEARNING_RATE = '
+        gin.write_text(f"{text}{rate}\n")
+        found.append({unit.fingerprint for unit in expand(load_plan(plan)).units})
+    assert not found[0] & found[1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('rows = ["baseline", "presence"', 'rows = ["base", "presence"', "'base' is none of"),
+        ('setting = "zero_shot"', 'setting = "zeroshot"', "did you mean 'zero_shot'"),
+        ('metric = "accuracy"', 'metrics = "accuracy"', "unexpected keyword argument 'metrics'"),
+        ('name = "presence"', 'name = "baseline"', r"\['baseline'\] stand there twice"),
+        ("seeds = 2", "seeds = 0", "seeds=0 must be >= 1"),
+        ("seeds = 2", "seeds = ", "is no TOML"),
+        ("[tasks.nli]", "[task.nli]", "it has no 'tasks'; see the packaged plans"),
+        ('tasks = ["nli"] }', 'tasks = ["qa"] }', "'qa' is none of"),
+    ],
+)
+def test_a_broken_plan_is_refused(write_plan, old, new, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        load_plan(write_plan((old, new)))
+    assert "\n" not in str(caught.value) and "mine.toml" in str(caught.value)
+
+
+def test_a_wrong_setting_is_known_before_anything_runs(write_plan):
+    plan = load_plan(write_plan(("SWITCH_STEP = 5", "SWITCH_STEPS = 5")))
+    with pytest.raises(ValueError, match=r"quickstart_presence\.gin.*SWITCH_STEP"):
+        expand(plan)
+
+
+def test_the_folder_of_files_is_asked_for_where_it_is_needed(write_plan, tmp_path):
+    with pytest.raises(ValueError, match="leave out --data_dir"):
+        load_plan(write_plan(), data_dir=str(tmp_path))
+    needing = write_plan(("TRAIN_STEPS = 10", 'LOCAL_TEXT_FILES = "{data_dir}/*.txt"'))
+    with pytest.raises(ValueError, match="give their folder with --data_dir=DIR"):
+        load_plan(needing)
+    with pytest.raises(ValueError, match="is no folder"):
+        load_plan(needing, data_dir="nowhere")
+    found = load_plan(needing, data_dir=str(tmp_path)).pretraining("presence")
+    assert found.settings["LOCAL_TEXT_FILES"] == f"{tmp_path.resolve()}/*.txt"
+
+
+def test_an_unknown_plan_is_refused_with_those_there_are(write_plan):
+    with pytest.raises(ValueError, match=r"'paper'.*did you mean 'encyclopedia'"):
+        load_plan("encyclopaedia")
+    with pytest.raises(ValueError, match=r"has no \[quick\] settings"):
+        load_plan(write_plan(), quick=True)
+
+
+def test_quick_settings_go_over_all_others(write_plan):
+    quick = "[quick]\nseeds = 1\npretraining_settings = { TRAIN_STEPS = 3 }\n"
+    quick += 'evaluation_arguments = ["--max_examples=5"]\n\n[tasks.nli]'
+    path = write_plan(("[tasks.nli]", quick))
+    work = expand(load_plan(path, quick=True))
+    assert [u.num_steps for u in work.units if u.kind == "pretrain"] == [3, 3]
+    assert work.units[-1].arguments[-1] == "--max_examples=5"
+    assert load_plan(path, quick=True, seeds=4).seeds == 4
+    assert load_plan(path).seeds == 2

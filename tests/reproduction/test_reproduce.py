@@ -1,0 +1,251 @@
+"""The command: packaged plans expand to what they state; errors are one line; a tiny plan runs."""
+
+import json
+import re
+from collections import Counter
+
+import pytest
+from planted_scores import entities, nli, write_evaluation
+
+from presence_t5x import reproduce
+from presence_t5x.reproduction.paper_figures import PAPER, PAPER_TABLES, PaperCell
+from presence_t5x.reproduction.plan_files import load_plan
+from presence_t5x.reproduction.units import expand
+
+
+def run(*arguments):
+    return reproduce.main(list(arguments))
+
+
+def counts_of(work):
+    return Counter(unit.kind for unit in work.units)
+
+
+def test_the_plan_of_the_paper_has_its_runs_and_figures():
+    plan = load_plan("paper")
+    work = expand(plan)
+    # 1M steps: two models, two variants, five tasks, two settings. 200k steps: the baseline fills
+    # Table 2 (five tasks), D, I, I-D and PRESENCE Table 5 (three), temperatures 2 and -2 Figure 5
+    # (three, translate-train alone).
+    assert counts_of(work) == {
+        "pretrain": 4 + 5 + 2,
+        "finetune": 4 * 10 + 10 + 4 * 6 + 2 * 3,
+        "evaluate": 4 * 10 + 10 + 4 * 6 + 2 * 3,
+    }
+    steps = Counter(u.num_steps for u in work.units if u.kind == "pretrain")
+    assert steps == {1_000_000: 4, 200_000: 7}
+    by_name = {unit.name: unit.settings for unit in work.units}
+    base = by_name["pretrain/base_1m_presence/seed0"]
+    large = by_name["pretrain/large_1m_presence/seed0"]
+    assert [one["data"]["batch_size"] for one in (base, large)] == [1024, 512]
+    assert [one["presence"]["num_microbatches"] for one in (base, large)] == [8, 4]
+    assert [one["presence"]["loss_normalizer"] for one in (base, large)] == [234496.0, 117248.0]
+    tuned = by_name["finetune/large_1m_presence/xnli_zero_shot/seed0"]
+    assert tuned["model"] | {"dropout_rate": 0} == large["model"] | {"dropout_rate": 0}
+    assert (tuned["train_steps_relative"], tuned["data"]["batch_size"]) == (20_000, 128)
+    assert tuned["optimizer"]["base_learning_rate"] == 0.001
+    cold = by_name["pretrain/base_200k_tau_minus_2/seed0"]["temperature"]
+    assert (cold["schedule"], cold["temperature_1"]) == ("constant", -2.0)
+
+
+def test_every_figure_of_the_paper_has_a_cell_in_its_plan():
+    plan = load_plan("paper")
+    cells = set()
+    for table in plan.tables:
+        for found in map(plan.pretraining, table.rows):
+            variant = found.temperature if table.layout == "temperatures" else found.variant
+            cells |= {
+                PaperCell(table.paper, setting, task, found.model, variant)
+                for setting in table.settings
+                for task in table.tasks
+            }
+    assert cells == set(PAPER)
+    assert {table.paper for table in plan.tables} == set(PAPER_TABLES)
+
+
+def test_mean_gains_of_the_paper_are_those_it_implies():
+    """Typing errors would show: gains that were worked out from the printed tables by hand."""
+    tasks = ("xquad", "mlqa", "tydiqa", "xnli", "wikiann")
+    expected = {
+        ("table3", "zero_shot", "mt5_base", "presence"): 1.24,
+        ("table3", "translate_train", "mt5_base", "presence"): 1.80,
+        ("table3", "zero_shot", "mt5_large", "presence"): 9.43,
+        ("table3", "translate_train", "mt5_large", "presence"): 12.94,
+        ("table2", "zero_shot", "mt5_base", "sequential"): 1.68,
+        ("table2", "translate_train", "mt5_base", "sequential"): 1.55,
+        ("table2", "zero_shot", "mt5_base", "sequential_reverse"): -2.12,
+        ("table2", "translate_train", "mt5_base", "sequential_reverse"): -2.40,
+    }
+    for (table, setting, model, variant), gain in expected.items():
+        gains = [
+            PAPER[PaperCell(table, setting, task, model, variant)]
+            - PAPER[PaperCell(table, setting, task, model, "baseline")]
+            for task in tasks
+        ]
+        assert sum(gains) / len(gains) == pytest.approx(gain, abs=0.006)
+
+
+def test_the_plan_of_the_encyclopedia_has_every_variant_twice():
+    work = expand(load_plan("encyclopedia"))
+    assert counts_of(work) == {"pretrain": 6 * 2, "finetune": 6 * 2 * 2, "evaluate": 6 * 2 * 2}
+    by_name = {unit.name: unit.settings for unit in work.units}
+    weighting = {
+        name: (
+            by_name[f"pretrain/{name}/seed0"]["temperature"]["schedule"],
+            by_name[f"pretrain/{name}/seed0"]["temperature"]["temperature_1"],
+            by_name[f"pretrain/{name}/seed0"]["temperature"]["temperature_2"],
+            by_name[f"pretrain/{name}/seed0"]["presence"]["granularity"],
+        )
+        for name in ("direct", "inverse", "inverse_direct", "presence", "presence_example")
+    }
+    assert weighting == {
+        "direct": ("constant", 1.0, -1.0, "microbatch"),
+        "inverse": ("constant", -1.0, -1.0, "microbatch"),
+        "inverse_direct": ("two_stage", -1.0, 1.0, "microbatch"),
+        "presence": ("two_stage", 1.0, -1.0, "microbatch"),
+        "presence_example": ("two_stage", 1.0, -1.0, "example"),
+    }
+    quick = expand(load_plan("encyclopedia", quick=True))
+    assert sum(u.num_steps for u in quick.units) < sum(u.num_steps for u in work.units) / 5
+
+
+def test_the_plan_for_real_text_has_its_baselines(tmp_path):
+    work = expand(load_plan("real", data_dir=str(tmp_path)))
+    # The untrained model is not fine-tuned: four models, two tasks, two settings.
+    assert counts_of(work) == {"prepare": 1, "pretrain": 5, "finetune": 4 * 4, "evaluate": 5 * 4}
+    by_name = {unit.name: unit for unit in work.units}
+    (untrained,) = (u for u in work.units if u.name.startswith("evaluate/untrained/nli_zero"))
+    assert untrained.needs == ("pretrain/untrained/seed0",)
+    assert "--input_length=128" in untrained.arguments
+    assert f"--task_files=test={tmp_path.resolve()}/xnli/dev.*.jsonl*[70%:]" in untrained.arguments
+    assert by_name["pretrain/untrained/seed0"].settings["optimizer"]["base_learning_rate"] == 0.0
+    files = by_name["finetune/presence/nli_zero_shot/seed0"].settings["data"]["local_task_files"]
+    assert files["train"].endswith("[:60%]") and files["test"].endswith("[70%:]")
+
+
+def test_a_dry_run_prints_commands_and_runs_nothing(tmp_path, capsys):
+    output = tmp_path / "out"
+    assert run("--plan=encyclopedia", f"--output_dir={output}", "--dry_run", "--seeds=1") == 0
+    text = capsys.readouterr().out
+    assert not output.exists()
+    commands = [line for line in text.splitlines() if line.startswith("python -m presence_t5x.")]
+    assert len(commands) == 6 + 12 + 12
+    assert f"--gin.MODEL_DIR='{output}/pretrain/baseline/seed0/run'" in text.replace("'\"'\"'", "'")
+    assert "# pretrain/presence/seed0, 500 steps" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--plan=papre",), "did you mean 'paper'"),
+        (("--plan=paper", "--quick"), r"has no \[quick\] settings"),
+        (("--plan=paper", "--seeds=0"), "--seeds=0 must be >= 1"),
+        (("--plan=paper", "--jobs=0"), "--jobs=0 must be >= 1"),
+        (("--plan=paper", "--num_replicates=0"), "num_replicates=0 must be >= 1"),
+        (("--plan=real",), "give their folder with --data_dir=DIR"),
+        (("--plan=paper", "--resume"), "unrecognized arguments: --resume"),
+        ((), "required: --plan"),
+    ],
+)
+def test_errors_are_one_line(arguments, message, tmp_path, capsys):
+    assert run(*arguments, f"--output_dir={tmp_path / 'out'}") == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error) and error.startswith("error: ") and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_tables_of_what_is_done_are_written_without_running(tmp_path, capsys):
+    plan = load_plan("encyclopedia", seeds=1)
+    cell = next(c for c in expand(plan).cells if c.pretraining == "presence")
+    families = {
+        "encyclopedia_nli_eval": nli(en=[1, 0, 1], sw=[0, 0, 1]),
+        "encyclopedia_ner_eval": entities(en=[(1, 1, 1)], sw=[(0, 1, 1)]),
+        "encyclopedia_qa_eval": ("f1", {"en": [(["x"], "x", {"f1": 100.0})]}, {"en": 100.0}),
+    }
+    write_evaluation(tmp_path / cell.directory, families)
+    arguments = ("--plan=encyclopedia", f"--output_dir={tmp_path}", "--seeds=1")
+    assert run(*arguments, "--tables_only", "--num_replicates=50") == 0
+    rows = json.loads((tmp_path / "tables.json").read_text())
+    done = [row for row in rows if row["mean"] is not None]
+    assert {row["pretraining"] for row in done} == {"presence"}
+    assert {row["status"] for row in rows} == {"run", "not run"}
+    markdown = (tmp_path / "tables.md").read_text()
+    assert "learning rate 0.02 * constant, dropout 0; the last checkpoint" in markdown
+    assert "greedy, inputs up to 128 and answers up to 32 tokens" in markdown
+    assert (tmp_path / "tables/encyclopedia_stages.csv").is_file()
+    assert "1 of 6 models were evaluated." in (tmp_path / "index.html").read_text()
+
+
+TINY = """
+title = "A tiny plan"
+seeds = 2
+jobs = 2
+
+[tasks.nli]
+title = "NLI"
+family = "encyclopedia_nli_eval"
+metric = "accuracy"
+
+[pretraining_defaults]
+model = "tiny"
+gin_files = ["configs/plans/encyclopedia_pretrain.gin"]
+
+[pretraining_defaults.settings]
+PREPARED_DIR = "{output}/stores"
+MIXTURE_OR_TASK_NAME = "encyclopedia.en"
+TRAIN_STEPS = 4
+SWITCH_STEP = 2
+BATCH_SIZE = 8
+TASK_FEATURE_LENGTHS = { inputs = 32, targets = 8 }
+PROBE_PERIOD = 0
+EVAL_ROWS = 8
+EVAL_PERIOD = 4
+
+[[pretrainings]]
+name = "presence"
+variant = "presence"
+
+[[finetunings]]
+name = "en"
+setting = "zero_shot"
+gin_files = ["configs/plans/encyclopedia_finetune.gin"]
+evaluations = [
+  { mixture = "encyclopedia_nli_zeroshot", tasks = ["nli"], arguments = ["--max_examples=3"] },
+]
+
+[finetunings.settings]
+PREPARED_DIR = "{output}/stores"
+MIXTURE_OR_TASK_NAME = "encyclopedia_nli_zeroshot"
+TRAIN_STEPS_RELATIVE = 2
+BATCH_SIZE = 4
+TASK_FEATURE_LENGTHS = { inputs = 64, targets = 8 }
+
+[[tables]]
+name = "tiny"
+title = "Tiny"
+rows = ["presence"]
+tasks = ["nli"]
+settings = ["zero_shot"]
+"""
+
+
+@pytest.mark.slow
+def test_a_tiny_plan_runs_to_its_tables_and_not_twice(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")  # one device
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    arguments = (f"--plan={path}", f"--output_dir={tmp_path / 'out'}", "--num_replicates=100")
+    assert run(*arguments) == 0, capsys.readouterr().err
+    rows = json.loads((tmp_path / "out/tables.json").read_text())
+    by_language = {row["language"]: row for row in rows}
+    assert len(by_language) == 9  # eight languages and their average
+    for row in rows:
+        assert 0 <= row["interval"][0] <= row["mean"] <= row["interval"][1] <= 100
+        assert (row["seeds"], row["std"] is None) == (2, False)
+    assert by_language["sw"]["num_examples"] == 3
+    first = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("unit.json")}
+    assert len(first) == 6
+    assert run(*arguments) == 0
+    again = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("unit.json")}
+    assert first == again
+    assert "6 are done" in capsys.readouterr().err
