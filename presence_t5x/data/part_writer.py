@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -31,7 +30,7 @@ from presence_t5x.data.documents import (
 )
 from presence_t5x.data.token_records import TokenizedDocument, encode_record
 from presence_t5x.data.token_store import INPUT_COUNTS, LABEL_NAMES, TOKEN_COUNTS, file_sha256
-from presence_t5x.files import write_text_atomically
+from presence_t5x.files import replacing, write_text_atomically
 
 ID_HASHES, LINES = "id_hashes", "lines"
 # Problems of one kind that a part lists; the rest are counted only.
@@ -131,7 +130,7 @@ def write_part(job: PartJob, number: int, part: Part, progress: ReportProgress) 
         "problems": problems.listed,
     }
     arrays = index.arrays()
-    with _replacing(part_file(directory, number, "npz")) as path, open(path, "wb") as file:
+    with replacing(part_file(directory, number, "npz")) as path, open(path, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     write_text_atomically(
         json.dumps(summary, ensure_ascii=False), part_file(directory, number, "json")
@@ -169,23 +168,12 @@ def _missing_tokens(document: Document, tokenized: TokenizedDocument) -> str:
 
 @contextlib.contextmanager
 def _record_writer(path: Path) -> Iterator[Callable[[bytes], Any]]:
-    with _replacing(path) as partial:
+    with replacing(path) as partial:
         writer = ArrayRecordWriter(str(partial), "group_size:1")
         try:
             yield writer.write
         finally:
             writer.close()
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A name that no reader looks for, renamed to `path` at the end."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _blocks(documents: Iterable[LocatedDocument]) -> Iterator[list[LocatedDocument]]:
