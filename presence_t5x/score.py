@@ -163,7 +163,9 @@ def _score_all(
     _wait_for_all_hosts()
     if jax.process_index() == 0:
         num_unscored = files.join(corpus.store, settings.learning_rates, scorer.columns)
-        files.finish({**manifest, "num_unscored": num_unscored, **_problems(corpus)})
+        store = corpus.store
+        found = {"problems": store.manifest["problems"], "store": str(store.directory.absolute())}
+        files.finish({**manifest, "num_unscored": num_unscored, **found})
         console.print(
             f"scored {len(corpus.store):,} documents ({num_unscored:,} of them are too short or "
             f"have no finite loss): {output}, {manifest_path(output).name}",
@@ -175,11 +177,6 @@ def _score_all(
 def _score_part(corpus: Corpus, scorer: Scorer, load: Any, files: PartFiles, part: Part) -> None:
     batches = corpus.batches(part.documents, scorer.batch_size)
     files.write(part, scorer.documents(load(part.checkpoint), batches, part.documents))
-
-
-def _problems(corpus: Corpus) -> dict[str, Any]:
-    """What of the input is no document, by kind; the store of a file lists the lines."""
-    return {"problems": dict(corpus.store.manifest["problems"])}
 
 
 def _corpus(

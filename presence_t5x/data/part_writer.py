@@ -92,12 +92,9 @@ def write_part(job: PartJob, number: int, part: Part, progress: ReportProgress) 
       part: that part.
       progress: called after every block of documents.
     """
-    directory = job.directory
     problems = _Problems(job.strict)
-    index = _Index(part)
-    content = hashlib.sha256()
-    records = part_file(directory, number, "array_record")
-    with _record_writer(records) as write:
+
+    def tokenized() -> Iterator[tuple[TokenizedDocument, int]]:
         for block in _blocks(job.source.read(part, problems)):
             texts = [located.document for located in block]
             num_tokens = 0
@@ -107,14 +104,41 @@ def write_part(job: PartJob, number: int, part: Part, progress: ReportProgress) 
                     message = f"{missing} has no token"
                     problems(Problem(place, located.line, "no_token", message))
                     continue
-                record = encode_record(document)
-                write(record)
-                content.update(len(record).to_bytes(8, "little") + record)
-                index.add(document, located.line)
                 num_tokens += document.tokens.size
+                yield document, located.line
             progress(Progress(len(block), num_tokens, sum(map(num_text_bytes, texts))))
+
+    write_documents(job.directory, number, part, tokenized(), problems)
+
+
+def write_documents(
+    directory: Path,
+    number: int,
+    part: Part,
+    documents: Iterable[tuple[TokenizedDocument, int]],
+    problems: "_Problems | None" = None,
+) -> None:
+    """Writes part `number` of a store from documents that are tokens already, and their lines.
+
+    Args:
+      directory: work directory of the store.
+      number: of the part in the list of the source's parts.
+      part: that part.
+      documents: in order.
+      problems: of its source, complete when the last document was taken.
+    """
+    index = _Index(part)
+    content = hashlib.sha256()
+    records = part_file(directory, number, "array_record")
+    with _record_writer(records) as write:
+        for document, line in documents:
+            record = encode_record(document)
+            write(record)
+            content.update(len(record).to_bytes(8, "little") + record)
+            index.add(document, line)
     if not index.num_documents:
         records.unlink()
+    problems = problems or _Problems(strict=True)
     summary = {
         "part": part.name,
         "file": part.file or part.name,
