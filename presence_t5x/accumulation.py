@@ -58,10 +58,11 @@ def split_rows(
 
 
 def join_rows(
-    values: Shaped[Array, "microbatches rows_each"], config: PresenceConfig
-) -> Shaped[Array, " rows"]:
+    values: Shaped[Array, "microbatches rows_each ..."], config: PresenceConfig
+) -> Shaped[Array, "rows ..."]:
     """Returns per-row values in the order of the batch's rows; inverse of `split_rows`."""
-    return (values if config.row_order == "contiguous" else values.swapaxes(0, 1)).reshape(-1)
+    ordered = values if config.row_order == "contiguous" else values.swapaxes(0, 1)
+    return ordered.reshape(-1, *values.shape[2:])
 
 
 def contiguous_as_strided(batch: PyTree, config: PresenceConfig) -> PyTree:

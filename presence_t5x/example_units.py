@@ -7,7 +7,7 @@ scores that look at more than a norm, rows are differentiated one by one for the
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,24 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree
 
 from presence_t5x import accumulation
-from presence_t5x.influence import norm_probes, probed_scores, replace_selected, take_selected
+from presence_t5x.influence import (
+    norm_probes,
+    probed_norms,
+    probed_scores,
+    replace_selected,
+    squared_norm,
+    take_selected,
+)
 from presence_t5x.units import Problem, UnitResults, all_finite, indexed, judge, single_unit
+
+
+class RowNorms(NamedTuple):
+    """Rows' squared gradient norms, one for each scored parameter, and their losses."""
+
+    norms: Float[Array, "*rows parameters"]
+    loss_sums: Float[Array, "*rows"]
+    num_tokens: Float[Array, "*rows"]
+
 
 LogitsFn = Callable[[UnitResults], Float[Array, " rows"]]
 GradientFn = Callable[[Float[Array, " rows"], Bool[Array, " rows"]], PyTree]
@@ -75,6 +91,45 @@ def scoring_sweep(problem: Problem, params: PyTree, microbatches: PyTree, rng: A
     return lax.scan(body, None, indexed(microbatches, problem))[1]
 
 
+def norm_sweep(problem: Problem, params: PyTree, microbatches: PyTree) -> RowNorms:
+    """Returns every example's norms, [microbatches, rows, parameters], without dropout.
+
+    They are those of the mean or the summed token loss, as `score_loss` has it.
+    """
+
+    def body(_, rows):
+        found = _row_norms(problem, params, rows)
+        if problem.config.score_loss == "mean":
+            num_tokens = jnp.maximum(found.num_tokens, 1.0)
+            found = found._replace(norms=found.norms / jnp.square(num_tokens)[:, None])
+        return None, found
+
+    return lax.scan(body, None, microbatches)[1]
+
+
+def _row_norms(problem: Problem, params, rows) -> RowNorms:
+    """Returns the norms of summed losses: by probes, or else by vmap over rows."""
+    probes = _norm_probes(problem, params, rows)
+    if probes is not None:
+        losses, pull_back, (num_tokens, _) = _probed_losses(problem, params, probes, rows, None)
+        norms = probed_norms(pull_back(jnp.ones_like(losses))[1], params, problem.selection)
+        return RowNorms(norms.T, losses, num_tokens)
+    selected = take_selected(params, problem.selection)
+
+    def row_loss(values, row):
+        changed = replace_selected(params, problem.selection, values)
+        return problem.total_loss(changed, _one_row(row), None)
+
+    def result(row):
+        (loss, (num_tokens, _)), gradient = jax.value_and_grad(row_loss, has_aux=True)(
+            selected, row
+        )
+        norms = [squared_norm(gradient[leaf.path]) for leaf in problem.selection]
+        return RowNorms(jnp.stack(norms), loss, num_tokens)
+
+    return jax.vmap(result)(rows)
+
+
 def _score_and_share(problem: Problem, params, rows, rng, index) -> tuple[UnitResults, GradientFn]:
     """Returns the rows' results, and a function of factors to the gradient of sum_r f_r L_r.
 
@@ -89,15 +144,12 @@ def _score_and_share(problem: Problem, params, rows, rng, index) -> tuple[UnitRe
 
         return units, separate
 
-    def losses(params, probes):
-        sums, num_tokens, *metrics = problem.loss_fun.probed(
-            params, probes, rows, problem.microbatch_key(rng, index)
-        )
-        return sums, (lax.stop_gradient(num_tokens), metrics[0] if problem.has_aux else {})
-
-    loss_sums, pull_back, (num_tokens, metrics) = jax.vjp(losses, params, probes, has_aux=True)
-    norms = jax.tree.leaves(pull_back(jnp.ones_like(loss_sums))[1])
-    norms = sum((jnp.sum(n.reshape(-1, n.shape[-1]), axis=0) for n in norms), jnp.zeros(()))
+    key = problem.microbatch_key(rng, index)
+    loss_sums, pull_back, (num_tokens, metrics) = _probed_losses(problem, params, probes, rows, key)
+    norms: Any = jnp.zeros_like(loss_sums)
+    if probes:
+        found = pull_back(jnp.ones_like(loss_sums))[1]
+        norms = jnp.sum(probed_norms(found, params, problem.selection), axis=0)
     scores = probed_scores(norms, loss_sums, num_tokens, problem.config)
     units = judge(scores, loss_sums, num_tokens, jnp.bool_(True), metrics)
 
@@ -111,13 +163,30 @@ def _score_and_share(problem: Problem, params, rows, rng, index) -> tuple[UnitRe
     return units, shared
 
 
+def _probed_losses(problem: Problem, params, probes, rows, key):
+    """Returns (loss sums, pull-back to (params, probes), (token counts, metrics)) of the rows."""
+
+    def losses(params, probes):
+        sums, num_tokens, *metrics = problem.loss_fun.probed(params, probes, rows, key)
+        return sums, (lax.stop_gradient(num_tokens), metrics[0] if problem.has_aux else {})
+
+    return jax.vjp(losses, params, probes, has_aux=True)
+
+
 def _probes(problem: Problem, params, rows) -> dict[str, Any] | None:
     """Returns the scored parameters' probes; {} if the score needs none, None if there are none."""
-    shape_fn = getattr(problem.loss_fun, "probe_shape", None)
-    if shape_fn is None or callable(problem.config.score):
+    if callable(problem.config.score):
         return None
-    if problem.config.score == "loss":
+    if problem.config.score == "loss" and hasattr(problem.loss_fun, "probe_shape"):
         return {}
+    return _norm_probes(problem, params, rows)
+
+
+def _norm_probes(problem: Problem, params, rows) -> dict[str, Any] | None:
+    """Returns the scored parameters' probes; None if one of them has none."""
+    shape_fn = getattr(problem.loss_fun, "probe_shape", None)
+    if shape_fn is None:
+        return None
     size = accumulation.num_rows(rows)
     return norm_probes(params, problem.selection, lambda path: shape_fn(path, size))
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PyTree
 from presence_t5x import accumulation
 from presence_t5x._validate import check_float
 from presence_t5x.config_types import PresenceConfig
-from presence_t5x.example_units import scoring_sweep
+from presence_t5x.example_units import RowNorms, norm_sweep, scoring_sweep
 from presence_t5x.influence import select_layers
 from presence_t5x.layouts import Layout
 from presence_t5x.local_gradients import PresenceAux, plain_gradients, weighted_gradients
@@ -141,6 +141,25 @@ def example_scores(
         for values in (units.score, units.loss_sum, units.num_tokens)
     )
     return score, loss_sum, num_tokens
+
+
+def example_norms(
+    loss_fun: Callable[..., Any],
+    params: PyTree,
+    batch: PyTree,
+    *,
+    config: PresenceConfig,
+    has_aux: bool = False,
+) -> RowNorms:
+    """Returns every row's squared gradient norm for each scored parameter; their sum is its score.
+
+    The parameters are in the order of `select_layers(params, config.layers)`, so that one pass
+    scores any parts of a model at once. `config.score` plays no role; else as `example_scores`.
+    """
+    config = dataclasses.replace(config, granularity="example")
+    problem = _check_problem(loss_fun, params, batch, config, None, None, has_aux)
+    found = norm_sweep(problem, params, accumulation.split_rows(batch, config))
+    return RowNorms(*(accumulation.join_rows(values, config) for values in found))
 
 
 def _check_problem(loss_fun, params, batch, config, mesh, axis_name, has_aux) -> Problem:

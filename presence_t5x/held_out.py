@@ -40,14 +40,8 @@ def score_rows(loss_fun: Callable[..., Any], config: PresenceConfig) -> Callable
     """Returns a compiled (params, features) -> (loss sums, token counts, scores), one a row."""
 
     def run(params, features):
-        rows = next(iter(features.values())).shape[0]
-        chunks = max(
-            n
-            for n in range(1, rows + 1)
-            if rows % n == 0 and rows // n >= min(_ROWS_AT_A_TIME, rows)
-        )
         chunked = PresenceConfig(
-            num_microbatches=chunks,
+            num_microbatches=num_chunks(next(iter(features.values())).shape[0]),
             layers=config.layers,
             score=config.score,
             score_loss=config.score_loss,
@@ -58,6 +52,16 @@ def score_rows(loss_fun: Callable[..., Any], config: PresenceConfig) -> Callable
         return losses, num_tokens, scores
 
     return jax.jit(run)
+
+
+def num_chunks(rows: int) -> int:
+    """Returns into how many equal chunks rows are cut to be scored.
+
+    >>> num_chunks(64), num_chunks(12), num_chunks(3)
+    (8, 1, 1)
+    """
+    least = min(_ROWS_AT_A_TIME, rows)
+    return max(n for n in range(1, rows + 1) if rows % n == 0 and rows // n >= least)
 
 
 def run_rows(row_fun: Callable[..., Any], params: PyTree, batches: Sequence[Any]) -> LabelledRows:

@@ -124,6 +124,27 @@ def norm_probes(
     return probes
 
 
+def probed_norms(
+    cotangents: dict[str, Any], params: PyTree, selection: Sequence[SelectedLeaf]
+) -> Float[Array, "parameters rows"]:
+    """Returns the rows' squared gradient norms for each selected parameter, in their order.
+
+    Args:
+      cotangents: of the probes of `norm_probes`.
+    """
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+
+    def norms(leaf: SelectedLeaf) -> Array:
+        found: Any = cotangents
+        for key in leaves[leaf.leaf_index][0]:
+            found = found[_segment(key)]
+        if leaf.stack_index is not None:
+            return found[leaf.stack_index]
+        return jnp.sum(found.reshape(-1, found.shape[-1]), axis=0)
+
+    return jnp.stack([norms(leaf) for leaf in selection])
+
+
 def squared_norm(tree: PyTree) -> Float[Array, ""]:
     """Returns the sum of squares of all leaves, accumulated in float32."""
     return sum(

@@ -143,30 +143,18 @@ def _tell(settings: argparse.Namespace, source: Source, vocabulary: Any, console
 
 def _source(settings: argparse.Namespace) -> Source:
     """The task of this name, or the files of this pattern."""
-    from presence_t5x.config_types import DataConfig
-    from presence_t5x.data.task_source import TaskSource, is_task
-    from presence_t5x.data.text_files import FilesSource
+    from presence_t5x.data.inputs import find_source
 
-    name = settings.input
-    if is_task(name, settings.module_import):
-        # Only what registers the task is used of it.
-        files = parse_task_files(settings.task_files)
-        config = DataConfig(
-            mixture_or_task_name=name,
-            task_feature_lengths={"inputs": 1024, "targets": 229},
-            mc4_version=settings.mc4_version,
-            tydi_qa_version=settings.tydi_qa_version,
-            local_task_files=files,
-            vocabulary_file=None if files is None else "bytes",
-        )
-        splits = tuple(settings.splits.split(","))
-        modules = tuple(settings.module_import)
-        return TaskSource(config, splits, modules, settings.text_field)
-    return FilesSource(
-        name,
+    return find_source(
+        settings.input,
+        splits=settings.splits.split(","),
+        modules=settings.module_import,
+        task_files=parse_task_files(settings.task_files),
         text_field=settings.text_field,
-        max_document_bytes=settings.max_document_bytes,
         language=settings.language,
+        max_document_bytes=settings.max_document_bytes,
+        mc4_version=settings.mc4_version,
+        tydi_qa_version=settings.tydi_qa_version,
     )
 
 

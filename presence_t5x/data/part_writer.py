@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -31,7 +30,7 @@ from presence_t5x.data.documents import (
 )
 from presence_t5x.data.token_records import TokenizedDocument, encode_record
 from presence_t5x.data.token_store import INPUT_COUNTS, LABEL_NAMES, TOKEN_COUNTS, file_sha256
-from presence_t5x.files import write_text_atomically
+from presence_t5x.files import replacing, write_text_atomically
 
 ID_HASHES, LINES = "id_hashes", "lines"
 # Problems of one kind that a part lists; the rest are counted only.
@@ -93,12 +92,9 @@ def write_part(job: PartJob, number: int, part: Part, progress: ReportProgress) 
       part: that part.
       progress: called after every block of documents.
     """
-    directory = job.directory
     problems = _Problems(job.strict)
-    index = _Index(part)
-    content = hashlib.sha256()
-    records = part_file(directory, number, "array_record")
-    with _record_writer(records) as write:
+
+    def tokenized() -> Iterator[tuple[TokenizedDocument, int]]:
         for block in _blocks(job.source.read(part, problems)):
             texts = [located.document for located in block]
             num_tokens = 0
@@ -108,14 +104,41 @@ def write_part(job: PartJob, number: int, part: Part, progress: ReportProgress) 
                     message = f"{missing} has no token"
                     problems(Problem(place, located.line, "no_token", message))
                     continue
-                record = encode_record(document)
-                write(record)
-                content.update(len(record).to_bytes(8, "little") + record)
-                index.add(document, located.line)
                 num_tokens += document.tokens.size
+                yield document, located.line
             progress(Progress(len(block), num_tokens, sum(map(num_text_bytes, texts))))
+
+    write_documents(job.directory, number, part, tokenized(), problems)
+
+
+def write_documents(
+    directory: Path,
+    number: int,
+    part: Part,
+    documents: Iterable[tuple[TokenizedDocument, int]],
+    problems: "_Problems | None" = None,
+) -> None:
+    """Writes part `number` of a store from documents that are tokens already, and their lines.
+
+    Args:
+      directory: work directory of the store.
+      number: of the part in the list of the source's parts.
+      part: that part.
+      documents: in order.
+      problems: of its source, complete when the last document was taken.
+    """
+    index = _Index(part)
+    content = hashlib.sha256()
+    records = part_file(directory, number, "array_record")
+    with _record_writer(records) as write:
+        for document, line in documents:
+            record = encode_record(document)
+            write(record)
+            content.update(len(record).to_bytes(8, "little") + record)
+            index.add(document, line)
     if not index.num_documents:
         records.unlink()
+    problems = problems or _Problems(strict=True)
     summary = {
         "part": part.name,
         "file": part.file or part.name,
@@ -131,7 +154,7 @@ def write_part(job: PartJob, number: int, part: Part, progress: ReportProgress) 
         "problems": problems.listed,
     }
     arrays = index.arrays()
-    with _replacing(part_file(directory, number, "npz")) as path, open(path, "wb") as file:
+    with replacing(part_file(directory, number, "npz")) as path, open(path, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     write_text_atomically(
         json.dumps(summary, ensure_ascii=False), part_file(directory, number, "json")
@@ -169,23 +192,12 @@ def _missing_tokens(document: Document, tokenized: TokenizedDocument) -> str:
 
 @contextlib.contextmanager
 def _record_writer(path: Path) -> Iterator[Callable[[bytes], Any]]:
-    with _replacing(path) as partial:
+    with replacing(path) as partial:
         writer = ArrayRecordWriter(str(partial), "group_size:1")
         try:
             yield writer.write
         finally:
             writer.close()
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A name that no reader looks for, renamed to `path` at the end."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _blocks(documents: Iterable[LocatedDocument]) -> Iterator[list[LocatedDocument]]:

@@ -164,9 +164,9 @@ def data_of_run(data: DataConfig, config: TaskEvaluationConfig) -> DataConfig:
         input_length=lengths["inputs"],
         max_decode_length=lengths["targets"],
     )
-    trained = _own_vocabulary(data)
+    trained = vocabulary_of(data)
     found = _data(request, trained, data)
-    _check_vocabulary(config.task, _own_vocabulary(found), trained, "the run")
+    _check_vocabulary(config.task, vocabulary_of(found), trained, "the run")
     return found
 
 
@@ -223,14 +223,14 @@ def _trained_vocabulary(
         has_model = is_huggingface(folder) and (folder / "spiece.model").is_file()
         return (str(folder) if has_model else None), None
     try:
-        return _own_vocabulary(trained), None
+        return vocabulary_of(trained), None
     except ValueError as error:
         if request.vocabulary is None:
             raise ValueError(f"{error}; or name it with --vocabulary") from error
         return None, f"not compared with the vocabulary of the checkpoint's run: {error}"
 
 
-def _own_vocabulary(data: DataConfig) -> str:
+def vocabulary_of(data: DataConfig) -> str:
     """Returns the vocabulary of a run; one that is named is not read."""
     if data.vocabulary_file is not None:
         return data.vocabulary_file

@@ -1,0 +1,239 @@
+"""Every document's self-influence: `python -m presence_t5x.score --checkpoint=... --input=...`.
+
+Writes one row a document to a parquet file, in one pass over the documents for each checkpoint; the
+same command goes on where it was stopped. With several checkpoints a score is TracInCP's: the sum
+of learning rate times squared gradient norm.
+"""
+
+import argparse
+import functools
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import logging
+from jaxtyping import PyTree
+from rich.console import Console
+
+from presence_t5x import partitioning
+from presence_t5x._validate import check_int
+from presence_t5x.command_line import OneLineParser, parse_task_files
+from presence_t5x.config import parse_arguments
+from presence_t5x.evaluation import checkpoints
+from presence_t5x.files import check_writable
+from presence_t5x.host_memory import keep_freed_memory
+from presence_t5x.layouts import Layout
+from presence_t5x.provenance import source_commit
+from presence_t5x.scoring import display
+from presence_t5x.scoring.corpus import Corpus, open_input
+from presence_t5x.scoring.parts import (
+    FORMAT_VERSION,
+    Part,
+    PartFiles,
+    check_same_result,
+    manifest_path,
+    parts_of,
+)
+from presence_t5x.scoring.scorer import Scorer
+from presence_t5x.scoring.settings import Request, Settings, describe, resolve
+
+_EPILOG = """\
+PATH is a MODEL_DIR of presence_t5x.train (its newest checkpoint) or a checkpoint of it, of T5X or
+of Hugging Face. How rows are made comes from the checkpoint's run; --gin_file and
+--gin.NAME=VALUE say it where it has none.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Scores and reports; errors are one line and exit status 2."""
+    keep_freed_memory()
+    logging.set_verbosity(logging.ERROR)  # Orbax warns about files that T5X does not write
+    files, bindings, rest = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = _parser().parse_args(rest)
+        score(options, files, bindings)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to continue", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="python -m presence_t5x.score",
+        description="Score every document of a corpus by its self-influence.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--checkpoint", required=True, metavar="PATH[,PATH...]", help="one, or several to sum over")
+    add("--input", required=True, metavar="GLOB_OR_TASK",
+        help="a store of presence_t5x.prepare, a task or mixture, tfds:NAME, or files (.txt .jsonl "
+        ".json .parquet, .gz or .zst; a folder, a glob, a URL)")  # fmt: skip
+    add("--output", required=True, metavar="FILE.parquet")
+    add("--layers", metavar="PATTERN,...", help="scored parameters (default: the run's)")
+    add("--by_layer", action="store_true", help="a column for every pattern of --layers, too")
+    add("--score_loss", choices=("mean", "sum"), help="of a row's tokens (default: the run's)")
+    add("--learning_rates", metavar="X,...",
+        help="one for each checkpoint (default: its run's at its step)")  # fmt: skip
+    add("--batch_size", type=int, default=64, help="rows at a time (default: 64)")
+    add("--seed", type=int, default=0, help="of the masks (default: 0)")
+    add("--vocabulary", metavar="FILE",
+        help="a SentencePiece model, a folder with one, 'bytes' (default: the run's)")  # fmt: skip
+    add("--splits", default="train", help="of a task (default: train)")
+    add("--text_field", default="text", help="of JSON lines, parquet and tfds: input")
+    add("--language", default="", help="of files that do not say")
+    add("--task_files", action="append", default=[], metavar="[SPLIT=]GLOB",
+        help="JSON lines, of tasks like local_nli_zeroshot; see presence_t5x.prepare")  # fmt: skip
+    add("--module_import", action="append", default=[], metavar="MODULE",
+        help="imported first, e.g. to register tasks; may be repeated")  # fmt: skip
+    return parser
+
+
+def score(
+    options: argparse.Namespace, gin_files: Sequence[str] = (), bindings: Sequence[str] = ()
+) -> None:
+    """Scores what a command line asks for.
+
+    Raises:
+      ValueError: anything that could be known to be wrong before the first document, or an output
+        of other scores.
+    """
+    check_int("--batch_size", options.batch_size, minimum=1)
+    output = Path(options.output)
+    check_writable("--output", output.with_name(f".{output.name}.test"))
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    request = _request(options)
+    settings = resolve(request, gin_files, bindings)
+    mesh = partitioning.make_mesh(settings.partitioning, settings.model, jax.local_devices())
+    mesh = mesh if mesh.size > 1 else None
+    scorer = Scorer(
+        settings.model,
+        settings.presence,
+        settings.z_loss,
+        batch_size=options.batch_size,
+        by_layer=options.by_layer,
+        mesh=mesh,
+    )
+    corpus = _corpus(options, settings, output, console)
+    load = functools.lru_cache(maxsize=1)(functools.partial(_parameters, settings, mesh))
+    digests = [checkpoints.digest(load(i)) for i in range(len(settings.checkpoints))]
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        **describe(settings, request, digests),
+        "columns": list(scorer.columns),
+        "input": options.input,
+        "content_sha256": corpus.store.manifest["content_sha256"],
+        "num_documents": len(corpus.store),
+        "commit": source_commit(),
+    }
+    if check_same_result(output, manifest):
+        console.print(f"{output} is there already", markup=False)
+    else:
+        _score_all(corpus, scorer, load, settings, output, manifest, console)
+    display.print_languages(Console(width=None if sys.stdout.isatty() else 100), output)
+
+
+def _score_all(
+    corpus: Corpus,
+    scorer: Scorer,
+    load: Any,
+    settings: Settings,
+    output: Path,
+    manifest: dict[str, Any],
+    console: Console,
+) -> None:
+    """Scores what is not scored yet, and joins the parts: each host its share of them."""
+    files = PartFiles(output, manifest)
+    parts = parts_of(len(corpus.store), len(settings.checkpoints))
+    mine = parts[jax.process_index() :: jax.process_count()]
+    with display.progress_bar(console) as bar:
+        task = bar.add_task("", total=sum(len(part.documents) for part in mine))
+        for part in mine:
+            if not files.is_done(part):
+                _score_part(corpus, scorer, load, files, part)
+            bar.advance(task, len(part.documents))
+    _wait_for_all_hosts()
+    if jax.process_index() == 0:
+        num_unscored = files.join(corpus.store, settings.learning_rates, scorer.columns)
+        store = corpus.store
+        found = {"problems": store.manifest["problems"], "store": str(store.directory.absolute())}
+        files.finish({**manifest, "num_unscored": num_unscored, **found})
+        console.print(
+            f"scored {len(corpus.store):,} documents ({num_unscored:,} of them are too short or "
+            f"have no finite loss): {output}, {manifest_path(output).name}",
+            markup=False,
+        )
+    _wait_for_all_hosts()
+
+
+def _score_part(corpus: Corpus, scorer: Scorer, load: Any, files: PartFiles, part: Part) -> None:
+    batches = corpus.batches(part.documents, scorer.batch_size)
+    files.write(part, scorer.documents(load(part.checkpoint), batches, part.documents))
+
+
+def _corpus(
+    options: argparse.Namespace, settings: Settings, output: Path, console: Console
+) -> Corpus:
+    """Opens the input, and says what of it is left out."""
+    store = open_input(
+        options.input,
+        settings.vocabulary,
+        output.with_name(f"{output.name}.tokens"),
+        splits=options.splits.split(","),
+        modules=options.module_import,
+        task_files=parse_task_files(options.task_files),
+        text_field=options.text_field,
+        language=options.language,
+    )
+    for kind, number in store.manifest["problems"].items():
+        console.print(f"left out, {kind}: {number:,}; see {store.directory}/problems.jsonl")
+    return Corpus(store, settings.data, settings.vocabulary, options.seed)
+
+
+def _parameters(settings: Settings, mesh: jax.sharding.Mesh | None, number: int) -> PyTree:
+    """Reads the parameters of a checkpoint, whole on every row device."""
+    params = checkpoints.load(settings.checkpoints[number])
+    return params if mesh is None else jax.device_put(params, Layout(mesh).whole_shardings(params))
+
+
+def _request(options: argparse.Namespace) -> Request:
+    """Returns what the command line asks for.
+
+    Raises:
+      ValueError: no number, or a learning rate that is not positive.
+    """
+    rates = None
+    if options.learning_rates is not None:
+        try:
+            rates = [float(rate) for rate in options.learning_rates.split(",")]
+        except ValueError as error:
+            raise ValueError(f"--learning_rates={options.learning_rates}: {error}") from error
+        if not all(math.isfinite(rate) and rate > 0 for rate in rates):
+            raise ValueError(f"--learning_rates={options.learning_rates} must all be above 0")
+    return Request(
+        checkpoints=options.checkpoint.split(","),
+        layers=None if options.layers is None else options.layers.split(","),
+        score_loss=options.score_loss,
+        learning_rates=rates,
+        vocabulary=options.vocabulary,
+        seed=options.seed,
+    )
+
+
+def _wait_for_all_hosts() -> None:
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("presence_t5x.score")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

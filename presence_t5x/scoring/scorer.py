@@ -1,0 +1,165 @@
+"""Rows scored by one compiled function, and documents by the rows that they are cut into."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, PyTree
+
+from presence_t5x.config_types import PresenceConfig, T5Config
+from presence_t5x.gradients import example_norms
+from presence_t5x.held_out import num_chunks
+from presence_t5x.influence import select_layers
+from presence_t5x.layouts import Layout
+from presence_t5x.losses import encoder_decoder_loss
+from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.partitioning import num_row_parts
+from presence_t5x.scoring.corpus import DocumentBatch
+
+SCORE = "score"
+STACKS = ("encoder", "decoder")
+
+
+class DocumentScores(NamedTuple):
+    """Of consecutive documents; NaN where a document makes no row, or its loss is not finite.
+
+    Attributes:
+      loss: mean token loss.
+      scores: by column, each a mean over target tokens of the rows' squared gradient norms.
+    """
+
+    loss: Float[np.ndarray, " documents"]
+    scores: Mapping[str, Float[np.ndarray, " documents"]]
+
+
+class Scorer:
+    """Scores rows of a model; holds no parameters."""
+
+    def __init__(
+        self,
+        model: T5Config,
+        config: PresenceConfig,
+        z_loss: float,
+        *,
+        batch_size: int,
+        by_layer: bool = False,
+        mesh: jax.sharding.Mesh | None = None,
+    ):
+        """Compiles nothing yet.
+
+        Args:
+          model: of the parameters.
+          config: its `layers` and `score_loss`.
+          z_loss: of the token loss.
+          batch_size: rows at a time, rounded up to what the devices divide.
+          by_layer: a column for every pattern of `layers`, too.
+          mesh: None is a single device.
+
+        Raises:
+          ValueError: a pattern matches nothing.
+        """
+        parts = 1 if mesh is None else num_row_parts(mesh)
+        self.batch_size = -(-batch_size // parts) * parts
+        shapes = jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0))
+        self._parts = _parts_of(shapes, config.layers, by_layer)
+        self._run = _compile_ready(model, config, z_loss, mesh)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the scores."""
+        return tuple(self._parts)
+
+    def documents(
+        self, params: PyTree, batches: Iterable[DocumentBatch], documents: range
+    ) -> DocumentScores:
+        """Returns the scores of documents whose rows the batches hold.
+
+        While the devices work on one batch, the next is made.
+        """
+        sums = _Sums(len(documents), len(self._parts))
+        waiting: Any = None
+        for found in batches:
+            results = self._run(params, found.batch.features)
+            if waiting is not None:
+                self._add(sums, *waiting)
+            waiting = (results, found.documents - documents.start, found.documents >= 0)
+        if waiting is not None:
+            self._add(sums, *waiting)
+        means = sums.means()
+        return DocumentScores(means[:, 0], dict(zip(self._parts, means[:, 1:].T)))
+
+    def _add(self, sums: "_Sums", results: Any, places: np.ndarray, real: np.ndarray) -> None:
+        norms, losses, num_tokens = (np.asarray(value, np.float64)[real] for value in results)
+        columns = [norms[:, chosen].sum(axis=1) for chosen in self._parts.values()]
+        values = np.stack([losses, *(column * num_tokens for column in columns)], axis=1)
+        sums.add(places[real], values, num_tokens)
+
+
+class _Sums:
+    """Sums over the rows of documents, in order of the rows."""
+
+    def __init__(self, num_documents: int, num_scores: int):
+        self._values = np.zeros((num_documents, 1 + num_scores))
+        self._num_tokens = np.zeros(num_documents)
+
+    def add(self, places: np.ndarray, values: np.ndarray, num_tokens: np.ndarray) -> None:
+        np.add.at(self._values, places, values)
+        np.add.at(self._num_tokens, places, num_tokens)
+
+    def means(self) -> np.ndarray:
+        """Sums over numbers of tokens; NaN where there is none."""
+        known = np.where(self._num_tokens > 0, self._num_tokens, np.nan)
+        means = self._values / known[:, None]
+        return np.where(np.isfinite(means), means, np.nan)
+
+
+def _compile_ready(
+    model: T5Config, config: PresenceConfig, z_loss: float, mesh: jax.sharding.Mesh | None
+) -> Any:
+    """Returns the jitted (params, features) -> (norms, loss sums, token counts) of rows."""
+    loss_fun = encoder_decoder_loss(T5(model), z_loss)
+
+    def score(params: PyTree, features: Mapping[str, Any]) -> Any:
+        rows = len(next(iter(features.values())))
+        at_once = PresenceConfig(
+            num_microbatches=num_chunks(rows), layers=config.layers, score_loss=config.score_loss
+        )
+        return example_norms(loss_fun, params, features, config=at_once, has_aux=True)
+
+    if mesh is None:
+        return jax.jit(score)
+    return jax.jit(lambda params, features: Layout(mesh).map_rows(score, params, features))
+
+
+def _parts_of(shapes: PyTree, layers: Sequence[str], by_layer: bool) -> dict[str, np.ndarray]:
+    """Returns which of the scored parameters each column adds up."""
+    selection = select_layers(shapes, layers)
+    everything = np.arange(len(selection))
+    parts = {SCORE: everything}
+    for stack in STACKS:
+        inside = [leaf.path.startswith(f"{stack}/") for leaf in selection]
+        parts[f"{SCORE}_{stack}"] = everything[np.array(inside)]
+    for pattern in layers if by_layer else ():
+        wanted = {leaf[1:] for leaf in select_layers(shapes, [pattern])}
+        inside = [leaf[1:] in wanted for leaf in selection]
+        if sum(inside) < len(wanted):
+            raise ValueError(
+                f"layers: {pattern!r} is part of another pattern's stack and gets no column of its "
+                "own; name the stack's layers one by one"
+            )
+        parts[f"{SCORE}/{pattern}"] = everything[np.array(inside)]
+    return parts
+
+
+def tracin(
+    scores: Sequence[Float[np.ndarray, " documents"]], learning_rates: Sequence[float]
+) -> Float[np.ndarray, " documents"]:
+    """Returns the sum of scores under checkpoints, times their learning rates.
+
+    Source: TracInCP (Pruthi et al. 2020), an example with itself (Thakkar et al. 2023, section 2).
+
+    >>> tracin([np.array([1.0, 2.0]), np.array([4.0, 8.0])], [0.5, 0.25])
+    array([1.5, 3. ])
+    """
+    return np.asarray(sum(rate * score for rate, score in zip(learning_rates, scores, strict=True)))

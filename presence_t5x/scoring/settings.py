@@ -1,0 +1,164 @@
+"""What a scoring depends on: from a command line, gin files and the checkpoints' run."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from presence_t5x.config_types import (
+    DataConfig,
+    OptimizerConfig,
+    PartitioningConfig,
+    PresenceConfig,
+    T5Config,
+)
+from presence_t5x.evaluation import checkpoints
+from presence_t5x.evaluation.checkpoints import Checkpoint
+from presence_t5x.evaluation.settings import run_settings, vocabulary_of
+from presence_t5x.optimizer import learning_rate_schedule
+
+if TYPE_CHECKING:  # it imports TensorFlow
+    import seqio
+
+_Z_LOSS = 1e-4  # of checkpoints that do not say
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked; None leaves it to the checkpoints' run.
+
+    Attributes:
+      checkpoints: MODEL_DIRs or checkpoints.
+      layers: patterns of the scored parameters.
+      score_loss: "mean" or "sum".
+      learning_rates: one for each checkpoint; without, each has its run's at its step.
+      vocabulary: see `load_vocabulary`.
+      seed: of the masks.
+    """
+
+    checkpoints: Sequence[str]
+    layers: Sequence[str] | None = None
+    score_loss: Literal["mean", "sum"] | None = None
+    learning_rates: Sequence[float] | None = None
+    vocabulary: str | None = None
+    seed: int = 0
+
+
+class Settings(NamedTuple):
+    """A scoring that passed the checks that need no array and no document."""
+
+    checkpoints: tuple[Checkpoint, ...]
+    learning_rates: tuple[float, ...]
+    model: T5Config
+    presence: PresenceConfig
+    z_loss: float
+    data: DataConfig
+    vocabulary: "seqio.Vocabulary"
+    partitioning: PartitioningConfig
+
+
+def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str]) -> Settings:
+    """Returns the settings of a scoring.
+
+    Raises:
+      ValueError: checkpoints that are absent, of different models or without a learning rate;
+        nothing that tells how long rows are.
+    """
+    from presence_t5x.data.vocabularies import load_vocabulary
+
+    found = [checkpoints.find(path) for path in request.checkpoints]
+    first = found[0]
+    for other in found[1:]:
+        _check_alike(first, other)
+    run = run_settings(first, gin_files, bindings)
+    if run.data is None:
+        raise ValueError(
+            f"{first.location} does not say how its rows were made; name a gin file of "
+            "presence_t5x.train with --gin_file (its TASK_FEATURE_LENGTHS and VOCABULARY_FILE)"
+        )
+    first = checkpoints.with_dtype(first, run.dtype)
+    vocabulary = request.vocabulary or vocabulary_of(run.data)
+    own: dict[str, Any] = dict(first.settings.get("presence", {}))
+    layers = request.layers or own.get("layers") or PresenceConfig().layers
+    presence = PresenceConfig(
+        layers=tuple(layers), score_loss=request.score_loss or own.get("score_loss", "mean")
+    )
+    return Settings(
+        checkpoints=tuple(found),
+        learning_rates=_learning_rates(request, found),
+        model=first.model,
+        presence=presence,
+        z_loss=float(first.settings.get("z_loss", _Z_LOSS)),
+        data=run.data,
+        vocabulary=load_vocabulary(vocabulary),
+        partitioning=run.partitioning,
+    )
+
+
+def describe(settings: Settings, request: Request, digests: Sequence[str]) -> dict[str, Any]:
+    """Returns everything that scores depend on but the documents, for JSON."""
+    from presence_t5x.data.vocabularies import specification_of, vocabulary_sha256
+
+    data = settings.data
+    return {
+        "checkpoints": [
+            {
+                "location": str(Path(found.location).absolute()),
+                "step": found.step,
+                "parameters": digest,
+                "learning_rate": rate,
+            }
+            for found, digest, rate in zip(settings.checkpoints, digests, settings.learning_rates)
+        ],
+        "layers": list(settings.presence.layers),
+        "score_loss": settings.presence.score_loss,
+        "z_loss": settings.z_loss,
+        "dtype": settings.model.dtype,
+        "task_feature_lengths": dict(data.task_feature_lengths),
+        "noise_density": data.noise_density,
+        "mean_noise_span_length": data.mean_noise_span_length,
+        "seed": request.seed,
+        "vocabulary_sha256": vocabulary_sha256(specification_of(settings.vocabulary)),
+    }
+
+
+def _check_alike(first: Checkpoint, other: Checkpoint) -> None:
+    """Raises ValueError if two checkpoints are not of one model and one kind of rows."""
+    names = ("task_feature_lengths", "noise_density", "mean_noise_span_length", "vocabulary_file")
+    rows = [found.settings.get("data", {}) for found in (first, other)]
+    if first.model != other.model:
+        what, one, two = "model", first.model, other.model
+    else:
+        what, one, two = "data", *({name: row.get(name) for name in names} for row in rows)
+    if one != two:
+        raise ValueError(
+            f"{first.location} and {other.location} differ in {what}: {one} and {two}; scores are "
+            "summed over checkpoints of one run, or of runs that are alike"
+        )
+
+
+def _learning_rates(request: Request, found: Sequence[Checkpoint]) -> tuple[float, ...]:
+    """Returns the factor of each checkpoint's scores: 1 for one that stands alone.
+
+    Raises:
+      ValueError: not as many as checkpoints, or one does not tell its own.
+    """
+    if request.learning_rates is not None:
+        if len(request.learning_rates) != len(found):
+            raise ValueError(
+                f"{len(request.learning_rates)} learning rates for {len(found)} checkpoints; give "
+                "one for each"
+            )
+        return tuple(request.learning_rates)
+    if len(found) == 1:
+        return (1.0,)
+    rates = []
+    for checkpoint in found:
+        if "optimizer" not in checkpoint.settings:
+            raise ValueError(
+                f"{checkpoint.location} does not tell its learning rate; give those of all "
+                "checkpoints with --learning_rates=X,Y"
+            )
+        schedule = learning_rate_schedule(OptimizerConfig(**checkpoint.settings["optimizer"]))
+        rates.append(float(schedule(checkpoint.step)))
+    return tuple(rates)

@@ -1,0 +1,274 @@
+"""The command from a run to its scores: values, one row a document, stops, devices, refusals."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from presence_t5x import score, train
+from presence_t5x.checkpoint import load_model
+from presence_t5x.config import load_config
+from presence_t5x.config_types import DataConfig, OptimizerConfig
+from presence_t5x.data.documents import id_hash
+from presence_t5x.data.row_features import RowFeatures, TextRow
+from presence_t5x.data.vocabularies import load_vocabulary
+from presence_t5x.optimizer import learning_rate_schedule
+from presence_t5x.scoring import parts
+
+LENGTHS = {"inputs": 32, "targets": 8}
+SENTENCE = "the river runs through the old town and on to the sea; "
+DOCUMENTS = {
+    "one": SENTENCE,
+    "many": SENTENCE * 3,
+    "letter": "x",
+    "pair": "ab",
+    "swahili": "mto unapita katika mji wa kale hadi baharini",
+    "again": SENTENCE,
+    "arabic": "يجري النهر عبر المدينة القديمة",
+}
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    file = tmp_path_factory.mktemp("texts") / "docs.jsonl"
+    rows = [
+        {"id": name, "text": text, "lang": {"swahili": "sw", "arabic": "ar"}.get(name, "en")}
+        for name, text in DOCUMENTS.items()
+    ]
+    rows.insert(3, {"id": "broken", "text": 7})
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    """A run of four steps with two checkpoints."""
+    folder = tmp_path_factory.mktemp("run")
+    corpus = folder / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"text": f"{SENTENCE}{i}"}) + "\n" for i in range(60)))
+    settings = {
+        "MODEL_DIR": str(folder / "run"),
+        "LOCAL_TEXT_FILES": str(corpus),
+        "VOCABULARY_FILE": "bytes",
+        "TASK_FEATURE_LENGTHS": LENGTHS,
+        "TRAIN_STEPS": 4,
+        "BATCH_SIZE": 8,
+        "NUM_MICROBATCHES": 1,
+        "TEMPERATURE_SCHEDULE": "unweighted",
+        "WARMUP_STEPS": 3,
+        "CHECKPOINT_PERIOD": 2,
+        "KEEP_CHECKPOINTS": None,
+        "EVAL_PERIOD": 100,
+        "T5Config.emb_dim": 16,
+        "T5Config.num_heads": 2,
+        "T5Config.head_dim": 8,
+        "T5Config.mlp_dim": 16,
+        "T5Config.num_encoder_layers": 2,
+        "T5Config.num_decoder_layers": 2,
+    }
+    bindings = [f"{name}={value!r}" for name, value in settings.items()]
+    train.train(train.prepare(load_config(["configs/runs/pretrain_local.gin"], bindings)))
+    return folder / "run"
+
+
+def run(checkpoint, texts, output, *more):
+    return score.main(
+        [f"--checkpoint={checkpoint}", f"--input={texts}", f"--output={output}", *more]
+    )
+
+
+def read(path):
+    return pq.read_table(path).to_pylist()
+
+
+@pytest.fixture(scope="module")
+def scores(model_dir, texts, tmp_path_factory):
+    path = tmp_path_factory.mktemp("scores") / "scores.parquet"
+    assert run(model_dir, texts, path) == 0
+    return path
+
+
+def rows_of(name):
+    """The segments of a document, as training cuts and masks them without packing."""
+    data = DataConfig(
+        mixture_or_task_name="local_text", local_text_files="x", task_feature_lengths=LENGTHS
+    )
+    vocabulary = load_vocabulary("bytes")
+    features = RowFeatures(data, vocabulary)
+    tokens = np.array(vocabulary.encode(DOCUMENTS[name]), np.int32)
+    found = []
+    for number, start in enumerate(range(0, len(tokens), features.raw_length)):
+        segment = tokens[start : start + features.raw_length]
+        if len(segment) >= 2:
+            example_id = f"{name}#{number}" if number else name
+            key = id_hash(f"score/0/{example_id}")
+            batch = features.batch([(TextRow(segment, example_id, "", "", ""), key)], 1)
+            found.append(batch.features)
+    return found
+
+
+def expected_scores(checkpoint, name):
+    """Loss and scores of a document by plain gradients, segment by segment; NaN without any."""
+    model, params = load_model(checkpoint)
+
+    def mean_loss(params, row):
+        logits = model.apply(
+            {"params": params},
+            *(row[f"{key}_tokens"] for key in ("encoder_input", "decoder_input", "decoder_target")),
+            enable_dropout=False,
+        ).astype(jnp.float32)
+        log_z = jax.nn.logsumexp(logits, axis=-1)
+        chosen = jnp.take_along_axis(logits, row["decoder_target_tokens"][..., None], -1)[..., 0]
+        weights = row["decoder_loss_weights"]
+        return jnp.sum((log_z - chosen + 1e-4 * log_z**2) * weights) / jnp.sum(weights)
+
+    total, sums = 0.0, np.zeros(4)
+    for row in rows_of(name):
+        loss, gradient = jax.value_and_grad(mean_loss)(params, row)
+        norms = [
+            sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(gradient[stack]["layers_0"]))
+            for stack in ("encoder", "decoder")
+        ]
+        num_tokens = float(row["decoder_loss_weights"].sum())
+        sums += num_tokens * np.array([float(loss), sum(norms), *norms])
+        total += num_tokens
+    return sums / total if total else np.full(4, np.nan)
+
+
+COLUMNS = ("loss", "score", "score_encoder", "score_decoder")
+
+
+def test_scores_are_those_of_plain_gradients(scores, model_dir):
+    for row in read(scores):
+        expected = expected_scores(model_dir, row["example_id"])
+        found = [np.nan if row[name] is None else row[name] for name in COLUMNS]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, err_msg=row["example_id"])
+    assert len(rows_of("many")) > 2
+
+
+def test_every_document_has_one_row_in_order(scores):
+    rows = read(scores)
+    assert [row["example_id"] for row in rows] == list(DOCUMENTS)
+    assert [row["num_tokens"] for row in rows] == [len(t.encode()) for t in DOCUMENTS.values()]
+    assert [row["language"] for row in rows] == ["en"] * 4 + ["sw", "en", "ar"]
+    assert [row["score"] is None for row in rows] == [name == "letter" for name in DOCUMENTS]
+    same = {row["example_id"]: row["score"] for row in rows}
+    assert same["one"] != same["again"]  # of one text, but masked by their ids
+    manifest = json.loads(parts.manifest_path(scores).read_text())
+    assert (manifest["num_documents"], manifest["num_unscored"]) == (7, 1)
+    assert sum(manifest["problems"].values()) == 1
+    assert not scores.with_name("scores.parquet.partial").exists()
+
+
+def test_several_checkpoints_add_up_by_their_learning_rates(model_dir, texts, tmp_path):
+    steps = [model_dir / "checkpoints" / step for step in ("2", "4")]
+    single = []
+    for step in steps:
+        assert run(step, texts, tmp_path / f"{step.name}.parquet") == 0
+        single.append(read(tmp_path / f"{step.name}.parquet"))
+    assert run(",".join(map(str, steps)), texts, tmp_path / "both.parquet") == 0
+    settings = json.loads((model_dir / "config.json").read_text())
+    schedule = learning_rate_schedule(OptimizerConfig(**settings["optimizer"]))
+    rates = [float(schedule(2)), float(schedule(4))]
+    assert rates[0] != rates[1]
+    for one, two, both in zip(*single, read(tmp_path / "both.parquet"), strict=True):
+        assert both["loss"] == two["loss"]
+        for name in COLUMNS[1:]:
+            if one[name] is not None:
+                expected = rates[0] * one[name] + rates[1] * two[name]
+                assert both[name] == pytest.approx(expected, rel=1e-6)
+    own = tmp_path / "own.parquet"
+    assert run(",".join(map(str, steps)), texts, own, "--learning_rates=1,0.5") == 0
+    assert read(own)[0]["score"] == pytest.approx(
+        single[0][0]["score"] + 0.5 * single[1][0]["score"], rel=1e-6
+    )
+
+
+def test_one_device_is_eight(scores, model_dir, texts, tmp_path, monkeypatch):
+    assert jax.local_device_count() == 8
+    device = jax.local_devices()[:1]
+    monkeypatch.setattr(jax, "local_devices", lambda: device)
+    assert run(model_dir, texts, tmp_path / "one.parquet") == 0
+    for one, eight in zip(read(tmp_path / "one.parquet"), read(scores), strict=True):
+        for name in COLUMNS:
+            assert one[name] == (eight[name] and pytest.approx(eight[name], rel=1e-5))
+
+
+def test_a_stopped_scoring_goes_on(model_dir, texts, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(parts, "DOCUMENTS_A_PART", 2)
+    assert run(model_dir, texts, tmp_path / "whole.parquet") == 0
+    written = []
+    write = parts.PartFiles.write
+
+    def counted(self, part, found):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(part)
+        write(self, part, found)
+
+    path = tmp_path / "stopped.parquet"
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.PartFiles, "write", counted)
+        assert run(model_dir, texts, path) == 130
+    assert not path.exists()
+    monkeypatch.setattr(
+        parts.PartFiles,
+        "write",
+        lambda self, part, found: (written.append(part), write(self, part, found)),
+    )
+    assert run(model_dir, texts, path) == 0
+    assert len(written) == 4 == len(set(written))
+    assert path.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    capsys.readouterr()
+    assert run(model_dir, texts, path) == 0
+    assert len(written) == 4 and "is there already" in capsys.readouterr().err
+
+
+def test_columns_by_layer(model_dir, texts, tmp_path):
+    path = tmp_path / "layers.parquet"
+    layers = ("encoder/layers_0", "encoder/layers_1", "decoder/layers_1", "token_embedder")
+    assert run(model_dir, texts, path, f"--layers={','.join(layers)}", "--by_layer") == 0
+    for row in read(path):
+        if row["score"] is not None:
+            columns = [row[f"score/{name}"] for name in layers]
+            assert all(column > 0 for column in columns)
+            assert row["score"] == pytest.approx(sum(columns), rel=1e-6)
+            assert row["score_encoder"] == pytest.approx(sum(columns[:2]), rel=1e-6)
+
+
+def test_a_prepared_store_gives_the_same(scores, model_dir, tmp_path):
+    store = scores.with_name("scores.parquet.tokens")
+    assert run(model_dir, store, tmp_path / "store.parquet") == 0
+    assert read(tmp_path / "store.parquet") == read(scores)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--layers=encoder/layers_7",), "near matches"),
+        (("--learning_rates=1,2",), "2 learning rates for 1 checkpoints; give one for each"),
+        (("--learning_rates=-1",), "must all be above 0"),
+        (("--batch_size=0",), "--batch_size=0 must be >= 1"),
+        (("--seed=1",), "seed=0 there, 1 here; choose another --output"),
+        (("--vocabulary={encyclopedia}",), "other"),
+    ],
+)
+def test_refusals_name_what_to_do(scores, model_dir, texts, capsys, more, message):
+    from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
+
+    more = [argument.format(encyclopedia=vocabulary_file()) for argument in more]
+    before = scores.read_bytes()
+    status = run(model_dir, texts, scores, *more)
+    error = capsys.readouterr().err
+    assert status == 2 and message in error, error
+    assert scores.read_bytes() == before
+
+
+def test_no_checkpoint(texts, tmp_path, capsys):
+    assert run(tmp_path / "nothing", texts, tmp_path / "x.parquet") == 2
+    assert "nothing" in capsys.readouterr().err
+    assert list(Path(tmp_path).iterdir()) == []
