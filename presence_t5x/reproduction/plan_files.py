@@ -9,6 +9,7 @@ from typing import Any
 from presence_t5x._validate import check_int, did_you_mean
 from presence_t5x.reproduction.plans import (
     Evaluation,
+    Filtering,
     Finetuning,
     Plan,
     Preparation,
@@ -98,7 +99,7 @@ def _build(name: str, content: Mapping[str, Any]) -> Plan:
         "tasks": tuple(Task(name=key, **fields) for key, fields in tasks.items()),
         "tables": tuple(Table(**fields) for fields in content.pop("tables")),
         "pretrainings": tuple(
-            Pretraining(**_merged(pretraining, fields)) for fields in content.pop("pretrainings")
+            _pretraining(_merged(pretraining, fields)) for fields in content.pop("pretrainings")
         ),
         "finetunings": tuple(
             _finetuning(_merged(finetuning, fields)) for fields in content.pop("finetunings")
@@ -106,6 +107,11 @@ def _build(name: str, content: Mapping[str, Any]) -> Plan:
         "preparations": tuple(Preparation(**fields) for fields in content.pop("preparations", ())),
     }
     return Plan(name=name, **found, **content)
+
+
+def _pretraining(fields: dict[str, Any]) -> Pretraining:
+    filtered = fields.pop("filtered", None)
+    return Pretraining(filtered=filtered and Filtering(**filtered), **fields)
 
 
 def _finetuning(fields: dict[str, Any]) -> Finetuning:

@@ -28,6 +28,27 @@ class Preparation:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Filtering:
+    """A corpus of which a pre-training sees what another one's model scored lowest, say.
+
+    Attributes:
+      scorer: name of the pre-training that scores, seed by seed.
+      corpus: what is scored, as `python -m presence_t5x.score --input` takes it.
+      arguments: of `python -m presence_t5x.filter`.
+      score_arguments: of `python -m presence_t5x.score`.
+    """
+
+    scorer: str
+    corpus: str
+    arguments: Sequence[str]
+    score_arguments: Sequence[str] = ()
+
+    def __post_init__(self):
+        for name in ("scorer", "corpus"):
+            check_text(f"pretrainings: filtered.{name}", getattr(self, name))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretraining:
     """One row of the tables: a model before fine-tuning.
 
@@ -37,6 +58,7 @@ class Pretraining:
       gin_files: of `presence_t5x.train`, later ones over earlier ones.
       settings: gin macros by name, as TOML values.
       temperature: of a constant one; its place in a table of temperatures.
+      filtered: the run reads the filtered corpus (PREPARED_STORES); None leaves its data alone.
       only_evaluated: judged as it is, without fine-tuning.
       unavailable: why it cannot be run; its cells stay empty.
     """
@@ -47,6 +69,7 @@ class Pretraining:
     gin_files: Sequence[str] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     temperature: float | None = None
+    filtered: Filtering | None = None
     only_evaluated: bool = False
     unavailable: str = ""
 
@@ -183,12 +206,25 @@ class Plan:
                 raise ValueError(f"{kind}: {twice} stand there twice; give each its own name")
         self._check_references()
 
+    def _check_scorers(self, rows: set[str]):
+        for found in self.pretrainings:
+            if found.filtered is None:
+                continue
+            label = f"pretraining {found.name!r}: filtered.scorer"
+            _check_known(label, [found.filtered.scorer], rows)
+            if self.pretraining(found.filtered.scorer).filtered is not None:
+                raise ValueError(
+                    f"{label}={found.filtered.scorer!r} reads a filtered corpus itself; name one "
+                    "that reads the whole"
+                )
+
     def _check_references(self):
         tasks = {task.name for task in self.tasks}
         rows = {found.name for found in self.pretrainings}
         for table in self.tables:
             _check_known(f"table {table.name!r}: rows", table.rows, rows)
             _check_known(f"table {table.name!r}: tasks", table.tasks, tasks)
+        self._check_scorers(rows)
         for finetuning in self.finetunings:
             for evaluation in finetuning.evaluations:
                 label = f"finetuning {finetuning.name!r}: tasks"

@@ -45,6 +45,7 @@ def _protocol(
     lines = [
         *_missing(plan, table, labels),
         *_training_lines("pretrain", labels, trainings),
+        *_filter_lines(plan, table, labels),
         *_training_lines("finetune", labels, trainings),
         *_evaluation_lines(cells, output),
         *(
@@ -102,6 +103,17 @@ def _describe(unit: Unit) -> str:
             f"{', '.join(rule['metrics'])} on {rule['split']} ({languages})"
         )
     return f"{text}; the last checkpoint"
+
+
+def _filter_lines(plan: Plan, table: Table, labels: Mapping[str, str]) -> list[str]:
+    """Which text was chosen for some pre-trainings, and how."""
+    return [
+        f"text of {labels[one.name]}: of {one.filtered.corpus}, scored by "
+        f"{labels[one.filtered.scorer]}, what presence_t5x.filter keeps with "
+        f"{' '.join(one.filtered.arguments)}"
+        for one in map(plan.pretraining, table.rows)
+        if one.filtered is not None
+    ]
 
 
 def _evaluation_lines(cells: Iterable[Cell], output: Path) -> list[str]:

@@ -8,17 +8,26 @@ it. Every gin file is loaded here, so that a wrong setting is known before anyth
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from presence_t5x.config import config_to_dict, load_config
-from presence_t5x.reproduction.plans import Evaluation, Finetuning, Plan, Preparation, Pretraining
+from presence_t5x.reproduction.plans import (
+    Evaluation,
+    Filtering,
+    Finetuning,
+    Plan,
+    Preparation,
+    Pretraining,
+)
 
 OUTPUT = "{output}"  # in arguments: the plan's directory
 MODEL_DIR, SCORES_DIR = "run", "evaluation"
-KINDS = ("prepare", "pretrain", "finetune", "evaluate")
+_SCORES, _STORE = "scores.parquet", "store"
+KINDS = ("prepare", "pretrain", "score", "filter", "finetune", "evaluate")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,8 +148,34 @@ class _Builder:
     def _pretraining(self, found: Pretraining, seed: int) -> str:
         name = _path("pretrain", found.name, seed)
         settings = {"MODEL_DIR": f"{OUTPUT}/{name}/{MODEL_DIR}", "RANDOM_SEED": seed}
-        self._add_training(name, found.gin_files, {**found.settings, **settings}, ())
+        needs: tuple[str, ...] = ()
+        if found.filtered is not None:
+            needs = (self._filter(found.name, found.filtered, seed),)
+            settings["PREPARED_STORES"] = f"{OUTPUT}/{needs[0]}/{_STORE}"
+        self._add_training(name, found.gin_files, {**found.settings, **settings}, needs)
         return name
+
+    def _filter(self, name: str, found: Filtering, seed: int) -> str:
+        """Adds the corpus of a pre-training, and the scores that it is chosen by."""
+        scorer = self._pretraining(self.plan.pretraining(found.scorer), seed)
+        corpus = re.sub(r"\W+", "_", found.corpus).strip("_")
+        scores = _path("score", found.scorer, corpus, seed)
+        arguments = (
+            f"--checkpoint={OUTPUT}/{scorer}/{MODEL_DIR}",
+            f"--input={found.corpus}",
+            f"--output={OUTPUT}/{scores}/{_SCORES}",
+            *found.score_arguments,
+        )
+        self._add(scores, "presence_t5x.score", arguments, (scorer,))
+        filtered = _path("filter", name, seed)
+        arguments = (
+            f"--scores={OUTPUT}/{scores}/{_SCORES}",
+            f"--output={OUTPUT}/{filtered}/{_STORE}",
+            f"--seed={seed}",
+            *found.arguments,
+        )
+        self._add(filtered, "presence_t5x.filter", arguments, (scores,))
+        return filtered
 
     def _finetuning(
         self, pretraining: Pretraining, found: Finetuning, seed: int, trained: str

@@ -53,6 +53,12 @@ rows = ["baseline"]
 tasks = ["nli"]
 """
 
+UNAVAILABLE = 'unavailable = "no filter"'
+
+
+def filtered_by(scorer):
+    return f'filtered = {{ scorer = "{scorer}", corpus = "encyclopedia", arguments = [] }}'
+
 
 @pytest.fixture
 def write_plan(tmp_path):
@@ -136,6 +142,8 @@ def test_a_gin_file_that_changes_changes_fingerprints(tmp_path, write_plan):
         ("seeds = 2", "seeds = ", "is no TOML"),
         ("[tasks.nli]", "[task.nli]", "it has no 'tasks'; see the packaged plans"),
         ('tasks = ["nli"] }', 'tasks = ["qa"] }', "'qa' is none of"),
+        (UNAVAILABLE, filtered_by("basline"), "did you mean 'baseline'"),
+        (UNAVAILABLE, filtered_by("filtered"), "reads a filtered corpus itself"),
     ],
 )
 def test_a_broken_plan_is_refused(write_plan, old, new, message):

@@ -109,6 +109,33 @@ def test_the_plan_of_the_encyclopedia_has_every_variant_twice():
     assert sum(u.num_steps for u in quick.units) < sum(u.num_steps for u in work.units) / 5
 
 
+def test_the_plan_sequential_scores_once_and_filters_three_ways():
+    work = expand(load_plan("sequential", seeds=1))
+    assert counts_of(work) == {
+        "pretrain": 4, "score": 1, "filter": 3, "finetune": 4 * 2, "evaluate": 4 * 2,
+    }  # fmt: skip
+    by_name = {unit.name: unit for unit in work.units}
+    assert by_name["score/baseline/encyclopedia/seed0"].needs == ("pretrain/baseline/seed0",)
+    filters = [unit for unit in work.units if unit.kind == "filter"]
+    assert {unit.needs for unit in filters} == {("score/baseline/encyclopedia/seed0",)}
+    orders = {unit.name: [a for a in unit.arguments if "--order" in a] for unit in filters}
+    assert orders == {
+        "filter/sequential/seed0": [],
+        "filter/sequential_reverse/seed0": ["--order=highest"],
+        "filter/random/seed0": ["--order=random"],
+    }
+    steps = set()
+    for name in ("sequential", "sequential_reverse", "random"):
+        unit = by_name[f"pretrain/{name}/seed0"]
+        assert unit.needs == (f"filter/{name}/seed0",)
+        assert unit.settings["data"]["prepared_stores"] == f"{{output}}/filter/{name}/seed0/store"
+        steps.add(unit.num_steps)
+    assert steps == {by_name["pretrain/baseline/seed0"].num_steps}
+    done_before = [unit.name for unit in work.units]
+    for unit in work.units:
+        assert all(done_before.index(n) < done_before.index(unit.name) for n in unit.needs)
+
+
 def test_the_plan_for_real_text_has_its_baselines(tmp_path):
     work = expand(load_plan("real", data_dir=str(tmp_path)))
     # The untrained model is not fine-tuned: four models, two tasks, two settings.
