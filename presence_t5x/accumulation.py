@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from presence_t5x.config_types import PresenceConfig
 from presence_t5x.reduction import RowDevices
@@ -63,6 +64,30 @@ def join_rows(
     """Returns per-row values in the order of the batch's rows; inverse of `split_rows`."""
     ordered = values if config.row_order == "contiguous" else values.swapaxes(0, 1)
     return ordered.reshape(-1, *values.shape[2:])
+
+
+def rows_of_units(
+    num_rows: int, config: PresenceConfig, num_parts: int = 1
+) -> Int[np.ndarray, "units rows_each"]:
+    """Returns which rows of a whole batch form each unit, in the order of `PresenceAux.scores`.
+
+    Args:
+      num_parts: devices, or groups of them, that hold rows of their own.
+
+    >>> rows_of_units(4, PresenceConfig(num_microbatches=2))
+    array([[0, 2],
+           [1, 3]])
+    """
+    rows, number = np.arange(num_rows), config.num_microbatches
+    if config.granularity == "example":
+        return rows[:, None]
+    is_contiguous = config.row_order == "contiguous"
+    if config.granularity == "microbatch":
+        return rows.reshape(number, -1) if is_contiguous else rows.reshape(-1, number).T
+    if is_contiguous:  # each device then holds its share of every microbatch
+        rows = rows.reshape(number, -1).T.reshape(-1)
+    by_device = rows.reshape(num_parts, -1, number)  # part, place, microbatch
+    return by_device.transpose(2, 0, 1).reshape(number * num_parts, -1)
 
 
 def contiguous_as_strided(batch: PyTree, config: PresenceConfig) -> PyTree:

@@ -3,6 +3,8 @@
 Where the numbers go (files, TensorBoard, the terminal) is `run_log`.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -12,20 +14,23 @@ from presence_t5x.gradients import PresenceAux
 _MOST_LISTED_UNITS = 32
 
 
-def step_metrics(aux: PresenceAux, *, weighted: bool) -> dict[str, Float[Array, "..."]]:
+def step_metrics(aux: PresenceAux, *, weighted: bool, every_unit: bool = False) -> dict[str, Any]:
     """Returns a step's metrics; those of the weighting only when `weighted`.
 
     `train/loss` is the mean token loss of the live units (z-loss included), in nats;
-    `train/accuracy` the share of their target tokens ranked first.
+    `train/accuracy` the share of their target tokens ranked first. With `every_unit` the units'
+    scores, weights and liveness are there as a dict, "units", however many they are.
     """
     num_tokens = jnp.maximum(aux.num_tokens, 1.0)
-    metrics = {
+    metrics: dict[str, Any] = {
         "train/loss": aux.loss_sum / num_tokens,
         "train/num_tokens": aux.num_tokens,
     }
     for name, total in (("accuracy", "num_correct"), ("z_loss", "z_loss_sum")):
         if total in aux.metrics:
             metrics[f"train/{name}"] = aux.metrics[total] / num_tokens
+    if every_unit:
+        metrics["units"] = {name: aux[name] for name in ("scores", "weights", "live")}
     return metrics | (weighting_metrics(aux) if weighted else {})
 
 

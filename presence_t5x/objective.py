@@ -63,6 +63,7 @@ def make_objective(config: RunConfig, mesh: jax.sharding.Mesh | None) -> Objecti
         dropout_rng=jax.random.fold_in(jax.random.key(config.random_seed), 1) if dropout else None,
         mesh=mesh,
         compute_dtype=_compute_dtype(config),
+        lists_units=config.influence_log,
     )
 
 

@@ -113,6 +113,11 @@ def row_axes(mesh: Mesh) -> tuple[str, ...]:
     return tuple(name for name in _ROW_AXES if name in mesh.shape)
 
 
+def num_unit_parts(mesh: Mesh) -> int:
+    """Returns over how many devices, or groups of them, this package cuts rows itself."""
+    return math.prod(mesh.shape[name] for name in row_axes(mesh))
+
+
 def num_row_parts(mesh: Mesh) -> int:
     """Returns how many parts a batch is cut into, fsdp included."""
     return math.prod(mesh.shape.get(name, 1) for name in (*row_axes(mesh), FSDP_AXIS))

@@ -31,6 +31,7 @@ from presence_t5x.convert.content import Content
 from presence_t5x.evaluation.during_training import TaskJudge
 from presence_t5x.files import write_text_atomically
 from presence_t5x.host_memory import keep_freed_memory
+from presence_t5x.influence_log import InfluenceLog
 from presence_t5x.objective import (
     compile_ready_step,
     gather_parameters,
@@ -39,7 +40,7 @@ from presence_t5x.objective import (
     make_objective,
     row_loss_fun,
 )
-from presence_t5x.partitioning import batch_sharding
+from presence_t5x.partitioning import batch_sharding, num_unit_parts
 from presence_t5x.train_step import Objective, TrainState
 from presence_t5x.vocabulary_table import check_table_is_used, table_rows
 
@@ -53,6 +54,7 @@ _FREE_SETTINGS = {
     "eval_period",
     "eval_rows",
     "probe_period",
+    "influence_log",
     "data.prepared_dir",
 }
 
@@ -153,6 +155,8 @@ def train(run: Run) -> TrainState:
         total_steps=config.train_steps,
         enabled=jax.process_index() == 0,
     )
+    parts = 1 if objective.mesh is None else num_unit_parts(objective.mesh)
+    influences = InfluenceLog(config, num_parts=parts, resume_step=step)
     judge = _Judge(run, log)
     run.tasks.resume(step)
     compiled = compile_ready_step(config, objective)
@@ -161,6 +165,7 @@ def train(run: Run) -> TrainState:
     for batch in batches:
         state, metrics = compiled(state, _to_devices(batch.features, objective.mesh))
         step += 1
+        influences.add(step, batch, metrics)
         last = step == config.train_steps
         if step % config.log_period == 0 or last:
             metrics = jax.device_get(metrics)
@@ -177,6 +182,7 @@ def train(run: Run) -> TrainState:
             judge.probe(step, params, final=last)
         if step % config.checkpoint_period == 0 or last or run.tasks.best_step == step:
             log.sync()
+            influences.write()
             checkpointer.best_step = run.tasks.best_step
             checkpointer.save(state, run.batches.get_state(), run.settings)
             run.tasks.record()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Int, PyTree
 
 from presence_t5x.config_types import PresenceConfig
 from presence_t5x.gradients import PresenceAux, presence_gradients, unweighted_gradients
@@ -53,6 +53,7 @@ class Objective(NamedTuple):
       mesh: whose data axis holds the rows; None is a single device. Parameters and optimizer state
         may be cut over it like gradients (`layouts.Layout.part_shardings`).
       compute_dtype: of the copy of the parameters that the loss is computed from.
+      lists_units: metrics hold every unit's score and weight, for `influence_log`.
     """
 
     loss_fun: Callable[..., Any]
@@ -63,6 +64,7 @@ class Objective(NamedTuple):
     dropout_rng: Any = None
     mesh: jax.sharding.Mesh | None = None
     compute_dtype: Any = jnp.float32
+    lists_units: bool = False
 
     @property
     def layout(self) -> Layout | None:
@@ -103,7 +105,7 @@ def step_gradients(
 
 def train_step(
     objective: Objective, state: TrainState, batch: Mapping[str, Array]
-) -> tuple[TrainState, dict[str, Float[Array, "..."]]]:
+) -> tuple[TrainState, dict[str, Any]]:
     """Returns the state after one update, and the step's metrics.
 
     With no live unit or a gradient that is not finite, parameters, optimizer and weighting state
@@ -127,7 +129,8 @@ def train_step(
         num_skipped_updates=state.num_skipped_updates + ~usable,
         num_nonfinite_units=state.num_nonfinite_units + aux.num_nonfinite_units,
     )
-    metrics = step_metrics(aux, weighted=objective.temperature_fn is not None)
+    weighted = objective.temperature_fn is not None
+    metrics = step_metrics(aux, weighted=weighted, every_unit=objective.lists_units)
     metrics["train/learning_rate"] = objective.learning_rate_fn(state.step)
     metrics["train/num_skipped_updates"] = new_state.num_skipped_updates
     metrics["train/num_nonfinite_units_so_far"] = new_state.num_nonfinite_units

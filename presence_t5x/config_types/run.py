@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-from presence_t5x._validate import check_choice, check_float, check_int, check_text
+from presence_t5x._validate import check_bool, check_choice, check_float, check_int, check_text
 from presence_t5x.config_types.data import DataConfig
 from presence_t5x.config_types.model import OptimizerConfig, T5Config
 from presence_t5x.config_types.weighting import PresenceConfig, TemperatureConfig
@@ -93,6 +93,8 @@ class RunConfig:
       keep_checkpoints: how many are kept, the newest, and the best beside them; None keeps all.
       eval_rows: held-out rows of each language and noise label, at most.
       probe_period: steps between probes of how scores and losses rank those rows; 0 is never.
+      influence_log: every unit's documents, score and weight of every step go to
+        `influence.parquet`.
     """
 
     model: T5Config
@@ -114,9 +116,17 @@ class RunConfig:
     eval_period: int = 1000
     eval_rows: int = 256
     probe_period: int = 0
+    influence_log: bool = False
 
     def __post_init__(self):
         check_text("model_dir", self.model_dir)
+        check_bool("influence_log", self.influence_log)
+        if self.influence_log and self.temperature.schedule == "unweighted":
+            raise ValueError(
+                "influence_log needs scores, and an unweighted run has none; set "
+                "INFLUENCE_LOG=False, or weigh by temperature 0 (TEMPERATURE_SCHEDULE='constant', "
+                "TAU_1=0.0)"
+            )
         if self.train_steps_relative is None:
             check_int("train_steps", self.train_steps, minimum=1)
         elif self.train_steps:
