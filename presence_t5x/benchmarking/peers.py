@@ -9,8 +9,17 @@ from typing import NamedTuple
 
 from presence_t5x._validate import did_you_mean
 from presence_t5x.benchmarking.contenders import SCORING, TRAINING, Batch, Contender
-from presence_t5x.benchmarking.peers_huggingface import check_huggingface, huggingface_training
-from presence_t5x.benchmarking.peers_scoring import jax_privacy_scoring, vmap_scoring
+from presence_t5x.benchmarking.peers_huggingface import (
+    check_huggingface,
+    check_huggingface_scoring,
+    huggingface_scoring,
+    huggingface_training,
+)
+from presence_t5x.benchmarking.peers_scoring import (
+    jax_privacy_scoring,
+    one_by_one_scoring,
+    vmap_scoring,
+)
 from presence_t5x.benchmarking.peers_t5x import (
     check_t5x,
     t5x_presence_training,
@@ -76,6 +85,16 @@ PEERS = {
         check_huggingface,
     ),
     "vmap": Peer("vmap(grad)", "vmap", SCORING, vmap_scoring),
+    "one_by_one": Peer("whole gradients, one by one", "one by one", SCORING, one_by_one_scoring),
+    "hf_one_by_one": Peer(
+        "Hugging Face mT5, row by row",
+        "HF by row",
+        SCORING,
+        huggingface_scoring,
+        ("torch", "transformers"),
+        "pip install torch transformers",
+        check_huggingface_scoring,
+    ),
     "jax_privacy": Peer(
         "jax_privacy",
         "jax_privacy",

@@ -1,4 +1,4 @@
-"""A peer: Hugging Face's mT5 on PyTorch, trained by the plain loop of its documentation.
+"""Peers: Hugging Face's mT5 on PyTorch, trained or differentiated row by row, by plain loops.
 
 The same sizes and the same initial parameters as ours, float32, gradients accumulated over the same
 number of microbatches, and Hugging Face's own Adafactor with T5X's settings. It has no z-loss;
@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from presence_t5x.benchmarking.contenders import TRAINING, Batch, Contender, num_cores
+from presence_t5x.benchmarking.contenders import SCORING, TRAINING, Batch, Contender, num_cores
 from presence_t5x.config_types import RunConfig
 from presence_t5x.convert import tensors
 from presence_t5x.convert.huggingface_names import to_huggingface
@@ -82,6 +82,52 @@ def huggingface_training(config: RunConfig, batch: Batch) -> Contender:
     )
 
 
+def check_huggingface_scoring(config: RunConfig) -> None:
+    """Refuses what `check_huggingface` refuses, and other layers than the first blocks.
+
+    Raises:
+      ValueError: names the settings and what they would have to be.
+    """
+    check_huggingface(config)
+    if set(config.presence.layers) != set(_FIRST_BLOCKS):
+        raise ValueError(
+            f"SCORE_LAYERS={tuple(config.presence.layers)!r}: Hugging Face's mT5 is compared with "
+            f"{_FIRST_BLOCKS} alone; set that, or leave the peer out"
+        )
+
+
+def huggingface_scoring(config: RunConfig, batch: Batch) -> Contender:
+    """Returns the backward pass of every row, and the squared norms of its first blocks."""
+    torch: Any = importlib.import_module("torch")
+    transformers: Any = importlib.import_module("transformers")
+    torch.set_num_threads(num_cores())
+    model = _model(torch, transformers, config)
+    scored = [
+        parameter
+        for block in (model.encoder.block[0], model.decoder.block[0])
+        for name, parameter in block.named_parameters()
+        if "relative_attention_bias" not in name  # the stack's, in our tree
+    ]
+    size = config.data.batch_size
+    features = zip(*(_parts(torch, batch[name], size) for name in _FEATURES))
+    rows = [dict(zip(_FEATURES.values(), values)) for values in features]
+
+    def score(row: dict[str, Any]) -> float:
+        model.zero_grad(set_to_none=True)
+        model(**row, use_cache=False).loss.backward()
+        return sum(float(parameter.grad.square().sum()) for parameter in scored)
+
+    return Contender(
+        title="Hugging Face mT5, row by row",
+        description=f"transformers {transformers.__version__}, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads, eager: {size} backward passes of one row",
+        kind=SCORING,
+        step=lambda: [score(row) for row in rows],
+        value_of=np.asarray,
+    )
+
+
+_FIRST_BLOCKS = ("encoder/layers_0", "decoder/layers_0")
 _FEATURES = {
     "encoder_input_tokens": "input_ids",
     "decoder_input_tokens": "decoder_input_ids",

@@ -1,8 +1,8 @@
-"""Peers of scoring alone: jax_privacy's per-example norms, and plain vmap(grad).
+"""Peers of scoring alone: jax_privacy's per-example norms, plain vmap(grad), and row after row.
 
-Both differentiate a row's mean token loss (as the default score has it; written plainly, by logits)
-with respect to the scored parameters alone, on as many rows at a time as a microbatch holds, and
-hand back one squared norm a row.
+All differentiate a row's mean token loss (as the default score has it; written plainly, by logits)
+and hand back one squared norm a row. The first two do so with respect to the scored parameters
+alone, on as many rows at a time as a microbatch holds; the last forms whole gradients, one by one.
 """
 
 import importlib
@@ -31,6 +31,30 @@ def vmap_scoring(config: RunConfig, batch: Batch) -> Contender:
         return jax.lax.map(score, batch, batch_size=_microbatch_size(config))
 
     return _contender("vmap(grad)", "jax.vmap(jax.grad)", config, scores, params, batch)
+
+
+def one_by_one_scoring(config: RunConfig, batch: Batch) -> Contender:
+    """Returns the jitted gradient of all parameters, row after row: the loop that everyone has."""
+    row_loss, params, selected = _problem(config)
+
+    def norm_and_gradient(params, row):
+        gradient = jax.grad(lambda params: row_loss(selected(params), params, row))(params)
+        return squared_norm(selected(gradient)), gradient
+
+    batch = jax.device_put(dict(batch))
+    rows = [
+        jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], batch)
+        for i in range(config.data.batch_size)
+    ]
+    compiled = jax.jit(norm_and_gradient).lower(params, rows[0]).compile()
+    return Contender(
+        title="whole gradients, one by one",
+        description=f"jax.jit(jax.grad) of all parameters, {len(rows)} times one row",
+        kind=SCORING,
+        step=lambda: [jax.block_until_ready(compiled(params, row)[0]) for row in rows],
+        value_of=jnp.asarray,
+        temp_bytes=temp_bytes(compiled),
+    )
 
 
 def jax_privacy_scoring(config: RunConfig, batch: Batch) -> Contender:

@@ -62,7 +62,7 @@ def test_hugging_face_starts_where_we_do_and_learns_as_much(without_z_loss, our_
     np.testing.assert_allclose(theirs, our_losses, rtol=0.05)
 
 
-@pytest.mark.parametrize("name", ["vmap", "jax_privacy"])
+@pytest.mark.parametrize("name", ["vmap", "one_by_one", "jax_privacy"])
 def test_a_scoring_peer_has_our_scores(config, name):
     make = need(name)
     batch = random_batch(config)
@@ -72,6 +72,15 @@ def test_a_scoring_peer_has_our_scores(config, name):
     assert scores.shape == (16,)
     np.testing.assert_allclose(theirs.value_of(theirs.step()), scores, rtol=SCORES)
     np.testing.assert_allclose(scores[:2], row_scores(config, batch, 2), rtol=SCORES)
+
+
+def test_hugging_face_has_our_scores(without_z_loss):
+    """Its loss has no z-loss."""
+    make = need("hf_one_by_one")
+    batch = random_batch(without_z_loss)
+    ours, theirs = make_variant(without_z_loss, "scoring", batch), make(without_z_loss, batch)
+    scores = ours.value_of(ours.step())
+    np.testing.assert_allclose(theirs.value_of(theirs.step()), scores, rtol=SCORES)
 
 
 def row_scores(config, batch, num_rows):
@@ -113,9 +122,10 @@ def test_absent_peers_are_listed_or_refused_by_name(config, monkeypatch):
     monkeypatch.setitem(PEERS, "jax_privacy", absent)
     for name in ("t5x", "t5x_presence"):
         monkeypatch.setitem(PEERS, name, PEERS["vmap"])
-    monkeypatch.setitem(PEERS, "hf", PEERS["vmap"])
+    for name in ("hf", "hf_one_by_one"):
+        monkeypatch.setitem(PEERS, name, PEERS["vmap"])
     present, missing = find_peers("all", config)
-    assert present == ["t5x", "t5x_presence", "hf", "vmap"]
+    assert present == ["t5x", "t5x_presence", "hf", "vmap", "one_by_one", "hf_one_by_one"]
     assert [(one.peer, one.install) for one in missing] == [
         ("jax_privacy", "pip install jax_privacy")
     ]
