@@ -1,0 +1,70 @@
+"""Measures of separation, against definitions taken literally."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from presence_t5x.studies.separation import average_precision, separations, share_found
+
+VALUES = st.lists(st.integers(0, 6), min_size=1, max_size=12)
+
+
+def naive_average_precision(positive, negative):
+    """Sum over thresholds of (recall gained) x (precision at it)."""
+    total, recall = 0.0, 0.0
+    for threshold in sorted({*positive, *negative}, reverse=True):
+        found = sum(value >= threshold for value in positive)
+        taken = found + sum(value >= threshold for value in negative)
+        total += (found / len(positive) - recall) * found / taken
+        recall = found / len(positive)
+    return total
+
+
+@given(VALUES, VALUES)
+@settings(deadline=None)
+def test_average_precision(positive, negative):
+    found = average_precision(np.array(positive), np.array(negative))
+    assert found == pytest.approx(naive_average_precision(positive, negative))
+
+
+def test_average_precision_of_nothing_is_unknown():
+    assert math.isnan(average_precision(np.array([]), np.array([1.0])))
+    assert math.isnan(average_precision(np.array([math.nan]), np.array([1.0])))
+
+
+@given(VALUES, VALUES, st.sampled_from([0.1, 0.2, 0.5, 1.0]), st.integers(0, 3))
+@settings(deadline=None, max_examples=50)
+def test_share_found_is_the_mean_over_orders_of_ties(positive, negative, share, seed):
+    values = np.array([*positive, *negative], float)
+    is_noise = np.arange(len(values)) < len(positive)
+    room = share * len(values)
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(300):
+        order = np.lexsort((rng.random(len(values)), -values))
+        whole = int(room)
+        taken = is_noise[order[:whole]].sum()
+        taken += (room - whole) * is_noise[order[whole]] if whole < len(values) else 0
+        found.append(taken / len(positive))
+    result = share_found(np.array(positive), np.array(negative), share)
+    assert result == pytest.approx(np.mean(found), abs=0.12)
+
+
+def test_a_table():
+    rows = [
+        {"language": language, "noise": noise, "score": score, "loss": -score}
+        for language in ("en", "sw")
+        for noise, scores in (("clean", (1.0, 2.0)), ("permuted_words", (3.0, 5.0)))
+        for score in scores
+    ]
+    rows.append({"language": "en", "noise": "clean", "score": None, "loss": None})
+    table = separations(rows, {"score": "score", "loss": "loss"})
+    assert len(table) == 3 * 3  # two languages and all; score, loss and random
+    first = table[0]
+    assert (first["language"], first["measure"], first["auroc"]) == ("en", "score", 1.0)
+    assert first["over_clean"] == pytest.approx(4.0 / 1.5)
+    assert first["found_in_top_20%"] == pytest.approx(0.4)  # 0.8 of one place in two
+    assert (first["num_noise"], first["num_clean"]) == (2, 2)
+    assert table[1]["measure"] == "loss" and table[1]["auroc"] == 0.0

@@ -1,0 +1,55 @@
+"""Spoiled text is spoiled as it says, in every script, and by its seed alone."""
+
+import numpy as np
+import pytest
+
+from presence_t5x.studies.spoiling import KINDS, Pool, split_units
+
+TEXTS = {
+    "en": [
+        "The river runs through the old town. It meets the sea at noon! Does anyone know why? " * 2
+    ],
+    "zh": ["河流穿过古老的城市。它在中午流入大海！有人知道为什么吗？" * 2],
+    "ar": ["يجري النهر عبر المدينة القديمة. يلتقي بالبحر عند الظهر! هل يعرف أحد لماذا؟ " * 2],
+}
+POOL = Pool(texts=TEXTS)
+
+
+def spoil(kind, language, seed=0, pool=POOL):
+    return KINDS[kind](TEXTS[language][0], language, pool, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("language", TEXTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_changes_text_by_its_seed_and_keeps_about_its_length(kind, language):
+    clean, found = TEXTS[language][0], spoil(kind, language)
+    assert found != clean and found == spoil(kind, language)
+    assert 0.4 * len(clean) < len(found) < 2.5 * len(clean)
+    if kind != "repeated_text":  # few places to start from
+        assert found != spoil(kind, language, seed=1)
+
+
+@pytest.mark.parametrize("language", TEXTS)
+def test_what_stays(language):
+    units, _ = split_units(TEXTS[language][0])
+    assert sorted(split_units(spoil("permuted_words", language))[0]) == sorted(units)
+    assert len(split_units(spoil("random_words", language))[0]) == len(units)
+    assert set(split_units(spoil("random_words", language))[0]) <= set(units)
+    assert len(set(split_units(spoil("repeated_text", language))[0])) <= 8
+    assert len(split_units(spoil("repeated_text", language))[0]) == len(units)
+
+
+def test_character_noise_changes_about_its_share():
+    text = "abcdefgh " * 500
+    found = KINDS["character_noise"](text, "en", POOL, np.random.default_rng(0))
+    words = zip(text.split(), found.split())
+    kept = sum(a == b for a, b in words) / 500
+    assert abs(kept - 0.8**8 * (1 + 0.07)) < 0.06  # an exchange by itself changes nothing
+
+
+def test_other_languages_and_domains_come_from_the_pool():
+    found = spoil("wrong_language", "en")
+    assert any(character in found for character in "河穿يجر")
+    pool = Pool(texts=TEXTS, out_of_domain=["def f(x): return x" * 20])
+    assert spoil("out_of_domain", "zh", pool=pool) in "def f(x): return x" * 20
+    assert "<" in spoil("markup", "zh") and "</" in spoil("markup", "zh")
