@@ -28,9 +28,9 @@ def naive_norms(loss_fun, params, batch, selection, score_loss):
         factor = jnp.maximum(num_tokens.sum(), 1.0) if score_loss == "mean" else 1.0
         return losses.sum() / factor
 
-    found = []
+    gradient_fn, found = jax.jit(jax.grad(total)), []
     for row in rows_of(batch):
-        leaves = jax.tree.leaves(jax.grad(total)(params, row))
+        leaves = jax.tree.leaves(gradient_fn(params, row))
         norms = []
         for leaf in selection:
             gradient = np.asarray(leaves[leaf.leaf_index], np.float64)

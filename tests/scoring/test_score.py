@@ -1,5 +1,6 @@
 """The command from a run to its scores: values, one row a document, stops, devices, refusals."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -111,24 +112,28 @@ def rows_of(name):
     return found
 
 
-def expected_scores(checkpoint, name):
-    """Loss and scores of a document by plain gradients, segment by segment; NaN without any."""
+@functools.cache
+def loss_and_gradient(checkpoint):
+    """A row's mean token loss, written plainly, and its whole gradient."""
     model, params = load_model(checkpoint)
 
     def mean_loss(params, row):
-        logits = model.apply(
-            {"params": params},
-            *(row[f"{key}_tokens"] for key in ("encoder_input", "decoder_input", "decoder_target")),
-            enable_dropout=False,
-        ).astype(jnp.float32)
-        log_z = jax.nn.logsumexp(logits, axis=-1)
+        names = ("encoder_input", "decoder_input", "decoder_target")
+        tokens = (row[f"{name}_tokens"] for name in names)
+        logits = model.apply({"params": params}, *tokens, enable_dropout=False)
+        log_z = jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1)
         chosen = jnp.take_along_axis(logits, row["decoder_target_tokens"][..., None], -1)[..., 0]
         weights = row["decoder_loss_weights"]
         return jnp.sum((log_z - chosen + 1e-4 * log_z**2) * weights) / jnp.sum(weights)
 
+    return functools.partial(jax.jit(jax.value_and_grad(mean_loss)), params)
+
+
+def expected_scores(checkpoint, name):
+    """Loss and scores of a document by plain gradients, segment by segment; NaN without any."""
     total, sums = 0.0, np.zeros(4)
     for row in rows_of(name):
-        loss, gradient = jax.value_and_grad(mean_loss)(params, row)
+        loss, gradient = loss_and_gradient(checkpoint)(row)
         norms = [
             sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(gradient[stack]["layers_0"]))
             for stack in ("encoder", "decoder")
