@@ -1,7 +1,8 @@
 """What the commands' parsers share."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 
@@ -10,6 +11,22 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}; --help lists the arguments")
+
+
+def exit_status(command: Callable[[], object]) -> int:
+    """Runs a command that the same call continues; returns its exit status.
+
+    Errors of settings and files are one line and status 2, an interruption is 130.
+    """
+    try:
+        command()
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to continue", file=sys.stderr)
+        return 130
+    return 0
 
 
 def parse_task_files(arguments: Sequence[str]) -> str | dict[str, str] | None:

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from presence_t5x import partitioning
 from presence_t5x._validate import check_int
-from presence_t5x.command_line import OneLineParser, parse_task_files
+from presence_t5x.command_line import OneLineParser, exit_status, parse_task_files
 from presence_t5x.config import parse_arguments
 from presence_t5x.evaluation import checkpoints, display, scores, settings
 from presence_t5x.evaluation.checkpoints import SELECTS, Checkpoint
@@ -27,7 +27,6 @@ from presence_t5x.evaluation.files import PredictionFiles
 from presence_t5x.evaluation.predictor import Predictor
 from presence_t5x.evaluation.settings import Request, Settings
 from presence_t5x.host_memory import keep_freed_memory
-from presence_t5x.layouts import Layout
 from presence_t5x.provenance import source_commit
 
 _EPILOG = """\
@@ -42,16 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     logging.set_verbosity(logging.ERROR)  # Orbax warns about files that T5X does not write
     files, bindings, rest = parse_arguments(sys.argv[1:] if arguments is None else arguments)
-    try:
-        options = _parser().parse_args(rest)
-        evaluate(options, files, bindings)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to continue", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(lambda: evaluate(_parser().parse_args(rest), files, bindings))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -145,9 +135,7 @@ def _run(
     evaluator = Evaluator(sets, predictor)
     for key, num in evaluator.num_cut.items():
         console.print(f"{key}: {num:,} inputs are longer than {predictor.input_length} tokens")
-    params = checkpoints.load(checkpoint)
-    if mesh is not None:
-        params = jax.device_put(params, Layout(mesh).whole_shardings(params))
+    params = checkpoints.load(checkpoint, mesh)
     protocol = settings.describe(request, found)
     protocol |= {"dtype": checkpoint.model.dtype, "commit": source_commit()}
     what = {

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from presence_t5x.command_line import OneLineParser
+from presence_t5x.command_line import OneLineParser, exit_status
 from presence_t5x.data.store_subset import write_subset
 from presence_t5x.data.token_store import TokenStore, open_store
 from presence_t5x.scoring import dropped
@@ -31,15 +31,7 @@ _LABELS = ("example_id", "language", "source", "noise", "split", "num_tokens", "
 def main(arguments: Sequence[str] | None = None) -> int:
     """Filters and reports; errors are one line and exit status 2."""
     command = ["presence_t5x.filter", *(sys.argv[1:] if arguments is None else arguments)]
-    try:
-        filter_store(_parser().parse_args(command[1:]), command)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to continue", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(lambda: filter_store(_parser().parse_args(command[1:]), command))
 
 
 def _parser() -> argparse.ArgumentParser:

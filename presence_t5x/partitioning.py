@@ -85,7 +85,7 @@ def with_row_groups(mesh: Mesh) -> Mesh:
     Raises:
       ValueError: the mesh has no data axis.
     """
-    rows = math.prod(mesh.shape[name] for name in row_axes(mesh))
+    rows = num_unit_parts(mesh)
     others = {name: size for name, size in mesh.shape.items() if name not in _ROW_AXES}
     if tuple(mesh.shape)[: len(row_axes(mesh))] != row_axes(mesh) or rows <= _MOST_PARTS:
         return mesh
@@ -120,7 +120,7 @@ def num_unit_parts(mesh: Mesh) -> int:
 
 def num_row_parts(mesh: Mesh) -> int:
     """Returns how many parts a batch is cut into, fsdp included."""
-    return math.prod(mesh.shape.get(name, 1) for name in (*row_axes(mesh), FSDP_AXIS))
+    return num_unit_parts(mesh) * mesh.shape.get(FSDP_AXIS, 1)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from presence_t5x._validate import check_int
-from presence_t5x.command_line import OneLineParser
+from presence_t5x.command_line import OneLineParser, exit_status
 from presence_t5x.files import write_text_atomically
 from presence_t5x.reproduction.bootstrap import BootstrapConfig
 from presence_t5x.reproduction.display import ProgressDisplay
@@ -36,19 +36,12 @@ TABLES_JSON, TABLES_MARKDOWN, PAGE = "tables.json", "tables.md", "index.html"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; a wrong setting ends it with one line and status 2."""
     signal.signal(signal.SIGTERM, _interrupt)
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
-        reproduce(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return exit_status(lambda: reproduce(_parser().parse_args(words)))
     except UnitFailedError as error:
         print(f"error: {error}\nrun the same command again to continue", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to continue", file=sys.stderr)
-        return 130
-    return 0
 
 
 def reproduce(options: argparse.Namespace) -> None:

@@ -20,12 +20,11 @@ from rich.console import Console
 
 from presence_t5x import partitioning
 from presence_t5x._validate import check_int
-from presence_t5x.command_line import OneLineParser, parse_task_files
+from presence_t5x.command_line import OneLineParser, exit_status, parse_task_files
 from presence_t5x.config import parse_arguments
 from presence_t5x.evaluation import checkpoints
 from presence_t5x.files import check_writable
 from presence_t5x.host_memory import keep_freed_memory
-from presence_t5x.layouts import Layout
 from presence_t5x.provenance import source_commit
 from presence_t5x.scoring import display
 from presence_t5x.scoring.corpus import Corpus, open_input
@@ -52,16 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     logging.set_verbosity(logging.ERROR)  # Orbax warns about files that T5X does not write
     files, bindings, rest = parse_arguments(sys.argv[1:] if arguments is None else arguments)
-    try:
-        options = _parser().parse_args(rest)
-        score(options, files, bindings)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to continue", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(lambda: score(_parser().parse_args(rest), files, bindings))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -123,7 +113,11 @@ def score(
         mesh=mesh,
     )
     corpus = _corpus(options, settings, output, console)
-    load = functools.lru_cache(maxsize=1)(functools.partial(_parameters, settings, mesh))
+
+    @functools.lru_cache(maxsize=1)  # one checkpoint at a time is held
+    def load(number: int) -> PyTree:
+        return checkpoints.load(settings.checkpoints[number], mesh)
+
     digests = [checkpoints.digest(load(i)) for i in range(len(settings.checkpoints))]
     manifest = {
         "format_version": FORMAT_VERSION,
@@ -196,12 +190,6 @@ def _corpus(
     for kind, number in store.manifest["problems"].items():
         console.print(f"left out, {kind}: {number:,}; see {store.directory}/problems.jsonl")
     return Corpus(store, settings.data, settings.vocabulary, options.seed)
-
-
-def _parameters(settings: Settings, mesh: jax.sharding.Mesh | None, number: int) -> PyTree:
-    """Reads the parameters of a checkpoint, whole on every row device."""
-    params = checkpoints.load(settings.checkpoints[number])
-    return params if mesh is None else jax.device_put(params, Layout(mesh).whole_shardings(params))
 
 
 def _request(options: argparse.Namespace) -> Request:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from presence_t5x import score
 from presence_t5x._validate import check_choice
-from presence_t5x.command_line import OneLineParser
+from presence_t5x.command_line import OneLineParser, exit_status
 from presence_t5x.files import write_text_atomically
 from presence_t5x.provenance import source_commit
 from presence_t5x.studies.results import markdown, write_results
@@ -31,16 +31,8 @@ _TEXTS, _PROTOCOL = "texts.jsonl", "protocol.json"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a study; errors are one line and exit status 2."""
-    try:
-        options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
-        study_noise(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to continue", file=sys.stderr)
-        return 130
-    return 0
+    words = sys.argv[1:] if arguments is None else arguments
+    return exit_status(lambda: study_noise(_parser().parse_args(words)))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tiny_model
 
 from presence_t5x import train
 from presence_t5x.accumulation import rows_of_units
@@ -81,12 +82,7 @@ def run(folder, prepared, **changes):
         "EVAL_ROWS": 8,
         "LOG_PERIOD": 1,
         "INFLUENCE_LOG": True,
-        "T5Config.emb_dim": 16,
-        "T5Config.num_heads": 2,
-        "T5Config.head_dim": 8,
-        "T5Config.mlp_dim": 16,
-        "T5Config.num_encoder_layers": 1,
-        "T5Config.num_decoder_layers": 1,
+        **tiny_model.SETTINGS,
         **changes,
     }
     bindings = [f"{name}={value!r}" for name, value in settings.items()]

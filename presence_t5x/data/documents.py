@@ -85,15 +85,11 @@ class Part:
     num_bytes: int = 0
 
 
-class Source(Protocol):
-    """Where documents come from; crosses to other processes, so it must be picklable."""
+class Listing(Protocol):
+    """What a store is made of, whatever its parts are read as."""
 
     def parts(self) -> Sequence[Part]:
         """Returns the parts in the order of the store; the same for the same input."""
-        ...
-
-    def read(self, part: Part, report: Report) -> Iterator[LocatedDocument]:
-        """Yields the documents of a part in order; what cannot be read is reported."""
         ...
 
     def task_rates(self) -> dict[str, float]:
@@ -102,6 +98,14 @@ class Source(Protocol):
 
     def parameters(self) -> dict[str, Any]:
         """Returns what the content depends on, for JSON."""
+        ...
+
+
+class Source(Listing, Protocol):
+    """Where documents come from; crosses to other processes, so it must be picklable."""
+
+    def read(self, part: Part, report: Report) -> Iterator[LocatedDocument]:
+        """Yields the documents of a part in order; what cannot be read is reported."""
         ...
 
 

@@ -3,15 +3,16 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
-from presence_t5x.data.documents import LocatedDocument, Part, Report
-from presence_t5x.data.part_writer import PartJob, Progress, write_documents
-from presence_t5x.data.store_writer import ReportTotal, prepare_store
+from presence_t5x.data.documents import Part
+from presence_t5x.data.part_writer import Progress, write_documents
+from presence_t5x.data.store_writer import ReportTotal, assemble_store
 from presence_t5x.data.token_store import VOCABULARY_NAME, TokenStore
 
 _DOCUMENTS_A_PART = 1 << 16
@@ -48,22 +49,33 @@ def write_subset(
     Raises:
       ValueError: a task keeps no document, or `directory` was made of other things.
     """
-    source = _Subset(store, kept, parameters)
+    subset = _Subset(store, kept, parameters)
     model = store.directory / VOCABULARY_NAME
-    return prepare_store(
-        source,
+
+    def write(work: Path, missing: Sequence[tuple[int, Part]]) -> None:
+        total = Progress(0, 0, 0)
+        for number, part in missing:
+            assert isinstance(part, SubsetPart)
+            documents = ((store[document], document) for document in part.documents)
+            write_documents(work, number, part, documents)
+            num_tokens = int(store.token_counts[list(part.documents)].sum())
+            total = Progress(
+                total.num_documents + len(part.documents), total.num_tokens + num_tokens, 0
+            )
+            progress(total)
+
+    return assemble_store(
+        subset,
         directory,
-        _NoTokenizer(),
+        write,
         vocabulary=store.manifest["vocabulary"],
         vocabulary_model=model.read_bytes() if model.is_file() else None,
-        write_parts=source.write_parts,
-        progress=progress,
         command=command,
     )
 
 
 class _Subset:
-    """A `Source` whose parts are written from tokens, never read as text."""
+    """A `Listing` of parts that are tokens already."""
 
     def __init__(self, store: TokenStore, kept: np.ndarray, parameters: Mapping[str, Any]):
         self._store, self._kept, self._parameters = store, kept, parameters
@@ -87,23 +99,6 @@ class _Subset:
         within = np.asarray(self._store.documents_of(split, range(first, first + number)))
         return within[self._kept[within]].tolist() if within.size else []
 
-    def write_parts(
-        self, job: PartJob, parts: Sequence[tuple[int, Part]], progress: ReportTotal
-    ) -> None:
-        total = Progress(0, 0, 0)
-        for number, part in parts:
-            assert isinstance(part, SubsetPart)
-            documents = ((self._store[document], document) for document in part.documents)
-            write_documents(job.directory, number, part, documents)
-            num_tokens = int(self._store.token_counts[list(part.documents)].sum())
-            total = Progress(
-                total.num_documents + len(part.documents), total.num_tokens + num_tokens, 0
-            )
-            progress(total)
-
-    def read(self, part: Part, report: Report) -> Iterator[LocatedDocument]:
-        raise NotImplementedError("the parts of a subset are written from tokens")
-
     def task_rates(self) -> dict[str, float]:
         return {task.name: task.rate for task in self._store.tasks}
 
@@ -113,8 +108,3 @@ class _Subset:
             "documents_sha256": hashlib.sha256(np.packbits(self._kept).tobytes()).hexdigest(),
             **self._parameters,
         }
-
-
-class _NoTokenizer:
-    def encode_batch(self, texts: list[str], /) -> list[np.ndarray]:
-        raise NotImplementedError("the parts of a subset are written from tokens")

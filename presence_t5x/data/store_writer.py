@@ -18,7 +18,7 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-from presence_t5x.data.documents import Part, Source
+from presence_t5x.data.documents import Listing, Part, Source
 from presence_t5x.data.part_writer import PartJob, Progress, Tokenizer, is_written, write_part
 from presence_t5x.data.store_merge import merge_parts
 from presence_t5x.data.token_store import (
@@ -71,8 +71,38 @@ def prepare_store(
     Raises:
       ValueError: a task has no document, `directory` is no store or was made of other things.
     """
+
+    def write(work: Path, missing: Sequence[tuple[int, Part]]) -> None:
+        job = PartJob(source, work, tokenizer, strict)
+        (write_parts or write_in_this_process)(job, missing, progress)
+
+    return assemble_store(
+        source,
+        directory,
+        write,
+        vocabulary=vocabulary,
+        vocabulary_model=vocabulary_model,
+        command=command,
+    )
+
+
+def assemble_store(
+    listing: Listing,
+    directory: str | os.PathLike,
+    write: Callable[[Path, Sequence[tuple[int, Part]]], None],
+    *,
+    vocabulary: Mapping[str, Any],
+    vocabulary_model: bytes | None = None,
+    command: Sequence[str] = (),
+) -> TokenStore:
+    """Does what `prepare_store` does, with parts that `write` makes of whatever they are.
+
+    Args:
+      write: (work directory, the numbered parts that are missing) writes them, as
+        `part_writer.write_documents` leaves them.
+    """
     directory = Path(directory)
-    expected = {"parameters": dict(source.parameters()), "vocabulary": dict(vocabulary)}
+    expected = {"parameters": dict(listing.parameters()), "vocabulary": dict(vocabulary)}
     directory.parent.mkdir(parents=True, exist_ok=True)
     work = directory.with_name(f".{directory.name}.partial")
     with _lock(directory.with_name(f".{directory.name}.lock")):
@@ -85,12 +115,11 @@ def prepare_store(
                 "choose another directory"
             )
         try:
-            parts = source.parts()
+            parts = listing.parts()
             _start_or_continue(work, expected, parts)
             missing = [(i, part) for i, part in enumerate(parts) if not is_written(work, i)]
-            job = PartJob(source, work.absolute(), tokenizer, strict)
-            (write_parts or write_in_this_process)(job, missing, progress)
-            manifest = merge_parts(work, parts, source.task_rates())
+            write(work.absolute(), missing)
+            manifest = merge_parts(work, parts, listing.task_rates())
         except ValueError:
             shutil.rmtree(work, ignore_errors=True)
             raise

@@ -18,6 +18,7 @@ from presence_t5x.convert.content import Content
 from presence_t5x.convert.formats import guess_format, open_checkpoint
 from presence_t5x.convert.train_states import own_params
 from presence_t5x.evaluation.selection import RULE, read_best
+from presence_t5x.layouts import Layout
 
 Select = Literal["newest", "best"]
 SELECTS = ("newest", "best")
@@ -71,13 +72,18 @@ def find(source: str, select: Select = "newest") -> Checkpoint:
     return Checkpoint(path.absolute(), content.step, content.config, {}, content)
 
 
-def load(checkpoint: Checkpoint) -> PyTree:
-    """Returns the float32 parameters of `checkpoint.model`, on the first device."""
+def load(checkpoint: Checkpoint, mesh: jax.sharding.Mesh | None = None) -> PyTree:
+    """Returns the float32 parameters of `checkpoint.model`, whole on every row device of a mesh.
+
+    Without a mesh they are on the first device.
+    """
     if checkpoint.content is None:
-        return load_model(checkpoint.location)[1]
-    params = own_params(checkpoint.content.params, scanned=checkpoint.model.scan_layers)
-    floats = {path: tensors.as_float32(tensor) for path, tensor in params.items()}
-    return jax.tree.map(jnp.asarray, tensors.read_tree(floats))
+        params = load_model(checkpoint.location)[1]
+    else:
+        found = own_params(checkpoint.content.params, scanned=checkpoint.model.scan_layers)
+        floats = {path: tensors.as_float32(tensor) for path, tensor in found.items()}
+        params = jax.tree.map(jnp.asarray, tensors.read_tree(floats))
+    return params if mesh is None else jax.device_put(params, Layout(mesh).whole_shardings(params))
 
 
 def selection_rule(checkpoint: Checkpoint, select: Select) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from presence_t5x.tasks import encyclopedia_examples
+from tiny_model import SIZES
 
 from presence_t5x import evaluate, tasks, train
 from presence_t5x.checkpoint import load_model
@@ -24,14 +25,6 @@ from presence_t5x.models.t5 import init_params
 NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 48, 12, 5
 START, STEPS, PERIOD = 5, 16, 4
 LENGTHS = {"inputs": 96, "targets": 8}
-SIZES = {
-    "emb_dim": 16,
-    "num_heads": 2,
-    "head_dim": 8,
-    "mlp_dim": 16,
-    "num_encoder_layers": 1,
-    "num_decoder_layers": 1,
-}
 TASK = "encyclopedia_nli_zeroshot"
 FILE = "configs/runs/finetune_encyclopedia.gin"
 

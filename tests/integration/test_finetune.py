@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tiny_model
 
 from presence_t5x import train
 from presence_t5x.config import load_config
@@ -24,12 +25,7 @@ SETTINGS = {
     "LEARNING_RATE_FACTORS": "constant",
     "BASE_LEARNING_RATE": 0.001,
     "T5Config.vocab_size": None,
-    "T5Config.emb_dim": 16,
-    "T5Config.num_heads": 2,
-    "T5Config.head_dim": 8,
-    "T5Config.mlp_dim": 16,
-    "T5Config.num_encoder_layers": 1,
-    "T5Config.num_decoder_layers": 1,
+    **tiny_model.SETTINGS,
 }
 
 

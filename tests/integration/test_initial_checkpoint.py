@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_model import SIZES
 
 from presence_t5x import train
 from presence_t5x.config import load_config
@@ -19,14 +20,6 @@ from presence_t5x.convert.writers import write_checkpoint
 from presence_t5x.models.t5 import init_params
 from presence_t5x.weighting import init_presence_state
 
-SIZES = {
-    "emb_dim": 16,
-    "num_heads": 2,
-    "head_dim": 8,
-    "mlp_dim": 16,
-    "num_encoder_layers": 1,
-    "num_decoder_layers": 1,
-}
 # An odd number of rows: the run takes it from the checkpoint.
 MODEL = T5Config(vocab_size=391, dtype="float32", **SIZES)
 

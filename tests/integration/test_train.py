@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import tiny_model
 
 from presence_t5x import train
 from presence_t5x.checkpoint import load_model
@@ -58,12 +59,7 @@ def settings(texts, prepared):
         "EVAL_PERIOD": 3,
         "EVAL_ROWS": 8,
         "LOG_PERIOD": 1,
-        "T5Config.emb_dim": 16,
-        "T5Config.num_heads": 2,
-        "T5Config.head_dim": 8,
-        "T5Config.mlp_dim": 16,
-        "T5Config.num_encoder_layers": 1,
-        "T5Config.num_decoder_layers": 1,
+        **tiny_model.SETTINGS,
     }
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tiny_model
 
 from presence_t5x import score, train
 from presence_t5x.checkpoint import load_model
@@ -64,10 +65,7 @@ def model_dir(tmp_path_factory):
         "CHECKPOINT_PERIOD": 2,
         "KEEP_CHECKPOINTS": None,
         "EVAL_PERIOD": 100,
-        "T5Config.emb_dim": 16,
-        "T5Config.num_heads": 2,
-        "T5Config.head_dim": 8,
-        "T5Config.mlp_dim": 16,
+        **tiny_model.SETTINGS,
         "T5Config.num_encoder_layers": 2,
         "T5Config.num_decoder_layers": 2,
     }
