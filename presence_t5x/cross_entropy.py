@@ -146,18 +146,19 @@ def _sweep(
     rows = parts.gather_rows((arguments.hidden, arguments.targets, arguments.weights))
 
     def body(kernel_gradient, block):
-        hidden, targets, weights = block
-        losses, z_losses, correct, gradient = _block_losses(
-            settings, hidden.astype(jnp.float32), kernel, targets, weights
-        )
+        # One axis of tokens: products that contract one axis alone compile several times faster.
+        shape = block[1].shape
+        hidden, targets, weights = (leaf.reshape(-1, *leaf.shape[2:]) for leaf in block)
+        hidden = hidden.astype(jnp.float32)
+        *values, gradient = _block_losses(settings, hidden, kernel, targets, weights)
         hidden_gradient = None
         if with_hidden:
-            product = jnp.einsum("btv,ev->bte", gradient, kernel)
-            hidden_gradient = parts.sum_own_rows(product).astype(hidden.dtype)
+            product = jnp.einsum("nv,ev->ne", gradient, kernel).reshape(*shape, -1)
+            hidden_gradient = parts.sum_own_rows(product).astype(arguments.hidden.dtype)
         if with_kernel:
-            product = jnp.einsum("bte,btv->ev", hidden.astype(jnp.float32), gradient)
+            product = jnp.einsum("ne,nv->ev", hidden, gradient)
             kernel_gradient = (kernel_gradient + product).astype(arguments.kernel.dtype)
-        sums = TokenSums(*(jnp.sum(v * weights, axis=1) for v in (losses, z_losses, correct)))
+        sums = TokenSums(*(jnp.sum((v * weights).reshape(shape), axis=1) for v in values))
         return kernel_gradient, (sums, hidden_gradient)
 
     blocks = jax.tree.map(lambda leaf: _cut_length(leaf, settings.num_blocks), rows)
@@ -174,21 +175,21 @@ def _sweep(
 
 
 def _block_losses(settings: _Settings, hidden, kernel, targets, weights):
-    """Returns losses, z-losses, hits and the logits' gradient, [batch, positions (, vocab)]."""
+    """Returns losses, z-losses and hits [tokens], and the logits' gradient [tokens, vocab]."""
     z_loss, parts = settings.z_loss, settings.parts
-    logits = constrain(jnp.einsum("bte,ev->btv", hidden, kernel), ("rows", None, "vocab"))
+    logits = constrain(jnp.einsum("ne,ev->nv", hidden, kernel), ("rows", "vocab"))
     maximum = parts.max(jnp.max(logits, axis=-1))
-    exponentials = jnp.exp(logits - maximum[:, :, None])
+    exponentials = jnp.exp(logits - maximum[:, None])
     log_z = maximum + jnp.log(parts.sum(jnp.sum(exponentials, axis=-1)))
     # A masked sum instead of a gather: a vocabulary cut over devices stays where it is.
     local = targets - parts.first(kernel.shape[1])
-    is_target = lax.broadcasted_iota(jnp.int32, logits.shape, 2) == local[:, :, None]
+    is_target = lax.broadcasted_iota(jnp.int32, logits.shape, 1) == local[:, None]
     target_logits = parts.sum(jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1))
     z_losses = z_loss * jnp.square(log_z)
     correct = (target_logits >= maximum).astype(jnp.float32)
-    slope = (weights * (1.0 + 2.0 * z_loss * log_z))[:, :, None]
-    gradient = jnp.exp(logits - log_z[:, :, None]) * slope
-    gradient -= jnp.where(is_target, weights[:, :, None], 0.0)
+    slope = (weights * (1.0 + 2.0 * z_loss * log_z))[:, None]
+    gradient = jnp.exp(logits - log_z[:, None]) * slope
+    gradient -= jnp.where(is_target, weights[:, None], 0.0)
     return log_z - target_logits + z_losses, z_losses, correct, gradient
 
 

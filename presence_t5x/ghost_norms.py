@@ -115,8 +115,10 @@ def lookup(
         vectors = jnp.take(rows, local, axis=0, mode="clip").astype(dtype)
         return jnp.where(inside[..., None], vectors, jnp.zeros((), dtype))
 
-    all_tokens = parts.gather_rows(tokens) - parts.first(table.shape[0])
+    # Rows cross devices as tokens in a line: a reshape of all rows takes seconds to compile.
+    all_tokens = parts.gather_rows(tokens.reshape(-1)) - parts.first(table.shape[0])
     vectors = parts.sum_own_rows(map_over_vocabulary(take, table, all_tokens, cut=False))
+    vectors = vectors.reshape(*tokens.shape, -1)
     known = (tokens >= 0) & (tokens < vocab_size)
     return jnp.where(known[..., None], vectors, jnp.nan)
 
@@ -129,14 +131,19 @@ def _lookup_backward(vocab_size, dtype, residuals, cotangent):
     del dtype
     table, tokens, probe = residuals
     parts = VocabularyParts.of(table.shape[0], vocab_size)
-    all_tokens = parts.gather_rows(tokens) - parts.first(table.shape[0])
-    vectors = parts.gather_rows(cotangent).reshape(-1, cotangent.shape[-1])
-    summed, ids = _sum_equal(all_tokens.reshape(-1), vectors)
+    all_tokens = parts.gather_rows(tokens.reshape(-1)) - parts.first(table.shape[0])
+    vectors = parts.gather_rows(cotangent.reshape(-1, cotangent.shape[-1]))
+    summed, ids = _sum_equal(all_tokens, vectors)
 
     def put(rows, first, summed, ids):
-        inside, local = _local_rows(ids, first, rows.shape[0])
         empty = jnp.zeros(rows.shape, rows.dtype)
-        return empty.at[jnp.where(inside, local, rows.shape[0])].set(summed, mode="drop")
+        return empty.at[ids - first].set(
+            summed,
+            mode="drop",
+            indices_are_sorted=True,
+            unique_indices=True,
+            wrap_negative_indices=False,
+        )
 
     table_gradient = map_over_vocabulary(put, table, summed.astype(table.dtype), ids, cut=True)
 
@@ -156,18 +163,18 @@ def _local_rows(tokens: Array, first: Any, size: int) -> tuple[Array, Array]:
 def _sum_equal(tokens: Array, vectors: Array) -> tuple[Array, Array]:
     """Returns the vectors of equal tokens summed, and the table row of each sum.
 
-    Sums stand where the sorted tokens first differ, in order; the row of what is left over, and of
-    negative tokens, lies outside any table.
+    Sums stand in the order of their tokens; the row of what is left over, and of negative tokens,
+    lies outside any table. Rows rise strictly: a scatter to sorted rows needs no sort of its own.
     """
-    order = jnp.argsort(tokens)
-    ranked = tokens[order]
+    places = jnp.arange(tokens.shape[0])
+    outside = jnp.iinfo(jnp.int32).max - tokens.shape[0] + places
+    tokens = jnp.where(tokens < 0, outside[0] - 1, tokens)
+    ranked, order = jax.lax.sort((tokens, places), num_keys=2, is_stable=False)
     is_first = jnp.concatenate([jnp.ones(1, bool), ranked[1:] != ranked[:-1]])
     group = jnp.cumsum(is_first) - 1
-    sums = jnp.zeros(vectors.shape).at[group].add(vectors[order].astype(jnp.float32))
-    outside = jnp.iinfo(jnp.int32).max
-    rows = jnp.full(tokens.shape, outside, jnp.int32)
-    rows = rows.at[group].set(jnp.where(ranked < 0, outside, ranked))
-    return sums, rows
+    vectors = vectors[order].astype(jnp.float32)
+    sums = jnp.zeros(vectors.shape).at[group].add(vectors, indices_are_sorted=True)
+    return sums, outside.at[group].set(ranked, indices_are_sorted=True)
 
 
 lookup.defvjp(_lookup_forward, _lookup_backward)

@@ -205,9 +205,8 @@ class MlpBlock(nn.Module):
 class RelativePositionBiases(nn.Module):
     """A learned attention bias per head and bucket of (key position - query position).
 
-    The table is `rel_embedding`, (heads, 32). Only the query_length + key_length distances that
-    occur are looked up, by a product with a constant one-hot matrix, and then spread over (queries,
-    keys) by reshaping, so that neither direction needs a gather or a scatter.
+    The table is `rel_embedding`, (heads, 32). It is looked up by a product with a one-hot matrix,
+    so that neither direction needs a gather or a scatter.
     """
 
     num_heads: int
@@ -219,11 +218,10 @@ class RelativePositionBiases(nn.Module):
         self, query_length: int, key_length: int
     ) -> Float[Array, "rows_or_1 heads query_length key_length"]:
         table = self.table()
-        distances = np.arange(1 - query_length, key_length + 1)  # one more than can occur
+        distances = jnp.arange(key_length)[None, :] - jnp.arange(query_length)[:, None]
 
         def biases(table: Array) -> Array:
-            by_distance = self.look_up(table, distances)
-            return _spread(by_distance, query_length, key_length).astype(self.dtype)
+            return self.look_up(table, distances)
 
         probe = norm_probe(self, "rel_embedding")
         if probe is not None:
@@ -236,26 +234,37 @@ class RelativePositionBiases(nn.Module):
         return self.param("rel_embedding", _POSITION_INIT, shape, jnp.float32)
 
     def look_up(
-        self, table: Float[Array, "heads buckets"], distances: Int[np.ndarray, " distances"]
-    ) -> Float[Array, "heads distances"]:
+        self,
+        table: Float[Array, "heads buckets"],
+        distances: Int[Array, "query_length key_length"],
+    ) -> Float[Array, "heads query_length key_length"]:
         """Returns the biases of (key position - query position)."""
-        buckets = relative_position_buckets(distances, self.bidirectional)
-        one_hot = np.equal(np.arange(NUM_BUCKETS)[:, None], buckets[None, :]).astype(np.float32)
-        return jnp.dot(table, one_hot, precision=jax.lax.Precision.HIGHEST)
+        first, last = (
+            bound[None, :, None] for bound in relative_position_bounds(self.bidirectional)
+        )
+        is_within = (distances[:, None, :] >= first) & (distances[:, None, :] <= last)
+        # A product for every query: summed over queries and keys at once, the table's gradient
+        # takes TPU's compiler three times as long.
+        tables = jnp.broadcast_to(table, (len(distances), *table.shape))
+        one_hot = is_within.astype(jnp.float32)
+        product = jnp.einsum("qhn,qnk->hqk", tables, one_hot, precision=jax.lax.Precision.HIGHEST)
+        return product.astype(self.dtype)
 
 
-def _spread(by_distance: Array, query_length: int, key_length: int) -> Array:
-    """Returns bias[h, q, k] = by_distance[h, k - q + query_length - 1].
+def relative_position_bounds(
+    bidirectional: bool,
+) -> tuple[Int[np.ndarray, " buckets"], Int[np.ndarray, " buckets"]]:
+    """Returns the first and last (key position - query position) of every bucket.
 
-    Row q of the result starts one element before row q - 1: exactly what rows one element shorter
-    give when they are laid over repeated copies of the whole vector.
+    A bucket without any has its first after its last.
     """
-    heads, num_distances = by_distance.shape
-    copies = jnp.broadcast_to(by_distance[:, None], (heads, query_length, num_distances))
-    start = query_length - 1
-    stop = start + query_length * (num_distances - 1)
-    rows = copies.reshape(heads, -1)[:, start:stop].reshape(heads, query_length, -1)
-    return rows[:, :, :key_length]
+    distances = np.arange(-2 * MAX_DISTANCE, 2 * MAX_DISTANCE + 1)
+    buckets = relative_position_buckets(distances, bidirectional)
+    limits = np.iinfo(np.int32)
+    distances[[0, -1]] = limits.min, limits.max
+    own = buckets == np.arange(NUM_BUCKETS)[:, None]
+    first = np.where(own, distances, limits.max).min(axis=1)
+    return first, np.where(own, distances, limits.min).max(axis=1)
 
 
 def relative_position_buckets(

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -89,11 +88,7 @@ class PositionBiasesOfStep(RelativePositionBiases):
         self, position: Int[Array, ""], key_length: int
     ) -> Float[Array, "1 heads 1 key_length"]:
         """Returns the biases of the query at `position`."""
-        by_distance = self.look_up(self.table(), np.arange(1 - key_length, key_length))
-        biases = jax.lax.dynamic_slice_in_dim(
-            by_distance, key_length - 1 - position, key_length, axis=1
-        )
-        return biases.astype(self.dtype)[None, :, None]
+        return self.look_up(self.table(), jnp.arange(key_length)[None] - position)[None]
 
 
 class CachedDecoderLayer(DecoderLayer):
