@@ -1,0 +1,424 @@
+// The table of all documents: columns as typed arrays, of which the rows in sight are in the page.
+
+const ROW = 32; // pixels, as the style sheet has it
+const BEYOND_SIGHT = 12; // rows that are drawn above and below what is in sight
+const MOST_CHOICES = 500; // of a filter's list
+const NARROW = 4; // characters: a wider column of labels takes more room
+
+function startDocuments(files) {
+  const places = document.querySelectorAll(".all-documents");
+  files.forEach((file, number) => new DocumentTable(places[number], readFile(file), number));
+}
+
+function readFile(file) {
+  const bytes = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0)).buffer;
+  return {
+    ids: file.ids,
+    size: file.ids.length,
+    labels: file.labels.map((label) => ({ ...label, codes: new Uint32Array(bytes(label.codes)) })),
+    numbers: file.numbers.map((one) => ({ ...one, values: new Float64Array(bytes(one.values)) })),
+    texts: file.texts,
+    withoutText: file.without_text,
+  };
+}
+
+// Numbers as the rest of the page writes them.
+function formatNumber(value) {
+  if (Number.isNaN(value)) return "–";
+  if (Number.isInteger(value)) return value.toLocaleString("en-US");
+  const size = Math.abs(value);
+  if (size >= 1e6 || size < 1e-3) {
+    const [mantissa, exponent] = value.toExponential(3).split("e");
+    const power = [...String(Number(exponent))].map((d) => (d === "-" ? "⁻" : SUPERSCRIPTS[d])).join("");
+    return `${Number(mantissa)}×10${power}`.replace("-", "−");
+  }
+  return value.toLocaleString("en-US", { maximumSignificantDigits: 4 }).replace("-", "−");
+}
+
+class DocumentTable {
+  constructor(place, file, number) {
+    this.file = file;
+    this.prefix = number === 0 ? "" : `${number + 1}.`; // of its names in the address
+    this.order = new Uint32Array(file.size); // what is shown, in its order
+    this.active = 0; // the place in the order that the keyboard is at
+    this.selected = -1; // a row of the file
+    this.shown = null; // the question that `order` answers
+    this.build(place, place.closest("section").id);
+    onState(() => this.update());
+  }
+
+  get(name) {
+    return state.values.get(this.prefix + name) ?? "";
+  }
+
+  set(values, options) {
+    const prefixed = Object.entries(values).map(([name, value]) => [this.prefix + name, value]);
+    setState(Object.fromEntries(prefixed), options);
+  }
+
+  // Building
+
+  build(place, id) {
+    this.found = make("p", { class: "found", role: "status" });
+    this.body = make("tbody");
+    this.columns = this.describeColumns();
+    const cells = this.columns.map((column) => this.makeHeading(column));
+    const widths = this.columns.map((column) => make("col", { style: `width:${column.width}px` }));
+    const table = make(
+      "table",
+      { role: "grid", "aria-label": "Documents", "aria-colcount": this.columns.length },
+      make("colgroup", {}, ...widths),
+      make("thead", {}, make("tr", { "aria-rowindex": 1 }, ...cells)),
+      this.body,
+    );
+    const least = this.columns.reduce((sum, column) => sum + column.width, 0);
+    table.style.minWidth = `${least}px`;
+    this.table = table;
+    this.scroller = make("div", { class: "rows" }, table);
+    this.scroller.addEventListener("scroll", () => this.draw(), { passive: true });
+    let height = 0;
+    new ResizeObserver(() => {
+      if (height === 0) this.reveal(this.active, false); // its tab was hidden
+      height = this.scroller.clientHeight;
+      this.draw();
+    }).observe(this.scroller);
+    this.body.addEventListener("click", (event) => {
+      const row = event.target.closest("tr[data-at]");
+      if (row) this.select(Number(row.dataset.at), false);
+    });
+    this.body.addEventListener("keydown", (event) => this.onKey(event));
+    this.body.addEventListener("focusin", (event) => {
+      if (event.target.classList.contains("aside")) this.focusRow(this.active);
+    });
+    this.document = make("div", { class: "document", tabindex: -1, role: "region" });
+    this.document.setAttribute("aria-label", "The chosen document");
+    this.document.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.focusRow(this.active);
+    });
+    place.replaceChildren(this.makeFilters(id), this.found, this.scroller, this.document);
+    this.makeIdentitiesLinks(place, id);
+  }
+
+  describeColumns() {
+    const { labels, numbers } = this.file;
+    const longest = (values) => values.reduce((most, value) => Math.max(most, value.length), 0);
+    return [
+      { name: "id", title: "id", kind: "id", width: 210 },
+      ...labels.map((label) => ({
+        ...label,
+        title: label.name,
+        kind: "label",
+        width: Math.min(190, 84 + 7 * Math.max(0, longest(label.values) - NARROW)),
+      })),
+      ...numbers.map((one) => ({ ...one, kind: "number", width: Math.max(84, 34 + 7 * one.title.length) })),
+    ];
+  }
+
+  makeHeading(column) {
+    const turn = () => {
+      const first = column.kind === "number" ? "-" : "";
+      const other = first ? "" : "-";
+      const now = this.get("sort");
+      const next = { [first + column.name]: other + column.name, [other + column.name]: "" };
+      this.set({ sort: next[now] ?? first + column.name });
+    };
+    const side = column.kind === "number" ? "" : "name";
+    return make(
+      "th",
+      { scope: "col", class: side, "data-name": column.name },
+      make("button", { type: "button", onclick: turn }, column.title),
+    );
+  }
+
+  makeFilters(id) {
+    const field = (title, input, css = "") => make("label", { class: css }, title, input);
+    const search = make("input", { type: "search", id: `${id}-q`, "data-name": "q" });
+    const lists = this.file.labels.map((label) => field(label.name, this.makeList(label)));
+    const over = make("select", { "data-name": "range" });
+    for (const one of this.file.numbers) over.append(make("option", { value: one.name }, one.title));
+    over.value = "score";
+    this.defaults = { range: "score" };
+    const bound = (name) => make("input", { type: "number", step: "any", "data-name": name });
+    this.inputs = [];
+    const clear = () => this.set(this.noFilters());
+    const filters = make(
+      "div",
+      { class: "filters", role: "search", "aria-label": "Filter the documents" },
+      field("id or text contains", search, "wide-field"),
+      ...lists,
+      field("range of", over),
+      field("at least", bound("min")),
+      field("at most", bound("max")),
+      make("button", { type: "button", class: "plain", onclick: clear }, "Clear"),
+    );
+    this.inputs = [...filters.querySelectorAll("[data-name]")];
+    let waiting = 0;
+    filters.addEventListener("input", (event) => {
+      clearTimeout(waiting);
+      const { name } = event.target.dataset;
+      const value = event.target.value;
+      const wanted = value === this.defaults[name] ? "" : value;
+      waiting = setTimeout(() => this.set({ [name]: wanted }), event.target.type === "search" ? 120 : 0);
+    });
+    return filters;
+  }
+
+  makeList(label) {
+    const counts = new Uint32Array(label.values.length);
+    for (const code of label.codes) counts[code] += 1;
+    const list = make("select", { "data-name": label.name }, make("option", { value: "" }, "all"));
+    const frequent = [...label.values.keys()].sort((a, b) => counts[b] - counts[a]).slice(0, MOST_CHOICES);
+    for (const code of frequent.sort((a, b) => a - b)) {
+      const title = `${label.values[code] || "(none)"} (${counts[code].toLocaleString("en-US")})`;
+      list.append(make("option", { value: `=${label.values[code]}` }, title));
+    }
+    return list;
+  }
+
+  // The extremes in the page become links to their row.
+  makeIdentitiesLinks(place, id) {
+    const number = this.prefix === "" ? 0 : parseInt(this.prefix, 10) - 1;
+    for (const name of document.querySelectorAll(`.identity[data-file="${number}"]`)) {
+      const wanted = name.textContent;
+      const open = (event) => {
+        event.preventDefault();
+        event.stopPropagation();
+        this.set({ doc: wanted, ...this.noFilters() }, { place: id, push: true });
+        this.document.focus();
+        this.document.scrollIntoView({ block: "nearest" });
+      };
+      name.replaceChildren(make("a", { href: `#${id}`, onclick: open }, wanted));
+    }
+  }
+
+  noFilters() {
+    const names = ["q", "min", "max", "range", ...this.file.labels.map((label) => label.name)];
+    return Object.fromEntries(names.map((name) => [name, ""]));
+  }
+
+  // What is asked, and its answer
+
+  question() {
+    const bound = (name, none) => (this.get(name) === "" ? none : Number(this.get(name)));
+    const labels = this.file.labels.map((label) => {
+      const wanted = this.get(label.name);
+      return wanted === "" ? -1 : label.values.indexOf(wanted.slice(1)); // without the "="
+    });
+    return {
+      words: this.get("q").toLowerCase(),
+      labels,
+      unknown: this.file.labels.some((label, i) => labels[i] < 0 && this.get(label.name) !== ""),
+      range: this.file.numbers.find((one) => one.name === (this.get("range") || "score")),
+      min: bound("min", -Infinity),
+      max: bound("max", Infinity),
+      sort: this.get("sort"),
+    };
+  }
+
+  update() {
+    const asked = this.question();
+    const key = JSON.stringify([asked.words, asked.labels, asked.unknown, asked.range?.name, asked.min + "", asked.max + "", asked.sort]);
+    const isNew = key !== this.shown;
+    if (isNew) {
+      this.shown = key;
+      this.order = this.sorted(this.matching(asked), asked.sort);
+      this.active = 0;
+      this.tellFound();
+      this.markInputs(asked.sort);
+    }
+    const wanted = this.get("doc");
+    const selected = wanted === "" ? -1 : this.file.ids.indexOf(wanted);
+    const isOther = selected !== this.selected;
+    this.selected = selected;
+    if (isOther) this.showDocument(wanted);
+    const at = selected < 0 ? -1 : this.order.indexOf(selected);
+    if (at >= 0 && (isNew || isOther)) this.active = at;
+    if (isNew || isOther) this.reveal(this.active, isNew);
+    this.draw(true);
+  }
+
+  matching({ words, labels, unknown, range, min, max }) {
+    const { size, ids, texts } = this.file;
+    const found = new Uint32Array(size);
+    let number = 0;
+    if (unknown || !range) return found.subarray(0, 0);
+    const asked = this.file.labels.map((label, i) => [label.codes, labels[i]]).filter(([, code]) => code >= 0);
+    const isBound = min > -Infinity || max < Infinity;
+    for (let row = 0; row < size; row++) {
+      if (asked.some(([codes, code]) => codes[row] !== code)) continue;
+      // What is not known lies in no range.
+      if (isBound && !(range.values[row] >= min && range.values[row] <= max)) continue;
+      if (words && !ids[row].toLowerCase().includes(words) && !texts[row]?.toLowerCase().includes(words)) continue;
+      found[number++] = row;
+    }
+    return found.subarray(0, number);
+  }
+
+  // Equal values keep the order of the file; what is not known comes last.
+  sorted(rows, sort) {
+    const descending = sort.startsWith("-");
+    const column = this.columns.find((one) => one.name === sort.replace(/^-/, ""));
+    if (!column) return rows;
+    const keys = column.kind === "id" ? this.rankOfIds() : column.codes ?? column.values;
+    const sign = descending ? -1 : 1;
+    const known = rows.filter((row) => !Number.isNaN(keys[row]));
+    const unknown = rows.filter((row) => Number.isNaN(keys[row]));
+    known.sort((a, b) => sign * (keys[a] - keys[b]) || a - b);
+    const order = new Uint32Array(rows.length);
+    order.set(known);
+    order.set(unknown, known.length);
+    return order;
+  }
+
+  rankOfIds() {
+    if (!this.ranks) {
+      const { ids, size } = this.file;
+      const order = Uint32Array.from({ length: size }, (_, i) => i);
+      order.sort((a, b) => (ids[a] < ids[b] ? -1 : ids[a] > ids[b] ? 1 : a - b));
+      this.ranks = new Uint32Array(size);
+      order.forEach((row, rank) => (this.ranks[row] = rank));
+    }
+    return this.ranks;
+  }
+
+  tellFound() {
+    const { numbers, size } = this.file;
+    const mean = (name) => {
+      const { values } = numbers.find((one) => one.name === name);
+      let sum = 0;
+      let number = 0;
+      for (const row of this.order) {
+        if (Number.isNaN(values[row])) continue;
+        sum += values[row];
+        number += 1;
+      }
+      return [sum, number ? sum / number : NaN];
+    };
+    const count = (number) => number.toLocaleString("en-US");
+    this.found.textContent =
+      `${count(this.order.length)} of ${count(size)} documents · ${count(mean("num_tokens")[0])} tokens · ` +
+      `mean loss ${formatNumber(mean("loss")[1])} · mean score ${formatNumber(mean("score")[1])}`;
+  }
+
+  markInputs(sort) {
+    for (const input of this.inputs) {
+      const value = this.get(input.dataset.name) || this.defaults[input.dataset.name] || "";
+      if (input.value !== value) input.value = value;
+    }
+    for (const heading of this.table.tHead.rows[0].cells) {
+      markSorted(heading, heading.dataset.name === sort.replace(/^-/, ""), sort.startsWith("-") ? -1 : 1);
+    }
+  }
+
+  // Rows in sight
+
+  draw(always = false) {
+    const { scrollTop, clientHeight } = this.scroller;
+    const first = Math.max(0, Math.floor(scrollTop / ROW) - BEYOND_SIGHT);
+    const last = Math.min(this.order.length, Math.ceil((scrollTop + clientHeight) / ROW) + BEYOND_SIGHT);
+    if (!always && first === this.first && last === this.last) return;
+    [this.first, this.last] = [first, last];
+    const focused = this.body.contains(document.activeElement);
+    this.table.setAttribute("aria-rowcount", this.order.length + 1);
+    const rows = [];
+    for (let at = first; at < last; at++) rows.push(this.makeRow(at));
+    // The place of the keyboard stays in the page, wherever it is scrolled to.
+    if (this.order.length && this.active < first) rows.unshift(this.makeRow(this.active, true));
+    if (this.order.length && this.active >= last) rows.push(this.makeRow(this.active, true));
+    const space = (height) => {
+      const cell = make("td", { colspan: this.columns.length });
+      cell.style.height = `${height}px`;
+      return make("tr", { class: "space", "aria-hidden": "true" }, cell);
+    };
+    this.body.replaceChildren(space(first * ROW), ...rows, space((this.order.length - last) * ROW));
+    if (focused) this.body.querySelector('[tabindex="0"]')?.focus({ preventScroll: true });
+  }
+
+  makeRow(at, isAside = false) {
+    const row = this.order[at];
+    const cells = this.columns.map((column) => {
+      if (column.kind === "number") return make("td", {}, formatNumber(column.values[row]));
+      const text = column.kind === "id" ? this.file.ids[row] : column.values[column.codes[row]];
+      return make("td", { class: "name", dir: "auto", title: text }, text);
+    });
+    const element = make("tr", { "data-at": at, "aria-rowindex": at + 2, tabindex: at === this.active ? 0 : -1 }, ...cells);
+    element.setAttribute("aria-selected", String(row === this.selected));
+    if (isAside) element.className = "aside";
+    return element;
+  }
+
+  reveal(at, toTop) {
+    const height = this.scroller.clientHeight - ROW; // beneath the headings
+    const top = at * ROW;
+    const { scrollTop } = this.scroller;
+    if (top >= scrollTop && top + ROW <= scrollTop + height && !(toTop && at === 0)) return;
+    // The table's height is that of its last drawing, so it is drawn before it is scrolled.
+    this.draw(true);
+    this.scroller.scrollTop = top < scrollTop ? top : top + ROW - height;
+    this.draw(true);
+  }
+
+  onKey(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey || !this.order.length) return;
+    const page = Math.max(1, Math.floor(this.scroller.clientHeight / ROW) - 2);
+    const last = this.order.length - 1;
+    const next = {
+      ArrowDown: this.active + 1,
+      ArrowUp: this.active - 1,
+      PageDown: this.active + page,
+      PageUp: this.active - page,
+      Home: 0,
+      End: last,
+    }[event.key];
+    if (next !== undefined) this.focusRow(Math.min(last, Math.max(0, next)));
+    else if (event.key === "Enter" || event.key === " ") this.select(this.active, true);
+    else return;
+    event.preventDefault();
+  }
+
+  focusRow(at) {
+    this.active = at;
+    this.reveal(at, false);
+    this.draw(true);
+    this.body.querySelector(`[data-at="${at}"]`)?.focus({ preventScroll: true });
+  }
+
+  // The chosen document
+
+  select(at, withFocus) {
+    this.active = at;
+    this.set({ doc: this.file.ids[this.order[at]] }, { push: true });
+    if (withFocus) this.document.focus();
+    else this.body.querySelector(`[data-at="${at}"]`)?.focus({ preventScroll: true });
+  }
+
+  showDocument(wanted) {
+    const row = this.selected;
+    if (row < 0) {
+      const told = wanted === "" ? "Choose a row to read the document." : `No document ${wanted} is in this table.`;
+      this.document.replaceChildren(make("p", { class: "how" }, told));
+      return;
+    }
+    const { labels, numbers, texts, withoutText } = this.file;
+    const scores = numbers.find((one) => one.name === "score").values;
+    const higher = scores.reduce((count, value) => count + (value > scores[row]), 0);
+    const rank = Number.isNaN(scores[row]) ? "–" : `${(higher + 1).toLocaleString("en-US")} of ${scores.length.toLocaleString("en-US")}`;
+    const facts = [
+      ...labels.map((label) => [label.name, label.values[label.codes[row]]]),
+      ...numbers.map((one) => [one.title, formatNumber(one.values[row])]),
+      ["rank by score", rank],
+    ];
+    const list = facts
+      .filter(([, value]) => value !== "")
+      .map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", { dir: "auto" }, value)));
+    const text = texts[row];
+    const missing = withoutText || "it is not among the highest or lowest of its language";
+    this.document.replaceChildren(
+      make("h3", {}, make("bdi", {}, this.file.ids[row])),
+      make("dl", { class: "facts" }, ...list),
+      text === undefined
+        ? make("p", { class: "missing" }, `The text is not in this page: ${missing}.`)
+        : make("p", { class: "text", dir: "auto" }, text),
+    );
+  }
+}

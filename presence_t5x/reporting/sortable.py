@@ -1,0 +1,49 @@
+"""Tables that the page's script sorts and filters: HTML whose cells tell their values."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from presence_t5x.reporting.scales import format_number
+from presence_t5x.reporting.svg import escape
+
+
+class Share(NamedTuple):
+    """A number that is shown in percent."""
+
+    value: float
+
+
+Cell = str | int | float | Share | None
+
+
+def sortable_table(name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """Returns an HTML table; texts are escaped, and what is not known (None, NaN) is a dash.
+
+    Args:
+      name: its anchor; the page's address tells by it how the table is sorted.
+      columns: their titles.
+      rows: the first cell of each is its heading.
+    """
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in columns)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(map(_cell, row[1:]))}</tr>'
+        for row in rows
+    )
+    return (
+        f'<div class="scroll"><table class="sortable" id="{name}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, str):
+        return f'<td class="words">{escape(cell)}</td>'
+    value = cell.value if isinstance(cell, Share) else cell
+    if value is None or not math.isfinite(value):
+        return '<td data-value="">–</td>'
+    if isinstance(cell, Share):
+        shown = f"{value:.1%}".replace("%", " %").replace("-", "−")
+    else:
+        shown = f"{cell:,}" if isinstance(cell, int) else format_number(value)
+    return f'<td data-value="{value!r}">{escape(shown)}</td>'
