@@ -1,22 +1,30 @@
 // The table of all documents: columns as typed arrays, of which the rows in sight are in the page.
 
 const ROW = 32; // pixels, as the style sheet has it
-const BEYOND_SIGHT = 12; // rows that are drawn above and below what is in sight
+const BEYOND_SIGHT = 8; // rows that are drawn above and below what is in sight
 const MOST_CHOICES = 500; // of a filter's list
-const NARROW = 4; // characters: a wider column of labels takes more room
+const NONE = "(none)"; // what an empty label is called, in the address too
 
 function startDocuments(files) {
   const places = document.querySelectorAll(".all-documents");
   files.forEach((file, number) => new DocumentTable(places[number], readFile(file), number));
 }
 
+const ARRAYS = { Uint8Array, Uint16Array, Uint32Array, Int32Array, Float64Array };
+
+function readArray({ kind, content }) {
+  const signs = atob(content);
+  const bytes = new Uint8Array(signs.length);
+  for (let i = 0; i < signs.length; i++) bytes[i] = signs.charCodeAt(i);
+  return new ARRAYS[kind](bytes.buffer);
+}
+
 function readFile(file) {
-  const bytes = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0)).buffer;
   return {
     ids: file.ids,
     size: file.ids.length,
-    labels: file.labels.map((label) => ({ ...label, codes: new Uint32Array(bytes(label.codes)) })),
-    numbers: file.numbers.map((one) => ({ ...one, values: new Float64Array(bytes(one.values)) })),
+    labels: file.labels.map((label) => ({ ...label, codes: readArray(label.codes) })),
+    numbers: file.numbers.map((one) => ({ ...one, values: readArray(one.values) })),
     texts: file.texts,
     withoutText: file.without_text,
   };
@@ -32,7 +40,8 @@ function formatNumber(value) {
     const power = [...String(Number(exponent))].map((d) => (d === "-" ? "⁻" : SUPERSCRIPTS[d])).join("");
     return `${Number(mantissa)}×10${power}`.replace("-", "−");
   }
-  return value.toLocaleString("en-US", { maximumSignificantDigits: 4 }).replace("-", "−");
+  if (size >= 1000) return value.toLocaleString("en-US", { maximumFractionDigits: 0 }).replace("-", "−");
+  return value.toPrecision(4).replace("-", "−");
 }
 
 class DocumentTable {
@@ -41,7 +50,7 @@ class DocumentTable {
     this.prefix = number === 0 ? "" : `${number + 1}.`; // of its names in the address
     this.order = new Uint32Array(file.size); // what is shown, in its order
     this.active = 0; // the place in the order that the keyboard is at
-    this.selected = -1; // a row of the file
+    this.selected = null; // a row of the file; -1 is none
     this.shown = null; // the question that `order` answers
     this.build(place, place.closest("section").id);
     onState(() => this.update());
@@ -101,16 +110,20 @@ class DocumentTable {
 
   describeColumns() {
     const { labels, numbers } = this.file;
-    const longest = (values) => values.reduce((most, value) => Math.max(most, value.length), 0);
+    // As wide as its longest text, within bounds; about, since letters differ.
+    const width = (values, most) => {
+      const longest = values.reduce((length, value) => Math.max(length, value.length), 0);
+      return Math.min(most, Math.max(84, 28 + 7.5 * longest));
+    };
     return [
-      { name: "id", title: "id", kind: "id", width: 210 },
+      { name: "id", title: "id", kind: "id", width: width(this.file.ids, 300) },
       ...labels.map((label) => ({
         ...label,
         title: label.name,
         kind: "label",
-        width: Math.min(190, 84 + 7 * Math.max(0, longest(label.values) - NARROW)),
+        width: width(label.values, 190),
       })),
-      ...numbers.map((one) => ({ ...one, kind: "number", width: Math.max(84, 34 + 7 * one.title.length) })),
+      ...numbers.map((one) => ({ ...one, kind: "number", width: width([one.title], 190) })),
     ];
   }
 
@@ -169,8 +182,8 @@ class DocumentTable {
     const list = make("select", { "data-name": label.name }, make("option", { value: "" }, "all"));
     const frequent = [...label.values.keys()].sort((a, b) => counts[b] - counts[a]).slice(0, MOST_CHOICES);
     for (const code of frequent.sort((a, b) => a - b)) {
-      const title = `${label.values[code] || "(none)"} (${counts[code].toLocaleString("en-US")})`;
-      list.append(make("option", { value: `=${label.values[code]}` }, title));
+      const title = `${label.values[code] || NONE} (${counts[code].toLocaleString("en-US")})`;
+      list.append(make("option", { value: label.values[code] || NONE }, title));
     }
     return list;
   }
@@ -202,7 +215,7 @@ class DocumentTable {
     const bound = (name, none) => (this.get(name) === "" ? none : Number(this.get(name)));
     const labels = this.file.labels.map((label) => {
       const wanted = this.get(label.name);
-      return wanted === "" ? -1 : label.values.indexOf(wanted.slice(1)); // without the "="
+      return wanted === "" ? -1 : label.values.findIndex((value) => (value || NONE) === wanted);
     });
     return {
       words: this.get("q").toLowerCase(),

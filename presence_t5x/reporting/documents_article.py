@@ -118,7 +118,7 @@ def clean_text(text: str) -> str:
 
 
 def _data(scores: ScoredDocuments, shown: np.ndarray, texts: Texts) -> dict[str, Any]:
-    """What the script needs of a file: columns, numbers as base64 of little-endian arrays."""
+    """What the script needs of a file: columns, numbers as arrays."""
     place = {int(document): row for row, document in enumerate(shown)}
     return {
         "title": clean_text(str(scores.path)),
@@ -127,12 +127,12 @@ def _data(scores: ScoredDocuments, shown: np.ndarray, texts: Texts) -> dict[str,
             {
                 "name": name,
                 "values": [clean_text(value) for value in label.values],
-                "codes": _base64(label.codes[shown], "<u4"),
+                "codes": _array(label.codes[shown]),
             }
             for name, label in scores.labels.items()
         ],
         "numbers": [
-            {"name": name, "title": _title(name), "values": _base64(values[shown], "<f8")}
+            {"name": name, "title": _title(name), "values": _array(values[shown])}
             for name, values in scores.numbers.items()
         ],
         "texts": {
@@ -143,8 +143,18 @@ def _data(scores: ScoredDocuments, shown: np.ndarray, texts: Texts) -> dict[str,
     }
 
 
-def _base64(values: np.ndarray, kind: str) -> str:
-    return base64.b64encode(values.astype(kind).tobytes()).decode("ascii")
+def _array(values: np.ndarray) -> dict[str, str]:
+    """The smallest typed array of JavaScript that has these values, little-endian, as base64."""
+    known = np.isfinite(values).all() and (values == np.round(values)).all()
+    low, high = (values.min(), values.max()) if known else (-np.inf, np.inf)
+    for kind in ("Uint8", "Uint16", "Uint32", "Int32"):
+        limits = np.iinfo(kind.lower())
+        if limits.min <= low and high <= limits.max:
+            break
+    else:
+        kind = "Float64"
+    content = values.astype(np.dtype(kind.lower()).newbyteorder("<")).tobytes()
+    return {"kind": f"{kind}Array", "content": base64.b64encode(content).decode("ascii")}
 
 
 def _table_place(

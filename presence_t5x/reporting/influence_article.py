@@ -26,7 +26,7 @@ _MOST_DRAWN = 24  # groups in a chart; tables have all
 _MOST_CROSSED = 12  # columns of a table of languages by sources
 _QUANTILES = (0.1, 0.5, 0.9)
 _COLUMNS = ("documents", "without score", "tokens", "of all tokens", "mean loss", "mean score",
-            "over all’s mean", "10 % below", "median", "10 % above")  # fmt: skip
+            "over all’s mean", "10th percentile", "median", "90th percentile")  # fmt: skip
 _LOG_COLUMNS = ("rows", "target tokens", "of all rows", "of all weight", "weight over rows",
                 "score over mean")  # fmt: skip
 
@@ -66,7 +66,7 @@ def _of_scores(number: int, scores: ScoredDocuments) -> list[Section]:
         anchor = anchor_of("influence", name, *([number + 1] if number else []))
         table = sortable_table(f"{anchor}-table", (name, *_COLUMNS), _rows(scores, groups))
         drawn = figure_grid([("Distribution of scores", _densities(scores, name, groups))], "wide")
-        body = _READING + table + (drawn if len(groups) > 1 else "")
+        body = ("" if sections else _READING) + table + (drawn if len(groups) > 1 else "")
         sections.append(Section(anchor, f"By {name}{of}", body))
     language, source = scores.labels["language"], scores.labels["source"]
     if len(language.values) > 1 and len(source.values) > 1:
@@ -77,9 +77,8 @@ def _of_scores(number: int, scores: ScoredDocuments) -> list[Section]:
 
 
 _READING = how(
-    "A score is the squared gradient norm of the scored layers. Ten percent of the documents with a "
-    "score lie below (above) the named value. Which loss and which layers were scored, the "
-    "manifest beside the scores tells."
+    "A score is the squared gradient norm of the scored layers, a mean over the document’s tokens. "
+    "Means and percentiles are over documents that have one. Click a heading to sort."
 )
 
 
@@ -156,9 +155,10 @@ def _crossed(scores: ScoredDocuments, anchor: str) -> str:
         [row.name, *(_mean(values[row.chosen & column.chosen]) for column in shown)]
         for row in languages
     ]
-    more = f"Of {len(sources):,} sources those with the most documents. " if sources > shown else ""
-    words = how(f"{more}Click a heading (or press Enter on it) to sort.")
-    return words + sortable_table(anchor, ("language", *(c.name for c in shown)), rows)
+    more = ""
+    if len(sources) > len(shown):
+        more = how(f"Of {len(sources):,} sources the {len(shown)} with the most documents.")
+    return more + sortable_table(anchor, ("language", *(c.name for c in shown)), rows)
 
 
 def _of_log(number: int, log: LanguageInfluence) -> Section:

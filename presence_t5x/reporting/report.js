@@ -62,7 +62,6 @@ function startTabs() {
     tab.setAttribute("aria-controls", panels[i].id);
     panels[i].setAttribute("role", "tabpanel");
     panels[i].setAttribute("aria-labelledby", tab.id);
-    panels[i].tabIndex = 0;
   });
   list.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey) return;

@@ -45,5 +45,16 @@ def _cell(cell: Cell) -> str:
     if isinstance(cell, Share):
         shown = f"{value:.1%}".replace("%", " %").replace("-", "−")
     else:
-        shown = f"{cell:,}" if isinstance(cell, int) else format_number(value)
+        shown = f"{cell:,}" if isinstance(cell, int) else _three_digits(value)
     return f'<td data-value="{value!r}">{escape(shown)}</td>'
+
+
+def _three_digits(value: float) -> str:
+    """A number whose zeros stay where others of its column have digits.
+
+    >>> _three_digits(12.0), _three_digits(1234.5)
+    ('12.0', '1,234')
+    """
+    if 1e-3 <= abs(value) < 1000:
+        return f"{value:#.3g}".rstrip(".").replace("-", "−")
+    return format_number(value)
