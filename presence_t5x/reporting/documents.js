@@ -97,7 +97,7 @@ class DocumentTable {
     });
     this.body.addEventListener("keydown", (event) => this.onKey(event));
     this.body.addEventListener("focusin", (event) => {
-      if (event.target.classList.contains("aside")) this.focusRow(this.active);
+      if (event.target.classList.contains("aside") && !this.isDrawing) this.focusRow(this.active);
     });
     this.document = make("div", { class: "document", tabindex: -1, role: "region" });
     this.document.setAttribute("aria-label", "The chosen document");
@@ -344,7 +344,9 @@ class DocumentTable {
       return make("tr", { class: "space", "aria-hidden": "true" }, cell);
     };
     this.body.replaceChildren(space(first * ROW), ...rows, space((this.order.length - last) * ROW));
+    this.isDrawing = true;
     if (focused) this.body.querySelector('[tabindex="0"]')?.focus({ preventScroll: true });
+    this.isDrawing = false;
   }
 
   makeRow(at, isAside = false) {
