@@ -4,7 +4,8 @@
     python -m presence_t5x.report --scores=FILE.parquet --study=DIR --plan=DIR --output=DIR
 
 Writes DIR/report/index.html, a file that needs nothing else (no font, no request), with a tab for
-each kind of thing it was given; of two runs also DIR/summary.json, and their tables on the terminal.
+each kind of thing it was given; of two runs also DIR/summary.json, with their tables on the
+terminal.
 """
 
 import argparse

@@ -173,8 +173,8 @@ def _table_place(
     )
     return (
         how(
-            f"{size}. Click a heading to sort, a row to read it. By keyboard: Tab to a heading or a "
-            "row, Enter; arrows, Page Up, Page Down, Home and End move between rows, Escape goes "
+            f"{size}. Click a heading to sort, a row to read it. By keyboard: Tab to a heading or "
+            "a row, Enter; arrows, Page Up, Page Down, Home and End move between rows, Escape goes "
             f"back to them. The address keeps what you see. {told}"
         )
         + f'<div class="all-documents" data-file="{number}">'

@@ -20,7 +20,6 @@ from presence_t5x.reporting.plots import (
 from presence_t5x.reporting.scales import data_bounds, format_number, nice_bounds
 from presence_t5x.reporting.scored_documents import SCORE, Label, ScoredDocuments
 from presence_t5x.reporting.sortable import Cell, Share, sortable_table
-from presence_t5x.reporting.svg import escape
 
 _MOST_DRAWN = 24  # groups in a chart; tables have all
 _MOST_CROSSED = 12  # columns of a table of languages by sources
@@ -64,7 +63,9 @@ def _of_scores(number: int, scores: ScoredDocuments) -> list[Section]:
     for name, label in scores.labels.items():
         groups = _groups(label)
         anchor = anchor_of("influence", name, *([number + 1] if number else []))
-        table = sortable_table(f"{anchor}-table", (name, *_COLUMNS), _rows(scores, groups))
+        rows = [_row(scores, group) for group in groups]
+        total = _row(scores, _Group("all", np.ones(len(scores), bool))) if len(rows) > 1 else None
+        table = sortable_table(f"{anchor}-table", (name, *_COLUMNS), rows, total)
         drawn = figure_grid([("Distribution of scores", _densities(scores, name, groups))], "wide")
         body = ("" if sections else _READING) + table + (drawn if len(groups) > 1 else "")
         sections.append(Section(anchor, f"By {name}{of}", body))
@@ -89,28 +90,23 @@ def _groups(label: Label) -> list[_Group]:
     return [_Group(label.values[i] or "(none)", label.codes == i) for i in order if counts[i]]
 
 
-def _rows(scores: ScoredDocuments, groups: Sequence[_Group]) -> list[list[Cell]]:
-    everything = _Group("all", np.ones(len(scores), bool))
-    tokens = scores.numbers["num_tokens"]
-    overall = _mean(scores.numbers[SCORE])
-    rows = []
-    for group in [*groups, everything] if len(groups) > 1 else groups:
-        values = scores.numbers[SCORE][group.chosen]
-        known = values[np.isfinite(values)]
-        rows.append(
-            [
-                group.name,
-                int(group.chosen.sum()),
-                int(values.size - known.size),
-                int(np.nansum(tokens[group.chosen])),
-                Share(float(np.nansum(tokens[group.chosen]) / max(1.0, np.nansum(tokens)))),
-                _mean(scores.numbers["loss"][group.chosen]),
-                _mean(known),
-                _mean(known) / overall if overall else None,
-                *(map(float, np.quantile(known, _QUANTILES)) if known.size else (None,) * 3),
-            ]
-        )
-    return rows
+def _row(scores: ScoredDocuments, group: _Group) -> list[Cell]:
+    """What is told of the documents of a group."""
+    tokens, values = scores.numbers["num_tokens"], scores.numbers[SCORE]
+    own = values[group.chosen]
+    known = own[np.isfinite(own)]
+    own_tokens, all_tokens = np.nansum(tokens[group.chosen]), np.nansum(tokens)
+    return [
+        group.name,
+        int(group.chosen.sum()),
+        int(own.size - known.size),
+        int(own_tokens),
+        Share(float(own_tokens / max(1.0, all_tokens))),
+        _mean(scores.numbers["loss"][group.chosen]),
+        _mean(known),
+        _mean(known) / (_mean(values) or np.nan),
+        *(map(float, np.quantile(known, _QUANTILES)) if known.size else (None,) * 3),
+    ]
 
 
 def _densities(scores: ScoredDocuments, name: str, groups: Sequence[_Group]) -> str:

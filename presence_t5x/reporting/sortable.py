@@ -17,23 +17,30 @@ class Share(NamedTuple):
 Cell = str | int | float | Share | None
 
 
-def sortable_table(name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+def sortable_table(
+    name: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    total: Sequence[Cell] | None = None,
+) -> str:
     """Returns an HTML table; texts are escaped, and what is not known (None, NaN) is a dash.
 
     Args:
       name: its anchor; the page's address tells by it how the table is sorted.
       columns: their titles.
       rows: the first cell of each is its heading.
+      total: a row that stays at the end.
     """
     head = "".join(f'<th scope="col">{escape(title)}</th>' for title in columns)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(map(_cell, row[1:]))}</tr>'
-        for row in rows
-    )
+    foot = "" if total is None else f"<tfoot>{_row(total)}</tfoot>"
     return (
         f'<div class="scroll"><table class="sortable" id="{name}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f"<tbody>{''.join(map(_row, rows))}</tbody>{foot}</table></div>"
     )
+
+
+def _row(row: Sequence[Cell]) -> str:
+    return f'<tr><th scope="row">{escape(row[0])}</th>{"".join(map(_cell, row[1:]))}</tr>'
 
 
 def _cell(cell: Cell) -> str:

@@ -122,8 +122,8 @@ def _html_table(grid: Grid) -> str:
         for line in grid.lines
     )
     return (
-        f"<h3>{escape(grid.title)}</h3><div class='scroll'><table class='sortable'><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
+        f"<h3>{escape(grid.title)}</h3><div class='scroll'><table class='sortable'>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
