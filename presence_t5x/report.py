@@ -133,25 +133,29 @@ def report(options: argparse.Namespace) -> None:
 
 def _studies_article(directories: Sequence[Path]) -> Article:
     """Returns all studies, a section each."""
-    sections, titles = [], []
+    sections: list[Section] = []
     for directory in directories:
         study = _read_study(directory)
-        titles.append(str(study.get("title") or f"Study {directory.name}"))
-        anchor = _unused(anchor_of("study", study.get("study") or directory.name), sections)
-        sections.append(Section(anchor, titles[-1], study_section(study)))
+        name = study["study"]
+        taken = {section.name for section in sections}
+        names = (name, *(f"{name}-{number}" for number in range(2, len(directories) + 1)))
+        study["study"] = next(one for one in names if f"study-{one}" not in taken)
+        body = study_section(study)
+        sections.append(Section(f"study-{study['study']}", study["title"], body, is_whole=True))
+    titles = "; ".join(section.title for section in sections)
     return Article(
         name="studies",
         label="Studies",
         title="What does the score see?",
         eyebrow=" · ".join(map(str, directories)),
-        verdict=f"{len(titles)} {'studies' if len(titles) > 1 else 'study'}: {'; '.join(titles)}.",
+        verdict=f"{len(sections)} {'study' if len(sections) == 1 else 'studies'}: {titles}.",
         sections=sections,
-        footer="Written by presence_t5x.report from studies of presence_t5x.study.",
+        footer="Written by presence_t5x.report from what presence_t5x.study found.",
     )
 
 
 def _read_study(directory: Path) -> dict[str, Any]:
-    """Returns the content of a study's file.
+    """Returns the content of a study's file, with a name, a title and columns.
 
     Raises:
       ValueError: there is none, or it is damaged.
@@ -167,7 +171,14 @@ def _read_study(directory: Path) -> dict[str, Any]:
             raise ValueError("rows must be a list and protocol an object")
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error})") from error
-    return study
+    names = list(study["rows"][0]) if study["rows"] else []
+    numbers = {n for n in names if not any(isinstance(row.get(n), str) for row in study["rows"])}
+    columns = [
+        {"name": n, "title": n.replace("_", " "), "kind": "number" if n in numbers else "label"}
+        for n in names
+    ]
+    found = {"title": f"Study {directory.name}", "columns": columns, "charts": [], **study}
+    return {**found, "study": anchor_of(study.get("study") or directory.name)}
 
 
 def _plan_articles(directories: Sequence[Path]) -> list[Article]:
@@ -180,13 +191,6 @@ def _plan_articles(directories: Sequence[Path]) -> list[Article]:
         told = (found.plan, found.rows, found.protocols)
         articles.append(plan_article(*told, name=name, label=label, prefix=f"{name}-"))
     return articles
-
-
-def _unused(anchor: str, sections: Sequence[Section]) -> str:
-    """Returns an anchor, with a number where it is taken."""
-    taken = {section.name for section in sections}
-    names = [anchor, *(f"{anchor}-{number}" for number in range(2, len(taken) + 2))]
-    return next(name for name in names if name not in taken)
 
 
 if __name__ == "__main__":

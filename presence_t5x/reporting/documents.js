@@ -116,7 +116,7 @@ class DocumentTable {
       return Math.min(most, Math.max(84, 28 + 7.5 * longest));
     };
     return [
-      { name: "id", title: "id", kind: "id", width: width(this.file.ids, 300) },
+      { name: "id", title: "id", kind: "id", width: width(this.file.ids, innerWidth < 600 ? 160 : 300) },
       ...labels.map((label) => ({
         ...label,
         title: label.name,

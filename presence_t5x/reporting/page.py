@@ -29,11 +29,13 @@ class Section(NamedTuple):
     Attributes:
       name: its anchor; unique on the page.
       body: HTML.
+      is_whole: the body is the <section> itself, with its anchor and title.
     """
 
     name: str
     title: str
     body: str
+    is_whole: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,10 +141,7 @@ def _article(article: Article) -> str:
         f'<a href="#{section.name}">{escape(section.title)}</a>' for section in article.sections
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in article.notes)
-    sections = "".join(
-        f'<section id="{section.name}"><h2>{escape(section.title)}</h2>{section.body}</section>'
-        for section in article.sections
-    )
+    sections = "".join(map(_section, article.sections))
     return (
         f'<article class="panel" id="{article.name}"><header>'
         f'<p class="eyebrow">{escape(article.eyebrow)}</p>'
@@ -152,6 +151,13 @@ def _article(article: Article) -> str:
         f'<nav aria-label="Sections">{navigation}</nav></header>'
         f"{sections}<footer>{escape(article.footer)}</footer></article>"
     )
+
+
+def _section(section: Section) -> str:
+    if section.is_whole:
+        return section.body
+    heading = f"<h2>{escape(section.title)}</h2>"
+    return f'<section id="{section.name}">{heading}{section.body}</section>'
 
 
 def _policy(script: str) -> str:

@@ -105,9 +105,18 @@ function showPlace() {
   const target = document.getElementById(state.place);
   if (!target) return;
   if (target.classList.contains("panel")) return scrollTo(0, 0);
+  for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) {
+    fold.open = true;
+  }
   if (!target.hasAttribute("tabindex")) target.tabIndex = -1;
   target.focus({ preventScroll: true });
   target.scrollIntoView();
+}
+
+// A heading gets a link to what it stands above, to be copied.
+function addAnchor(heading, id) {
+  const title = heading.textContent;
+  heading.append(make("a", { class: "anchor", href: `#${id}`, "aria-label": `Link to: ${title}` }));
 }
 
 // Tables that are in the page: sorted by their headings, filtered by a field above them. The state
@@ -151,6 +160,9 @@ function startTable(table, number) {
     button.append(...heading.childNodes);
     heading.append(button);
   });
+  const outer = table.closest(".scroll") ?? table;
+  const title = outer.previousElementSibling;
+  if (title?.tagName === "H3") addAnchor(title, table.id);
   let field = null;
   if (rows.length >= LEAST_ROWS_TO_FILTER) {
     field = make("input", {
@@ -160,7 +172,7 @@ function startTable(table, number) {
       "aria-label": "Filter rows of this table",
       oninput: () => setState({ [filterName]: field.value }),
     });
-    (table.closest(".scroll") ?? table).before(field);
+    outer.before(field);
   }
   const texts = rows.map((row) =>
     [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase(),
@@ -214,6 +226,9 @@ function isPlain(table) {
 document.addEventListener("DOMContentLoaded", () => {
   document.documentElement.classList.add("scripted");
   startTabs();
+  for (const section of document.querySelectorAll("section[id]")) {
+    addAnchor(section.querySelector("h2"), section.id);
+  }
   [...document.querySelectorAll("table.sortable, #studies table")].filter(isPlain).forEach(startTable);
   startDocuments(JSON.parse(document.getElementById("data").textContent).files ?? []);
   document.addEventListener("click", followLink);

@@ -14,7 +14,7 @@ class Share(NamedTuple):
     value: float
 
 
-Cell = str | int | float | Share | None
+Cell = str | bool | int | float | Share | None
 
 
 def sortable_table(
@@ -31,7 +31,10 @@ def sortable_table(
       rows: the first cell of each is its heading.
       total: a row that stays at the end.
     """
-    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in columns)
+    first = rows[0] if rows else [None] * len(columns)
+    head = "".join(
+        f'<th scope="col"{_words(cell)}>{escape(title)}</th>' for title, cell in zip(columns, first)
+    )
     foot = "" if total is None else f"<tfoot>{_row(total)}</tfoot>"
     return (
         f'<div class="scroll"><table class="sortable" id="{name}"><thead><tr>{head}</tr></thead>'
@@ -44,8 +47,8 @@ def _row(row: Sequence[Cell]) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    if isinstance(cell, str):
-        return f'<td class="words">{escape(cell)}</td>'
+    if isinstance(cell, (str, bool)):
+        return f"<td{_words(cell)}>{escape(cell)}</td>"
     value = cell.value if isinstance(cell, Share) else cell
     if value is None or not math.isfinite(value):
         return '<td data-value="">–</td>'
@@ -54,6 +57,11 @@ def _cell(cell: Cell) -> str:
     else:
         shown = f"{cell:,}" if isinstance(cell, int) else _three_digits(value)
     return f'<td data-value="{value!r}">{escape(shown)}</td>'
+
+
+def _words(cell: Cell) -> str:
+    """Text is left-aligned."""
+    return ' class="words"' if isinstance(cell, (str, bool)) else ""
 
 
 def _three_digits(value: float) -> str:

@@ -11,6 +11,7 @@ from presence_t5x.data.documents import Document
 from presence_t5x.data.prepared import write_store
 from presence_t5x.data.token_store import open_store
 from presence_t5x.data.vocabularies import load_vocabulary
+from presence_t5x.influence_log import DIRECTORY, SCHEMA
 
 ATTACK = (
     "</script><script>window.hacked = 1</script><img src=x onerror=\"window.hacked = 2\">"
@@ -101,9 +102,10 @@ def write_influence_log(run_dir, num_steps=30):
     random = np.random.default_rng(7)
     rows = []
     for step in range(1, num_steps + 1):
-        weights = random.dirichlet(np.ones(4))
-        scores = random.lognormal(0, 1, 4)
         live = [True, True, True, step % 5 != 0]
+        weights = random.dirichlet(np.ones(4)) * live
+        weights /= weights.sum()
+        scores = random.lognormal(0, 1, 4)
         for host in (0, 1):
             for unit in ((0, 1), (1, 2, 3))[host]:
                 counts = {
@@ -119,13 +121,11 @@ def write_influence_log(run_dir, num_steps=30):
                         "languages": list(counts.items()),
                         "num_tokens": int(random.integers(50, 100)),
                         "score": float(np.float32(scores[unit])) if live[unit] else float("nan"),
-                        "weight": float(np.float32(weights[unit])) if live[unit] else 0.0,
+                        "weight": float(np.float32(weights[unit])),
                         "live": live[unit],
                         "temperature": 1.0,
                     }
                 )
-    from presence_t5x.influence_log import DIRECTORY, SCHEMA
-
     (run_dir / DIRECTORY).mkdir()
     for host in (0, 1):
         own = [{k: v for k, v in row.items() if k != "host"} for row in rows if row["host"] == host]
