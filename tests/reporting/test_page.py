@@ -1,4 +1,4 @@
-"""The page in a browser shows what pyarrow computes, runs nothing of a text, and fetches nothing."""
+"""The page in a browser shows what pyarrow computes, runs no text and fetches nothing."""
 
 import json
 import re
