@@ -113,7 +113,7 @@ class DocumentTable {
     // As wide as its longest text, within bounds; about, since letters differ.
     const width = (values, most) => {
       const longest = values.reduce((length, value) => Math.max(length, value.length), 0);
-      return Math.min(most, Math.max(84, 28 + 7.5 * longest));
+      return Math.min(most, Math.max(72, 26 + 7.2 * longest));
     };
     return [
       { name: "id", title: "id", kind: "id", width: width(this.file.ids, innerWidth < 600 ? 160 : 300) },
@@ -121,9 +121,9 @@ class DocumentTable {
         ...label,
         title: label.name,
         kind: "label",
-        width: width(label.values, 190),
+        width: width([`${label.name} ▲`, ...label.values], 190),
       })),
-      ...numbers.map((one) => ({ ...one, kind: "number", width: width([one.title], 190) })),
+      ...numbers.map((one) => ({ ...one, kind: "number", width: width([`${one.title} ▲`], 190) })),
     ];
   }
 

@@ -243,6 +243,6 @@ def _verdict(scores: ScoredDocuments) -> str:
     top = np.sort(known)[::-1][: max(1, known.size // 100)].sum() / known.sum()
     low, high = format_number(float(known.min())), format_number(float(known.max()))
     return (
-        f"The scores of {known.size:,} documents reach from {low} to {high}; the highest percent "
-        f"of them hold {top:.0%} of their sum."
+        f"The scores of {known.size:,} documents reach from {low} to {high}; the highest "
+        f"1 % of them hold {100 * top:.0f} % of their sum."
     )
