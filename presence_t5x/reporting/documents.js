@@ -1,47 +1,12 @@
-// The table of all documents: columns as typed arrays, of which the rows in sight are in the page.
+// The table of all documents: the rows in sight are in the page, and no others.
 
 const ROW = 32; // pixels, as the style sheet has it
 const BEYOND_SIGHT = 8; // rows that are drawn above and below what is in sight
 const MOST_CHOICES = 500; // of a filter's list
-const NONE = "(none)"; // what an empty label is called, in the address too
 
 function startDocuments(files) {
   const places = document.querySelectorAll(".all-documents");
-  files.forEach((file, number) => new DocumentTable(places[number], readFile(file), number));
-}
-
-const ARRAYS = { Uint8Array, Uint16Array, Uint32Array, Int32Array, Float64Array };
-
-function readArray({ kind, content }) {
-  const signs = atob(content);
-  const bytes = new Uint8Array(signs.length);
-  for (let i = 0; i < signs.length; i++) bytes[i] = signs.charCodeAt(i);
-  return new ARRAYS[kind](bytes.buffer);
-}
-
-function readFile(file) {
-  return {
-    ids: file.ids,
-    size: file.ids.length,
-    labels: file.labels.map((label) => ({ ...label, codes: readArray(label.codes) })),
-    numbers: file.numbers.map((one) => ({ ...one, values: readArray(one.values) })),
-    texts: file.texts,
-    withoutText: file.without_text,
-  };
-}
-
-// Numbers as the rest of the page writes them.
-function formatNumber(value) {
-  if (Number.isNaN(value)) return "–";
-  if (Number.isInteger(value)) return value.toLocaleString("en-US");
-  const size = Math.abs(value);
-  if (size >= 1e6 || size < 1e-3) {
-    const [mantissa, exponent] = value.toExponential(3).split("e");
-    const power = [...String(Number(exponent))].map((d) => (d === "-" ? "⁻" : SUPERSCRIPTS[d])).join("");
-    return `${Number(mantissa)}×10${power}`.replace("-", "−");
-  }
-  if (size >= 1000) return value.toLocaleString("en-US", { maximumFractionDigits: 0 }).replace("-", "−");
-  return value.toPrecision(4).replace("-", "−");
+  files.forEach((file, number) => new DocumentTable(places[number], new Documents(file), number));
 }
 
 class DocumentTable {
@@ -116,7 +81,12 @@ class DocumentTable {
       return Math.min(most, Math.max(72, 26 + 7.2 * longest));
     };
     return [
-      { name: "id", title: "id", kind: "id", width: width(this.file.ids, innerWidth < 600 ? 160 : 300) },
+      {
+        name: "id",
+        title: "id",
+        kind: "id",
+        width: width(this.file.ids, innerWidth < 600 ? 160 : 300),
+      },
       ...labels.map((label) => ({
         ...label,
         title: label.name,
@@ -148,7 +118,8 @@ class DocumentTable {
     const search = make("input", { type: "search", id: `${id}-q`, "data-name": "q" });
     const lists = this.file.labels.map((label) => field(label.name, this.makeList(label)));
     const over = make("select", { "data-name": "range" });
-    for (const one of this.file.numbers) over.append(make("option", { value: one.name }, one.title));
+    for (const one of this.file.numbers)
+      over.append(make("option", { value: one.name }, one.title));
     over.value = "score";
     this.defaults = { range: "score" };
     const bound = (name) => make("input", { type: "number", step: "any", "data-name": name });
@@ -171,18 +142,22 @@ class DocumentTable {
       const { name } = event.target.dataset;
       const value = event.target.value;
       const wanted = value === this.defaults[name] ? "" : value;
-      waiting = setTimeout(() => this.set({ [name]: wanted }), event.target.type === "search" ? 120 : 0);
+      waiting = setTimeout(
+        () => this.set({ [name]: wanted }),
+        event.target.type === "search" ? 120 : 0,
+      );
     });
     return filters;
   }
 
   makeList(label) {
-    const counts = new Uint32Array(label.values.length);
-    for (const code of label.codes) counts[code] += 1;
+    const counts = this.file.count(label);
     const list = make("select", { "data-name": label.name }, make("option", { value: "" }, "all"));
-    const frequent = [...label.values.keys()].sort((a, b) => counts[b] - counts[a]).slice(0, MOST_CHOICES);
+    const frequent = [...label.values.keys()]
+      .sort((a, b) => counts[b] - counts[a])
+      .slice(0, MOST_CHOICES);
     for (const code of frequent.sort((a, b) => a - b)) {
-      const title = `${label.values[code] || NONE} (${counts[code].toLocaleString("en-US")})`;
+      const title = `${label.values[code] || NONE} (${formatNumber(counts[code])})`;
       list.append(make("option", { value: label.values[code] || NONE }, title));
     }
     return list;
@@ -211,33 +186,16 @@ class DocumentTable {
 
   // What is asked, and its answer
 
-  question() {
-    const bound = (name, none) => (this.get(name) === "" ? none : Number(this.get(name)));
-    const labels = this.file.labels.map((label) => {
-      const wanted = this.get(label.name);
-      return wanted === "" ? -1 : label.values.findIndex((value) => (value || NONE) === wanted);
-    });
-    return {
-      words: this.get("q").toLowerCase(),
-      labels,
-      unknown: this.file.labels.some((label, i) => labels[i] < 0 && this.get(label.name) !== ""),
-      range: this.file.numbers.find((one) => one.name === (this.get("range") || "score")),
-      min: bound("min", -Infinity),
-      max: bound("max", Infinity),
-      sort: this.get("sort"),
-    };
-  }
-
   update() {
-    const asked = this.question();
-    const key = JSON.stringify([asked.words, asked.labels, asked.unknown, asked.range?.name, asked.min + "", asked.max + "", asked.sort]);
+    const question = this.file.read((name) => this.get(name));
+    const key = JSON.stringify({ ...question, min: `${question.min}`, max: `${question.max}` });
     const isNew = key !== this.shown;
     if (isNew) {
       this.shown = key;
-      this.order = this.sorted(this.matching(asked), asked.sort);
+      this.order = this.file.find(question);
       this.active = 0;
       this.tellFound();
-      this.markInputs(asked.sort);
+      this.markInputs(question.sort);
     }
     const wanted = this.get("doc");
     const selected = wanted === "" ? -1 : this.file.ids.indexOf(wanted);
@@ -250,67 +208,13 @@ class DocumentTable {
     this.draw(true);
   }
 
-  matching({ words, labels, unknown, range, min, max }) {
-    const { size, ids, texts } = this.file;
-    const found = new Uint32Array(size);
-    let number = 0;
-    if (unknown || !range) return found.subarray(0, 0);
-    const asked = this.file.labels.map((label, i) => [label.codes, labels[i]]).filter(([, code]) => code >= 0);
-    const isBound = min > -Infinity || max < Infinity;
-    for (let row = 0; row < size; row++) {
-      if (asked.some(([codes, code]) => codes[row] !== code)) continue;
-      // What is not known lies in no range.
-      if (isBound && !(range.values[row] >= min && range.values[row] <= max)) continue;
-      if (words && !ids[row].toLowerCase().includes(words) && !texts[row]?.toLowerCase().includes(words)) continue;
-      found[number++] = row;
-    }
-    return found.subarray(0, number);
-  }
-
-  // Equal values keep the order of the file; what is not known comes last.
-  sorted(rows, sort) {
-    const descending = sort.startsWith("-");
-    const column = this.columns.find((one) => one.name === sort.replace(/^-/, ""));
-    if (!column) return rows;
-    const keys = column.kind === "id" ? this.rankOfIds() : column.codes ?? column.values;
-    const sign = descending ? -1 : 1;
-    const known = rows.filter((row) => !Number.isNaN(keys[row]));
-    const unknown = rows.filter((row) => Number.isNaN(keys[row]));
-    known.sort((a, b) => sign * (keys[a] - keys[b]) || a - b);
-    const order = new Uint32Array(rows.length);
-    order.set(known);
-    order.set(unknown, known.length);
-    return order;
-  }
-
-  rankOfIds() {
-    if (!this.ranks) {
-      const { ids, size } = this.file;
-      const order = Uint32Array.from({ length: size }, (_, i) => i);
-      order.sort((a, b) => (ids[a] < ids[b] ? -1 : ids[a] > ids[b] ? 1 : a - b));
-      this.ranks = new Uint32Array(size);
-      order.forEach((row, rank) => (this.ranks[row] = rank));
-    }
-    return this.ranks;
-  }
-
   tellFound() {
-    const { numbers, size } = this.file;
-    const mean = (name) => {
-      const { values } = numbers.find((one) => one.name === name);
-      let sum = 0;
-      let number = 0;
-      for (const row of this.order) {
-        if (Number.isNaN(values[row])) continue;
-        sum += values[row];
-        number += 1;
-      }
-      return [sum, number ? sum / number : NaN];
-    };
-    const count = (number) => number.toLocaleString("en-US");
+    const { file, order } = this;
+    const [tokens, loss, score] = ["num_tokens", "loss", "score"].map((n) => file.sums(n, order));
     this.found.textContent =
-      `${count(this.order.length)} of ${count(size)} documents · ${count(mean("num_tokens")[0])} tokens · ` +
-      `mean loss ${formatNumber(mean("loss")[1])} · mean score ${formatNumber(mean("score")[1])}`;
+      `${formatNumber(order.length)} of ${formatNumber(file.size)} documents · ` +
+      `${formatNumber(tokens.sum)} tokens · mean loss ${formatNumber(loss.mean)} · ` +
+      `mean score ${formatNumber(score.mean)}`;
   }
 
   markInputs(sort) {
@@ -319,7 +223,11 @@ class DocumentTable {
       if (input.value !== value) input.value = value;
     }
     for (const heading of this.table.tHead.rows[0].cells) {
-      markSorted(heading, heading.dataset.name === sort.replace(/^-/, ""), sort.startsWith("-") ? -1 : 1);
+      markSorted(
+        heading,
+        heading.dataset.name === sort.replace(/^-/, ""),
+        sort.startsWith("-") ? -1 : 1,
+      );
     }
   }
 
@@ -328,7 +236,10 @@ class DocumentTable {
   draw(always = false) {
     const { scrollTop, clientHeight } = this.scroller;
     const first = Math.max(0, Math.floor(scrollTop / ROW) - BEYOND_SIGHT);
-    const last = Math.min(this.order.length, Math.ceil((scrollTop + clientHeight) / ROW) + BEYOND_SIGHT);
+    const last = Math.min(
+      this.order.length,
+      Math.ceil((scrollTop + clientHeight) / ROW) + BEYOND_SIGHT,
+    );
     if (!always && first === this.first && last === this.last) return;
     [this.first, this.last] = [first, last];
     const focused = this.body.contains(document.activeElement);
@@ -356,7 +267,11 @@ class DocumentTable {
       const text = column.kind === "id" ? this.file.ids[row] : column.values[column.codes[row]];
       return make("td", { class: "name", dir: "auto", title: text }, text);
     });
-    const element = make("tr", { "data-at": at, "aria-rowindex": at + 2, tabindex: at === this.active ? 0 : -1 }, ...cells);
+    const element = make(
+      "tr",
+      { "data-at": at, "aria-rowindex": at + 2, tabindex: at === this.active ? 0 : -1 },
+      ...cells,
+    );
     element.setAttribute("aria-selected", String(row === this.selected));
     if (isAside) element.className = "aside";
     return element;
@@ -410,22 +325,24 @@ class DocumentTable {
   showDocument(wanted) {
     const row = this.selected;
     if (row < 0) {
-      const told = wanted === "" ? "Choose a row to read the document." : `No document ${wanted} is in this table.`;
+      const told =
+        wanted === ""
+          ? "Choose a row to read the document."
+          : `No document ${wanted} is in this table.`;
       this.document.replaceChildren(make("p", { class: "how" }, told));
       return;
     }
     const { labels, numbers, texts, withoutText } = this.file;
-    const scores = numbers.find((one) => one.name === "score").values;
-    const higher = scores.reduce((count, value) => count + (value > scores[row]), 0);
-    const rank = Number.isNaN(scores[row]) ? "–" : `${(higher + 1).toLocaleString("en-US")} of ${scores.length.toLocaleString("en-US")}`;
     const facts = [
       ...labels.map((label) => [label.name, label.values[label.codes[row]]]),
       ...numbers.map((one) => [one.title, formatNumber(one.values[row])]),
-      ["rank by score", rank],
+      ["rank by score", this.file.rank(row)],
     ];
     const list = facts
       .filter(([, value]) => value !== "")
-      .map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", { dir: "auto" }, value)));
+      .map(([name, value]) =>
+        make("div", {}, make("dt", {}, name), make("dd", { dir: "auto" }, value)),
+      );
     const text = texts[row];
     const missing = withoutText || "it is not among the highest or lowest of its language";
     this.document.replaceChildren(

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Float
 
@@ -67,7 +66,7 @@ def _summed(path: Path, table: pa.Table) -> LanguageInfluence:
     column = {name: table[name].to_numpy() for name in ("step", "unit", "num_tokens", "weight")}
     maps = table["languages"].combine_chunks()
     owner = np.repeat(np.arange(len(maps)), np.diff(maps.offsets.to_numpy()))
-    names = pc.dictionary_encode(maps.keys)
+    names = maps.keys.dictionary_encode()
     count = maps.items.to_numpy().astype(np.float64)
 
     steps, step = np.unique(column["step"], return_inverse=True)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from presence_t5x.reporting.svg import escape
 
 _TITLE = "What self-influence says"
-_SCRIPTS = ("report.js", "documents.js")
+_SCRIPTS = ("report.js", "columns.js", "documents.js")
 # In JSON a character may always be written by its number; these could end the element, or, the
 # last two, a line of a script.
 _UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}

@@ -81,7 +81,10 @@ function startTabs() {
   });
   onState(() => {
     const target = document.getElementById(state.place);
-    const shown = Math.max(0, panels.findIndex((panel) => panel.contains(target)));
+    const shown = Math.max(
+      0,
+      panels.findIndex((panel) => panel.contains(target)),
+    );
     panels.forEach((panel, i) => {
       panel.hidden = i !== shown;
       tabs[i].setAttribute("aria-selected", String(i === shown));
@@ -130,7 +133,9 @@ function parseNumber(text) {
   const plain = text.replace(/−/g, "-").replace(/,/g, "").replace(/\s*%$/, "");
   const power = plain.match(/^(-?)(?:([\d.]+)×)?10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)$/);
   if (!power) return plain === "" ? NaN : Number(plain);
-  const exponent = power[3].replace(/./g, (sign) => (sign === "⁻" ? "-" : SUPERSCRIPTS.indexOf(sign)));
+  const exponent = power[3].replace(/./g, (sign) =>
+    sign === "⁻" ? "-" : SUPERSCRIPTS.indexOf(sign),
+  );
   return Number(`${power[1]}${power[2] ?? 1}e${exponent}`);
 }
 
@@ -175,7 +180,10 @@ function startTable(table, number) {
     outer.before(field);
   }
   const texts = rows.map((row) =>
-    [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase(),
+    [...row.cells]
+      .map((cell) => cell.textContent)
+      .join(" ")
+      .toLowerCase(),
   );
   const values = rows.map((row) => [...row.cells].map(cellValue));
 
@@ -184,7 +192,8 @@ function startTable(table, number) {
     const first = values.some((row) => typeof row[column] === "number") ? "-" : "";
     const other = first ? "" : "-";
     const now = state.values.get(table.id);
-    const next = now === first + column ? other + column : now === other + column ? "" : first + column;
+    const next =
+      now === first + column ? other + column : now === other + column ? "" : first + column;
     setState({ [table.id]: next });
   }
 
@@ -229,7 +238,9 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const section of document.querySelectorAll("section[id]")) {
     addAnchor(section.querySelector("h2"), section.id);
   }
-  [...document.querySelectorAll("table.sortable, #studies table")].filter(isPlain).forEach(startTable);
+  [...document.querySelectorAll("table.sortable, #studies table")]
+    .filter(isPlain)
+    .forEach(startTable);
   startDocuments(JSON.parse(document.getElementById("data").textContent).files ?? []);
   document.addEventListener("click", followLink);
   const goTo = () => {
