@@ -114,16 +114,18 @@ class DocumentTable {
   }
 
   makeFilters(id) {
-    const field = (title, input, css = "") => make("label", { class: css }, title, input);
-    const search = make("input", { type: "search", id: `${id}-q`, "data-name": "q" });
+    const field = (title, input, css = "") => {
+      input.id = `${id}-${input.dataset.name}`;
+      const label = make("label", { for: input.id }, title);
+      return make("div", { class: `field ${css}` }, label, input);
+    };
+    const search = make("input", { type: "search", "data-name": "q" });
     const lists = this.file.labels.map((label) => field(label.name, this.makeList(label)));
     const over = make("select", { "data-name": "range" });
-    for (const one of this.file.numbers)
-      over.append(make("option", { value: one.name }, one.title));
+    over.append(...this.file.numbers.map((one) => make("option", { value: one.name }, one.title)));
     over.value = "score";
     this.defaults = { range: "score" };
     const bound = (name) => make("input", { type: "number", step: "any", "data-name": name });
-    this.inputs = [];
     const clear = () => this.set(this.noFilters());
     const filters = make(
       "div",

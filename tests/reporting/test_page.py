@@ -202,11 +202,11 @@ def check_found(page, table):
 
 def test_filters_equal_pyarrow(open_page, scores):
     page, table = open_page("#documents"), pq.read_table(scores)
-    page.get_by_label("language").select_option("ar")
+    page.get_by_label("language", exact=True).select_option("ar")
     check_found(page, expected_rows(table, language="ar"))
-    page.get_by_label("source").select_option("wiki")
+    page.get_by_label("source", exact=True).select_option("wiki")
     check_found(page, expected_rows(table, language="ar", source="wiki"))
-    page.get_by_label("language").select_option("")
+    page.get_by_label("language", exact=True).select_option("")
     page.get_by_label("at least").fill("0.5")
     check_found(page, expected_rows(table, source="wiki", low=0.5))
     page.get_by_label("at most").fill("1.2")
@@ -266,7 +266,7 @@ def test_rows_by_keyboard(open_page, scores):
 
 def test_the_address_keeps_everything(open_page):
     page = open_page("#documents")
-    page.get_by_label("language").select_option("zh")
+    page.get_by_label("language", exact=True).select_option("zh")
     page.locator(".rows thead").get_by_role("button", name="score", exact=True).click()
     page.get_by_label("at most").fill("990.5")
     page.locator(".rows tr[data-at]").nth(1).click()
@@ -281,7 +281,7 @@ def test_the_address_keeps_everything(open_page):
         chosen = page.locator(".rows tr[aria-selected=true]")
         return (
             page.locator(".found").inner_text(), rows_of(page), chosen.count(),
-            page.locator(".document").inner_text(), page.get_by_label("language").input_value(),
+            page.locator(".document").inner_text(), page.get_by_label("language", exact=True).input_value(),
             page.locator("#studies tbody tr:not([hidden])").evaluate_all(
                 "(rows) => rows.map((row) => row.textContent)"
             ),
@@ -400,7 +400,7 @@ def test_two_files_of_scores_have_states_of_their_own(open_page, scores, tmp_pat
     pq.write_table(pq.read_table(scores).slice(0, 40), other)
     assert main([f"--scores={scores}", f"--scores={other}", f"--output={tmp_path}"]) == 0
     page = open_page("#documents", file=tmp_path / "report" / "index.html")
-    page.locator("#documents-all-2").get_by_label("language").select_option("en")
+    page.locator("#documents-all-2").get_by_label("language", exact=True).select_option("en")
     table = pq.read_table(other)
     expected = expected_rows(table, language="en")
     found = page.locator("#documents-all-2 .found").inner_text()
