@@ -139,15 +139,17 @@ class DocumentTable {
     );
     this.inputs = [...filters.querySelectorAll("[data-name]")];
     let waiting = 0;
-    filters.addEventListener("input", (event) => {
+    let changes = {}; // of the address; typing waits for the next letter
+    filters.addEventListener("input", ({ target }) => {
+      const { name } = target.dataset;
+      changes[name] = target.value === this.defaults[name] ? "" : target.value;
       clearTimeout(waiting);
-      const { name } = event.target.dataset;
-      const value = event.target.value;
-      const wanted = value === this.defaults[name] ? "" : value;
-      waiting = setTimeout(
-        () => this.set({ [name]: wanted }),
-        event.target.type === "search" ? 120 : 0,
-      );
+      const change = () => {
+        const told = changes;
+        changes = {};
+        this.set(told);
+      };
+      waiting = setTimeout(change, target.type === "search" ? 120 : 0);
     });
     return filters;
   }

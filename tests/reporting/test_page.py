@@ -281,7 +281,8 @@ def test_the_address_keeps_everything(open_page):
         chosen = page.locator(".rows tr[aria-selected=true]")
         return (
             page.locator(".found").inner_text(), rows_of(page), chosen.count(),
-            page.locator(".document").inner_text(), page.get_by_label("language", exact=True).input_value(),
+            page.locator(".document").inner_text(),
+            page.get_by_label("language", exact=True).input_value(),
             page.locator("#studies tbody tr:not([hidden])").evaluate_all(
                 "(rows) => rows.map((row) => row.textContent)"
             ),
