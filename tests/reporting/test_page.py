@@ -223,6 +223,12 @@ def test_words_are_looked_for_in_ids_and_texts(open_page, scores):
     page, table = open_page("#documents"), pq.read_table(scores)
     page.get_by_label("id or text contains").fill("DOC-001")
     check_found(page, table.filter(pc.match_substring(table["example_id"], "doc-001")))
+    # A second change before the first took effect loses neither.
+    page.get_by_label("id or text contains").fill("doc-")
+    page.get_by_label("language", exact=True).select_option("sw")
+    known = pc.match_substring(table["example_id"], "doc-")
+    check_found(page, expected_rows(table.filter(known), language="sw"))
+    page.get_by_label("language", exact=True).select_option("")
     page.get_by_label("id or text contains").fill("穿过古老")
     check_found(page, table.filter(pc.equal(table["example_id"], "chinese")))
     page.get_by_label("id or text contains").fill("nowhere at all")
