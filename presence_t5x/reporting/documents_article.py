@@ -19,7 +19,7 @@ from presence_t5x.reporting.scored_documents import (
 )
 from presence_t5x.reporting.svg import escape
 
-MOST_DOCUMENTS = 200_000  # in the table; it holds 100,000 in about 8 MB
+MOST_DOCUMENTS = 200_000  # in the table; 100,000 of them are about 9 MB
 _EXTREMES = 10  # highest and lowest, each, that are there without a script
 _MOST_CHARACTERS = 2000  # of a text
 _MOST_CHARACTERS_SHOWN = 1000  # of a text among the extremes

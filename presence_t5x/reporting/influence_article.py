@@ -21,7 +21,8 @@ from presence_t5x.reporting.scales import data_bounds, format_number, nice_bound
 from presence_t5x.reporting.scored_documents import SCORE, Label, ScoredDocuments
 from presence_t5x.reporting.sortable import Cell, Share, sortable_table
 
-_MOST_DRAWN = 24  # groups in a chart; tables have all
+_MOST_DRAWN = 24  # groups in a chart
+_MOST_TOLD = 200  # rows of a table
 _MOST_CROSSED = 12  # columns of a table of languages by sources
 _QUANTILES = (0.1, 0.5, 0.9)
 _COLUMNS = ("documents", "without score", "tokens", "of all tokens", "mean loss", "mean score",
@@ -31,8 +32,16 @@ _LOG_COLUMNS = ("rows", "target tokens", "of all rows", "of all weight", "weight
 
 
 class _Group(NamedTuple):
+    """The documents with one value of a label; all of them without a code."""
+
     name: str
-    chosen: np.ndarray
+    codes: np.ndarray
+    code: int | None = None
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """Which documents; made when asked for, because labels may have very many values."""
+        return np.full(len(self.codes), True) if self.code is None else self.codes == self.code
 
 
 def influence_article(
@@ -64,10 +73,11 @@ def _of_scores(number: int, scores: ScoredDocuments) -> list[Section]:
         groups = _groups(label)
         anchor = anchor_of("influence", name, *([number + 1] if number else []))
         rows = [_row(scores, group) for group in groups]
-        total = _row(scores, _Group("all", np.ones(len(scores), bool))) if len(rows) > 1 else None
+        total = _row(scores, _Group("all", label.codes)) if len(rows) > 1 else None
         table = sortable_table(f"{anchor}-table", (name, *_COLUMNS), rows, total)
         drawn = figure_grid([("Distribution of scores", _densities(scores, name, groups))], "wide")
-        body = ("" if sections else _READING) + table + (drawn if len(groups) > 1 else "")
+        more = _of_many(name, len(label.values), len(groups))
+        body = ("" if sections else _READING) + more + table + (drawn if len(groups) > 1 else "")
         sections.append(Section(anchor, f"By {name}{of}", body))
     language, source = scores.labels["language"], scores.labels["source"]
     if len(language.values) > 1 and len(source.values) > 1:
@@ -84,10 +94,11 @@ _READING = how(
 
 
 def _groups(label: Label) -> list[_Group]:
-    """The documents of every value, the most frequent first."""
+    """The documents of every value, the most frequent first; of very many the first ones."""
     counts = np.bincount(label.codes, minlength=len(label.values))
     order = np.argsort(-counts, kind="stable")
-    return [_Group(label.values[i] or "(none)", label.codes == i) for i in order if counts[i]]
+    known = [int(code) for code in order if counts[code]][:_MOST_TOLD]
+    return [_Group(label.values[code] or "(none)", label.codes, code) for code in known]
 
 
 def _row(scores: ScoredDocuments, group: _Group) -> list[Cell]:
@@ -151,10 +162,15 @@ def _crossed(scores: ScoredDocuments, anchor: str) -> str:
         [row.name, *(_mean(values[row.chosen & column.chosen]) for column in shown)]
         for row in languages
     ]
-    more = ""
-    if len(sources) > len(shown):
-        more = how(f"Of {len(sources):,} sources the {len(shown)} with the most documents.")
+    more = _of_many("source", len(scores.labels["source"].values), len(shown))
     return more + sortable_table(anchor, ("language", *(c.name for c in shown)), rows)
+
+
+def _of_many(name: str, number: int, shown: int) -> str:
+    """Says that not all are shown, where that is so."""
+    if number <= shown:
+        return ""
+    return how(f"Of {number:,} values of {name} the {shown} with the most documents.")
 
 
 def _of_log(number: int, log: LanguageInfluence) -> Section:

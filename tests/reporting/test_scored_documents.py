@@ -83,6 +83,22 @@ def test_influence_by_language_and_source(path, scores):
         assert values[place] == pytest.approx(pc.mean(own["score"]).as_py(), rel=1e-12)
 
 
+def test_of_very_many_sources_the_largest_are_told(tmp_path):
+    size = 2000
+    columns = {
+        "example_id": [f"{i}" for i in range(size)],
+        "language": ["en"] * size,
+        "source": [f"site{min(i, 500)}" for i in range(size)],
+        "num_tokens": [10] * size,
+    }
+    path = scored_corpus.write_scores(tmp_path / "s.parquet", columns, np.arange(size) + 1.0)
+    article = influence_article([read_scores(path)], [])
+    told = table_of(section(article, "influence-source"), "source")
+    assert len(told) == 201 and told["site500"][0] == 1500 and told["all"][0] == size
+    words = "Of 501 values of source the 200 with the most documents."
+    assert words in section(article, "influence-source")
+
+
 def test_the_verdict_names_the_ends(path, scores):
     table = pq.read_table(path).group_by("language").aggregate([("score", "mean")])
     ranked = [row["language"] for row in table.sort_by("score_mean").to_pylist()]
