@@ -97,7 +97,7 @@ def stored_sweep(
         selected = take_selected(gradient, problem.selection)
         return None, (_global_unit(problem, loss, selected, all_finite(gradient)), gradient)
 
-    return lax.scan(body, None, indexed(microbatches, problem))[1]
+    return scan_microbatches(body, None, microbatches)[1]
 
 
 def streaming_sweep(
@@ -134,7 +134,7 @@ def streaming_sweep(
         return carry, unit
 
     start = accumulation.init_streaming_sum(params, problem.devices)
-    return lax.scan(body, start, indexed(microbatches, problem))
+    return scan_microbatches(body, start, microbatches)
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
@@ -176,6 +176,17 @@ def judge(score, loss_sum, num_tokens, gradient_finite, metrics) -> UnitResults:
     return UnitResults(score, loss_sum, num_tokens, finite & (num_tokens > 0), ~finite, metrics)
 
 
-def indexed(microbatches: PyTree, problem: Problem):
-    """Pairs each microbatch with its index, for a scan."""
-    return microbatches, jnp.arange(problem.config.num_microbatches)
+def scan_microbatches(
+    body: Callable[..., Any], start: PyTree, microbatches: PyTree, *beside: PyTree
+) -> tuple[PyTree, PyTree]:
+    """Returns lax.scan(body, start, ...) over (microbatch, its index, *beside).
+
+    A single microbatch makes no loop: XLA for TPUs takes one of one iteration apart, and then
+    differentiates twice (1.74 times the FLOPs of mT5-base's step).
+    """
+    number = jax.tree.leaves(microbatches)[0].shape[0]
+    inputs = (microbatches, jnp.arange(number), *beside)
+    if number > 1:
+        return lax.scan(body, start, inputs)
+    end, result = body(start, jax.tree.map(lambda leaf: leaf[0], inputs))
+    return end, jax.tree.map(lambda leaf: leaf[None], result)

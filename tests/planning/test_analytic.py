@@ -53,7 +53,7 @@ def model_gradient(config):
 
 def position_flops(config):
     """What the relative position tables cost: looked up by a product, which is not counted."""
-    return 2 * config.num_heads * NUM_BUCKETS * (2 * INPUTS + 2 * TARGETS)
+    return 2 * config.num_heads * NUM_BUCKETS * (INPUTS**2 + TARGETS**2)
 
 
 @pytest.mark.parametrize("activations", [("gelu", "linear"), ("relu",)])
