@@ -80,10 +80,10 @@ def temperature_chart(title: str, line: Line) -> str:
 
 def _interval_line(label: str, row: Row, x: Scale, y: float) -> str:
     parts = [text_at(0.0, y + 4, label, "legend-name")]
-    if row.mean is None or row.interval is None:
+    if row.mean is None:
         parts.append(text_at(_LABEL + 4, y + 4, "not run", "note"))
     else:
-        low, high = map(x, row.interval)
+        low, high = map(x, row.interval or (row.mean, row.mean))
         path = f'<path d="M{pixel(low)} {pixel(y)}H{pixel(high)}"/>'
         parts.append(_colored(row.variant, path + marker("circle", x(row.mean), y)))
     if row.paper is not None:
@@ -111,4 +111,4 @@ def _axis(x: Scale, bottom: float) -> str:
 def _values_of(row: Row) -> list[float]:
     """Everything a line shows."""
     paper = [] if row.paper is None else [row.paper]
-    return paper if row.mean is None or row.interval is None else [*paper, row.mean, *row.interval]
+    return paper if row.mean is None else [*paper, row.mean, *(row.interval or ())]

@@ -1,14 +1,15 @@
 """The rows of tables.json: one a table, setting, task, language and variant.
 
-Figures are percentages, F1 of entities too. `mean`, `std` (None with one seed) and `interval` are
-over seeds; `difference` is against the baseline of the same model over the seeds that both have,
-drawn together. `guess` is what the most frequent answer alone scores, `above_guess` whether the
-whole interval lies above it and above chance.
+Figures are percentages, F1 of entities too, or held-out losses of pre-trainings ("loss"). `mean`,
+`std` (None with one seed) and `interval` are over seeds; `difference` is against the baseline of
+the same model over the seeds that both have, drawn together. `guess` is what the most frequent
+answer alone scores, `above_guess` whether the whole interval lies above it and above chance.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,20 +21,27 @@ from presence_t5x.reproduction.bootstrap import (
     interval,
     metric_of,
     replicates,
+    seed_interval,
 )
 from presence_t5x.reproduction.guesses import constant_score
+from presence_t5x.reproduction.held_out_results import Effort, mean_effort, read_trained
 from presence_t5x.reproduction.paper_figures import PAPER, PaperCell
-from presence_t5x.reproduction.plans import Plan, Pretraining, Table, Task
+from presence_t5x.reproduction.plans import HELD_OUT, Plan, Pretraining, Table, Task
 from presence_t5x.reproduction.results import LanguageResult, language_results, read_evaluation
-from presence_t5x.reproduction.units import Cell
+from presence_t5x.reproduction.units import Cell, Work
 
 AVERAGE, BASELINE = "average", "baseline"
+LOSS = "loss"
 NOT_RUN = "not run"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure of a table; what was not measured is None."""
+    """One figure of a table; what was not measured is None.
+
+    Beside a held-out loss stand what the run took: `steps`, `relative_flops` and `relative_seconds`
+    (a step's) over the baseline's, and `sample_share`, the effective sample size over the units.
+    """
 
     table: str
     setting: str
@@ -55,6 +63,10 @@ class Row:
     chance: float = 0.0
     above_guess: bool | None = None
     paper: float | None = None
+    steps: int | None = None
+    relative_flops: float | None = None
+    relative_seconds: float | None = None
+    sample_share: float | None = None
     status: str = NOT_RUN
 
 
@@ -72,12 +84,16 @@ class Measured(NamedTuple):
     Attributes:
       values: of every language, all seeds.
       seeds: their numbers.
-      guesses: of every language.
+      guesses: of every language; none for losses.
+      effort: of a pre-training that is judged by its loss.
+      num_rows: of every language, that its loss is a mean over.
     """
 
     values: Mapping[str, Values]
     seeds: tuple[int, ...]
     guesses: Mapping[str, float]
+    effort: Effort | None = None
+    num_rows: Mapping[str, int] = MappingProxyType({})
 
 
 def measure(plan: Plan, cells: Sequence[Cell], output: Path) -> dict[Group, Measured]:
@@ -98,10 +114,44 @@ def measure(plan: Plan, cells: Sequence[Cell], output: Path) -> dict[Group, Meas
     return {group: _measured(group, seeds, plan.task(group.task)) for group, seeds in found.items()}
 
 
+def measure_held_out(plan: Plan, work: Work, output: Path) -> dict[Group, Measured]:
+    """Returns the held-out losses of every pre-training of a plan that is done.
+
+    Raises:
+      ValueError: a damaged file, or no held-out rows of a task's label.
+    """
+    units = {unit.name: unit for unit in work.units}
+    names = {n for table in plan.tables if HELD_OUT in table.settings for n in table.tasks}
+    found: dict[str, dict[int, Any]] = {}
+    for trained in work.trained:
+        result = read_trained(trained, units[trained.unit], output)
+        if result is not None:
+            found.setdefault(trained.pretraining, {})[trained.seed] = result
+    measured = {}
+    for pretraining, results in found.items():
+        seeds = tuple(sorted(results))
+        effort = mean_effort([results[seed].effort for seed in seeds])
+        for task in (plan.task(name) for name in sorted(names)):
+            losses = [results[seed].by_language(task.noise) for seed in seeds]
+            # One "example" a language and seed: the loss, already a mean over rows.
+            values = {
+                code: np.array([[[one[code].loss, 1.0]] for one in losses]) for code in losses[0]
+            }
+            num_rows = {code: one.num_rows for code, one in losses[0].items()}
+            group = Group(pretraining, HELD_OUT, task.name)
+            measured[group] = Measured(values, seeds, {}, effort, num_rows)
+    return measured
+
+
 def make_rows(plan: Plan, measured: Mapping[Group, Measured], config: BootstrapConfig) -> list[Row]:
     """Returns the rows of all tables of a plan, those that were not run too."""
     maker = _Maker(plan, measured, config)
     return [row for table in plan.tables for row in maker.table_rows(table)]
+
+
+def decimals(row: Row) -> int:
+    """Returns with how many decimals a row's figures are written."""
+    return 3 if row.metric == LOSS else 1
 
 
 def row_as_json(row: Row) -> dict[str, Any]:
@@ -174,6 +224,8 @@ class _Maker:
         sets = _sets(found, language)
         if found is None or not sets:
             return {}
+        if found.effort is not None:
+            return self._loss_figures(found, rival and self._measured.get(rival), language)
         per_seed = _mean_by_seed(sets)
         drawn = replicates(sets, self._config)
         low, high = interval(drawn, self._config)
@@ -191,6 +243,38 @@ class _Maker:
         }
         if rival is not None:
             figures |= self._difference(found, self._measured.get(rival), language)
+        return figures
+
+    def _loss_figures(
+        self, found: Measured, rival: Measured | None, language: str
+    ) -> dict[str, Any]:
+        """A loss and its difference to the baseline's seed by seed, and what both took."""
+        losses = dict(zip(found.seeds, _mean_by_seed(_sets(found, language)).tolist()))
+        per_seed = np.array([*losses.values()])
+        counts = found.num_rows
+        effort = found.effort
+        assert effort is not None
+        figures = {
+            "mean": float(per_seed.mean()),
+            "std": float(per_seed.std(ddof=1)) if len(per_seed) > 1 else None,
+            "interval": seed_interval(per_seed, self._config),
+            "seeds": len(per_seed),
+            "num_examples": sum(counts.values()) if language == AVERAGE else counts[language],
+            "steps": effort.steps,
+            "sample_share": effort.sample_share,
+            "status": "run",
+        }
+        if rival is None or rival.effort is None or not _sets(rival, language):
+            return figures
+        if effort.flops is not None and rival.effort.flops is not None:
+            figures["relative_flops"] = effort.flops / rival.effort.flops
+        figures["relative_seconds"] = effort.seconds_per_step / rival.effort.seconds_per_step
+        others = dict(zip(rival.seeds, _mean_by_seed(_sets(rival, language)).tolist()))
+        common = [seed for seed in losses if seed in others]
+        if common:
+            paired = np.array([losses[seed] - others[seed] for seed in common])
+            figures["difference"] = float(paired.mean())
+            figures["difference_interval"] = seed_interval(paired, self._config)
         return figures
 
     def _difference(self, found: Measured, rival: Measured | None, language: str) -> dict[str, Any]:
