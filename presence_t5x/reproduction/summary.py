@@ -8,7 +8,7 @@ from presence_t5x.reproduction.grids import (
     model_labels,
     plain_words,
 )
-from presence_t5x.reproduction.plans import SETTINGS, Plan
+from presence_t5x.reproduction.plans import FINETUNED, SETTINGS, Plan
 from presence_t5x.reproduction.rows import AVERAGE, LOSS, Row
 
 
@@ -38,14 +38,14 @@ def transfer_lines(plan: Plan, rows: Sequence[Row]) -> list[str]:
     """Returns for each setting and task in how many languages each model is above guessing."""
     labels = model_labels(plan, [found.name for found in plan.pretrainings])
     lines = []
-    for setting in SETTINGS:
+    for setting in FINETUNED:
         for task in plan.tasks:
             run = [
                 row
                 for row in rows
                 if (row.setting, row.task) == (setting, task.name)
                 and row.language != AVERAGE
-                and row.above_guess is not None
+                and row.mean is not None
             ]
             names = {row.pretraining for row in run}
             counts = [
