@@ -8,9 +8,7 @@ answer alone scores, `above_guess` whether the whole interval lies above it and 
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -23,12 +21,9 @@ from presence_t5x.reproduction.bootstrap import (
     replicates,
     seed_interval,
 )
-from presence_t5x.reproduction.guesses import constant_score
-from presence_t5x.reproduction.held_out_results import Effort, mean_effort, read_trained
+from presence_t5x.reproduction.measured import Group, Measured
 from presence_t5x.reproduction.paper_figures import PAPER, PaperCell
-from presence_t5x.reproduction.plans import HELD_OUT, Plan, Pretraining, Table, Task
-from presence_t5x.reproduction.results import LanguageResult, language_results, read_evaluation
-from presence_t5x.reproduction.units import Cell, Work
+from presence_t5x.reproduction.plans import Plan, Pretraining, Table, Task
 
 AVERAGE, BASELINE = "average", "baseline"
 LOSS = "loss"
@@ -68,79 +63,6 @@ class Row:
     relative_seconds: float | None = None
     sample_share: float | None = None
     status: str = NOT_RUN
-
-
-class Group(NamedTuple):
-    """What one pre-training, setting and task identify."""
-
-    pretraining: str
-    setting: str
-    task: str
-
-
-class Measured(NamedTuple):
-    """The results of a group.
-
-    Attributes:
-      values: of every language, all seeds.
-      seeds: their numbers.
-      guesses: of every language; none for losses.
-      effort: of a pre-training that is judged by its loss.
-      num_rows: of every language, that its loss is a mean over.
-    """
-
-    values: Mapping[str, Values]
-    seeds: tuple[int, ...]
-    guesses: Mapping[str, float]
-    effort: Effort | None = None
-    num_rows: Mapping[str, int] = MappingProxyType({})
-
-
-def measure(plan: Plan, cells: Sequence[Cell], output: Path) -> dict[Group, Measured]:
-    """Returns everything that is done of a plan.
-
-    Raises:
-      ValueError: a damaged evaluation, or seeds that were tested on different examples.
-    """
-    found: dict[Group, dict[int, dict[str, LanguageResult]]] = {}
-    for cell in cells:
-        evaluated = read_evaluation(output / cell.directory)
-        if evaluated is None:
-            continue
-        for name in cell.evaluation.tasks:
-            group = Group(cell.pretraining, cell.setting, name)
-            results = language_results(evaluated, plan.task(name))
-            found.setdefault(group, {})[cell.seed] = results
-    return {group: _measured(group, seeds, plan.task(group.task)) for group, seeds in found.items()}
-
-
-def measure_held_out(plan: Plan, work: Work, output: Path) -> dict[Group, Measured]:
-    """Returns the held-out losses of every pre-training of a plan that is done.
-
-    Raises:
-      ValueError: a damaged file, or no held-out rows of a task's label.
-    """
-    units = {unit.name: unit for unit in work.units}
-    names = {n for table in plan.tables if HELD_OUT in table.settings for n in table.tasks}
-    found: dict[str, dict[int, Any]] = {}
-    for trained in work.trained:
-        result = read_trained(trained, units[trained.unit], output)
-        if result is not None:
-            found.setdefault(trained.pretraining, {})[trained.seed] = result
-    measured = {}
-    for pretraining, results in found.items():
-        seeds = tuple(sorted(results))
-        effort = mean_effort([results[seed].effort for seed in seeds])
-        for task in (plan.task(name) for name in sorted(names)):
-            losses = [results[seed].by_language(task.noise) for seed in seeds]
-            # One "example" a language and seed: the loss, already a mean over rows.
-            values = {
-                code: np.array([[[one[code].loss, 1.0]] for one in losses]) for code in losses[0]
-            }
-            num_rows = {code: one.num_rows for code, one in losses[0].items()}
-            group = Group(pretraining, HELD_OUT, task.name)
-            measured[group] = Measured(values, seeds, {}, effort, num_rows)
-    return measured
 
 
 def make_rows(plan: Plan, measured: Mapping[Group, Measured], config: BootstrapConfig) -> list[Row]:
@@ -298,31 +220,6 @@ class _Maker:
             "difference": float(means[0] - means[1]),
             "difference_interval": interval(drawn, self._config),
         }
-
-
-def _measured(
-    group: Group, seeds: Mapping[int, Mapping[str, LanguageResult]], task: Task
-) -> Measured:
-    """The seeds of a group, stacked.
-
-    Raises:
-      ValueError: they were not tested on the same examples.
-    """
-    numbers = tuple(sorted(seeds))
-    first = seeds[numbers[0]]
-    for number in numbers:
-        if {code: one.ids for code, one in seeds[number].items()} != {
-            code: one.ids for code, one in first.items()
-        }:
-            raise ValueError(
-                f"{group.pretraining}, {group.setting}, {group.task}: seeds {numbers[0]} and "
-                f"{number} were tested on different examples; evaluate them again"
-            )
-    values = {
-        code: np.concatenate([seeds[number][code].values for number in numbers]) for code in first
-    }
-    guesses = {code: constant_score(one.gold, task.metric) for code, one in first.items()}
-    return Measured(values, numbers, guesses)
 
 
 def _sets(found: Measured | None, language: str) -> list[Values]:
