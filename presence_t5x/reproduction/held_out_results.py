@@ -5,7 +5,7 @@ are the same in every run of a plan, so that what is left between two runs is ho
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +19,14 @@ NOISE = "noise"  # all labels but clean
 
 
 class LanguageLoss(NamedTuple):
-    """One run's loss in one language: the mean over labels, each counting once."""
+    """One run's loss in one language: the mean over labels, each counting once.
+
+    Numbers of rows and of target tokens tell whether two runs were judged on the same rows.
+    """
 
     loss: float
     num_rows: int
+    num_tokens: float
 
 
 class Effort(NamedTuple):
@@ -61,10 +65,7 @@ class TrainedResult(NamedTuple):
         if not found:
             labels = sorted({label for _, label in self.losses})
             raise ValueError(f"no held-out rows are labelled {noise!r}; there are {labels}")
-        return {
-            language: LanguageLoss(float(np.mean([one.loss for one in ones])), _num_rows(ones))
-            for language, ones in found.items()
-        }
+        return {language: _joined(ones) for language, ones in found.items()}
 
 
 def read_trained(trained: Trained, unit: Unit, output: Path) -> TrainedResult | None:
@@ -78,7 +79,9 @@ def read_trained(trained: Trained, unit: Unit, output: Path) -> TrainedResult | 
     if not evaluations or evaluations[-1]["step"] != unit.num_steps:
         return None
     losses = {
-        (row["language"], row["noise"]): LanguageLoss(row["loss"], row["num_rows"])
+        (row["language"], row["noise"]): LanguageLoss(
+            row["loss"], row["num_rows"], row["num_tokens"]
+        )
         for row in evaluations[-1]["rows"]
     }
     return TrainedResult(losses, _effort(unit, directory))
@@ -120,5 +123,6 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         ) from error
 
 
-def _num_rows(losses: Iterable[LanguageLoss]) -> int:
-    return sum(one.num_rows for one in losses)
+def _joined(losses: Sequence[LanguageLoss]) -> LanguageLoss:
+    values, num_rows, num_tokens = zip(*losses)
+    return LanguageLoss(float(np.mean(values)), sum(num_rows), sum(num_tokens))

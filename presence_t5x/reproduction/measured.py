@@ -36,14 +36,14 @@ class Measured(NamedTuple):
       seeds: their numbers.
       guesses: of every language; none for losses.
       effort: of a pre-training that is judged by its loss.
-      num_rows: of every language, that its loss is a mean over.
+      sizes: of every language, the numbers of rows and tokens that its loss is a mean over.
     """
 
     values: Mapping[str, Values]
     seeds: tuple[int, ...]
     guesses: Mapping[str, float]
     effort: Effort | None = None
-    num_rows: Mapping[str, int] = MappingProxyType({})
+    sizes: Mapping[str, tuple[int, float]] = MappingProxyType({})
 
 
 def measure(plan: Plan, cells: Sequence[Cell], output: Path) -> dict[Group, Measured]:
@@ -68,7 +68,7 @@ def measure_held_out(plan: Plan, work: Work, output: Path) -> dict[Group, Measur
     """Returns the held-out losses of every pre-training of a plan that is done.
 
     Raises:
-      ValueError: a damaged file, or no held-out rows of a task's label.
+      ValueError: a damaged file, no held-out rows of a task's label, or others in another seed.
     """
     units = {unit.name: unit for unit in work.units}
     names = {n for table in plan.tables if HELD_OUT in table.settings for n in table.tasks}
@@ -87,9 +87,14 @@ def measure_held_out(plan: Plan, work: Work, output: Path) -> dict[Group, Measur
             values = {
                 code: np.array([[[one[code].loss, 1.0]] for one in losses]) for code in losses[0]
             }
-            num_rows = {code: one.num_rows for code, one in losses[0].items()}
+            sizes = [{code: one[1:] for code, one in by_code.items()} for by_code in losses]
+            if any(found_sizes != sizes[0] for found_sizes in sizes):
+                raise ValueError(
+                    f"{pretraining}, {task.name}: seeds {list(seeds)} were judged on different "
+                    "held-out rows; run them again with the same EVAL_ROWS and data"
+                )
             group = Group(pretraining, HELD_OUT, task.name)
-            measured[group] = Measured(values, seeds, {}, effort, num_rows)
+            measured[group] = Measured(values, seeds, {}, effort, sizes[0])
     return measured
 
 

@@ -170,10 +170,13 @@ class _Maker:
     def _loss_figures(
         self, found: Measured, rival: Measured | None, language: str
     ) -> dict[str, Any]:
-        """A loss and its difference to the baseline's seed by seed, and what both took."""
+        """A loss and its difference to the baseline's seed by seed, and what both took.
+
+        Where the baseline was judged on other rows there is no difference.
+        """
         losses = dict(zip(found.seeds, _mean_by_seed(_sets(found, language)).tolist()))
         per_seed = np.array([*losses.values()])
-        counts = found.num_rows
+        counts = {code: num_rows for code, (num_rows, _) in found.sizes.items()}
         effort = found.effort
         assert effort is not None
         figures = {
@@ -193,7 +196,7 @@ class _Maker:
         figures["relative_seconds"] = effort.seconds_per_step / rival.effort.seconds_per_step
         others = dict(zip(rival.seeds, _mean_by_seed(_sets(rival, language)).tolist()))
         common = [seed for seed in losses if seed in others]
-        if common:
+        if common and found.sizes == rival.sizes:
             paired = np.array([losses[seed] - others[seed] for seed in common])
             figures["difference"] = float(paired.mean())
             figures["difference_interval"] = seed_interval(paired, self._config)

@@ -165,6 +165,23 @@ def test_differences_are_seed_by_seed(rows):
     assert row.guess is None and row.above_guess is None and row.paper is None
 
 
+def test_losses_on_other_rows_are_not_compared(plan, tmp_path):
+    work = expand(plan)
+    steps = {unit.name: unit.num_steps for unit in work.units}
+    for name in ("plain", "rows"):
+        unit = f"pretrain/{name}/seed0"
+        write_run(tmp_path / unit / "run", steps[unit], LOSSES[name, 0], 0.1, None)
+    path = tmp_path / "pretrain/rows/seed0/run/evaluation.jsonl"
+    path.write_text(path.read_text().replace('"num_tokens": 50.0', '"num_tokens": 51.0'))
+    rows = make_rows(plan, measure_held_out(plan, work, tmp_path), CONFIG)
+    row = find(rows, pretraining="rows", task="clean", language="average")
+    assert row.mean is not None and row.difference is None and row.relative_flops is not None
+    unit = "pretrain/rows/seed1"
+    write_run(tmp_path / unit / "run", steps[unit], LOSSES["rows", 1], 0.1, None)
+    with pytest.raises(ValueError, match=r"seeds \[0, 1\] were judged on different held-out rows"):
+        measure_held_out(plan, work, tmp_path)
+
+
 def test_effort_stands_beside_the_loss(rows, plan):
     row = find(rows, pretraining="rows", task="clean", language="average")
     assert row.sample_share == pytest.approx(0.75)
