@@ -200,7 +200,7 @@ def probed_scores(
 def _norm_score(squared_norms: Array, mean_losses: Array, config: PresenceConfig) -> Array:
     """Returns the configured one of the scores that are made of a gradient's squared norm."""
     if config.score == "loss_weighted_influence":
-        return squared_norms * mean_losses
+        return squared_norms * jnp.square(mean_losses)
     if config.score == "log_perplexity_influence":
         smallest = jnp.finfo(jnp.float32).tiny  # a gradient of 0 still has a place among others
         return jnp.log(jnp.maximum(squared_norms, smallest)) + 2.0 * mean_losses

@@ -182,5 +182,5 @@ def test_a_t5s_rows_are_scored_by_norm_and_loss(score, batch):
         for leaf in select(by_row, path)
     )
     norms, losses = norms / tokens**2, np.asarray(loss_sums, np.float64) / tokens
-    joined = norms * losses if score.startswith("loss") else np.log(norms * np.exp(losses) ** 2)
+    joined = norms * losses**2 if score.startswith("loss") else np.log(norms * np.exp(losses) ** 2)
     np.testing.assert_allclose(scores, joined, rtol=TOLERANCE)

@@ -436,7 +436,7 @@ def test_other_scores(score, params):
 
 # By name: of a unit's squared gradient norm and mean token loss.
 NORM_SCORES = {
-    "loss_weighted_influence": lambda norm, loss: norm * loss,
+    "loss_weighted_influence": lambda norm, loss: norm * loss**2,
     "log_perplexity_influence": lambda norm, loss: np.log(norm * np.exp(loss) ** 2),
 }
 

@@ -88,7 +88,7 @@ def test_score_is_of_the_mean_loss_unless_told():
     )
     assert float(mean) == pytest.approx(1.0) and float(total) == pytest.approx(25.0)
     for name, expected in (
-        ("loss_weighted_influence", 1.0 * 1.4),
+        ("loss_weighted_influence", 1.0 * 1.4**2),
         ("log_perplexity_influence", np.log(1.0) + 2.8),
     ):
         config = PresenceConfig(score=name)

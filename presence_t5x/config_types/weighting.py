@@ -38,13 +38,13 @@ class PresenceConfig:
         keeps one weighted sum. They apply to "microbatch" and "shard"; per-example weights are
         known before a microbatch's weighted gradient is formed: "example" never stores any.
       score: of a unit with squared gradient norm S over the scored parameters and mean token loss
-        l: "self_influence" S, "loss" l, "loss_weighted_influence" S * l,
+        l: "self_influence" S, "loss" l, "loss_weighted_influence" S * l^2,
         "log_perplexity_influence" log S + 2 l, or a function of (selected gradients by path, loss
-        sum, token count) to a scalar. Text that the model has learned to be unpredictable
-        (random words that are part of training) has a small S while l stays high, so that inverse
-        weighting by S favours it. The third is, but for a constant, the squared gradient norm of
-        l ** 1.5, the fourth the logarithm of that of the perplexity exp(l): there
-        the loss is part of the influence and such text cannot hide.
+        sum, token count) to a scalar. Text that the model has learned to be unpredictable (random
+        words that are part of training) has a small S while l stays high, so that inverse weighting
+        by S favours it. The third is the self-influence under the loss l^2 / 2, the fourth the
+        logarithm of that under the perplexity exp(l): both grow with l itself, and the logarithm
+        keeps their tail from deciding alone.
       score_loss: "mean" scores the gradient of a unit's mean token loss, "sum" of its summed loss
         (the paper and T5X).
       loss_normalizer: the constant C that divides every gradient: None (1), a positive number, or
