@@ -26,7 +26,7 @@ def interval_chart(title: str, lines: Sequence[tuple[str, Row]], guess: float | 
     known = [value for _, row in lines for value in _values_of(row)]
     known += [] if guess is None else [guess]
     height = _TOP + _LINE * len(lines) + _BOTTOM
-    left = max(_LEAST_LABEL, *(_CHARACTER * len(label) for label, _ in lines))
+    left = max([_LEAST_LABEL, *(_CHARACTER * len(label) for label, _ in lines)])
     width = left + _PLOT + _MARGIN
     bounds = data_bounds([np.array(known)])
     if bounds is None:
