@@ -37,13 +37,14 @@ class Effort(NamedTuple):
       flops: of all of them, matrix products alone; None is not known.
       sample_share: effective sample size over the number of live units, mean over the logged steps;
         None of an unweighted run.
-      seconds_per_step: median of what was logged, the first lap (it compiles) left out.
+      seconds_per_step: median of what was logged, the first lap (it compiles) left out; None of a
+        run that logged no other.
     """
 
     steps: int
     flops: float | None
     sample_share: float | None
-    seconds_per_step: float
+    seconds_per_step: float | None
 
 
 class TrainedResult(NamedTuple):
@@ -90,9 +91,10 @@ def read_trained(trained: Trained, unit: Unit, output: Path) -> TrainedResult | 
 def mean_effort(efforts: Sequence[Effort]) -> Effort:
     """Returns the mean over seeds, of seconds the median."""
     shares = [one.sample_share for one in efforts if one.sample_share is not None]
+    seconds = [one.seconds_per_step for one in efforts if one.seconds_per_step is not None]
     return efforts[0]._replace(
         sample_share=float(np.mean(shares)) if shares else None,
-        seconds_per_step=float(np.median([one.seconds_per_step for one in efforts])),
+        seconds_per_step=float(np.median(seconds)) if seconds else None,
     )
 
 
@@ -107,7 +109,7 @@ def _effort(unit: Unit, directory: Path) -> Effort:
         steps=unit.num_steps,
         flops=None if unit.step_flops is None else float(unit.step_flops * unit.num_steps),
         sample_share=float(np.mean(shares)) if shares else None,
-        seconds_per_step=float(np.median(laps[1:] or laps)) if laps else float("nan"),
+        seconds_per_step=float(np.median(laps[1:])) if laps[1:] else None,
     )
 
 

@@ -193,7 +193,8 @@ class _Maker:
             return figures
         if effort.flops is not None and rival.effort.flops is not None:
             figures["relative_flops"] = effort.flops / rival.effort.flops
-        figures["relative_seconds"] = effort.seconds_per_step / rival.effort.seconds_per_step
+        if effort.seconds_per_step is not None and rival.effort.seconds_per_step is not None:
+            figures["relative_seconds"] = effort.seconds_per_step / rival.effort.seconds_per_step
         others = dict(zip(rival.seeds, _mean_by_seed(_sets(rival, language)).tolist()))
         common = [seed for seed in losses if seed in others]
         if common and found.sizes == rival.sizes:

@@ -192,6 +192,15 @@ def test_effort_stands_beside_the_loss(rows, plan):
     assert find(rows, pretraining="plain", task="clean", language="average").sample_share is None
 
 
+def test_a_lap_that_compiles_is_no_speed(rows, plan, tmp_path):
+    for seed in (0, 1):
+        path = tmp_path / f"pretrain/rows/seed{seed}/run/timing.jsonl"
+        path.write_text(path.read_text().splitlines()[0] + "\n")
+    found = make_rows(plan, measure_held_out(plan, expand(plan), tmp_path), CONFIG)
+    row = find(found, pretraining="rows", task="clean", language="average")
+    assert row.relative_seconds is None and row.relative_flops is not None
+
+
 def test_a_run_that_is_not_at_its_end_is_not_shown(rows, plan, tmp_path):
     assert find(rows, pretraining="never", task="clean", language="average").status == "not run"
     path = tmp_path / "pretrain/plain/seed0/run/evaluation.jsonl"
