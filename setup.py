@@ -67,6 +67,7 @@ setup(
         "pyarrow",
         "rich",
         "safetensors",
+        "scipy",
         "sentencepiece",
         "seqio",
         "tensorboard",

@@ -14,6 +14,7 @@ from presence_t5x.reproduction.plans import (
     Plan,
     Preparation,
     Pretraining,
+    Steps,
     Table,
     Task,
 )
@@ -52,7 +53,7 @@ def load_plan(
         content = _with_shortcuts(content, shortcuts)
     if seeds is not None:
         check_int("--seeds", seeds, minimum=1)
-        content["seeds"] = seeds
+        content = _with_seeds(content, seeds)
     try:
         return _build(path.stem, content)
     except (TypeError, KeyError, AttributeError) as error:
@@ -102,11 +103,12 @@ def _build(name: str, content: Mapping[str, Any]) -> Plan:
             _pretraining(_merged(pretraining, fields)) for fields in content.pop("pretrainings")
         ),
         "finetunings": tuple(
-            _finetuning(_merged(finetuning, fields)) for fields in content.pop("finetunings")
+            _finetuning(_merged(finetuning, fields)) for fields in content.pop("finetunings", ())
         ),
         "preparations": tuple(Preparation(**fields) for fields in content.pop("preparations", ())),
     }
-    return Plan(name=name, **found, **content)
+    steps = content.pop("steps", None)
+    return Plan(name=name, steps=steps and Steps(**steps), **found, **content)
 
 
 def _pretraining(fields: dict[str, Any]) -> Pretraining:
@@ -127,12 +129,16 @@ def _merged(defaults: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str,
 
 def _with_shortcuts(content: dict[str, Any], shortcuts: Mapping[str, Any]) -> dict[str, Any]:
     """A plan's content with less to do."""
-    content = {**content, **{k: v for k, v in shortcuts.items() if k in ("seeds", "jobs")}}
+    content = {**content, **{k: v for k, v in shortcuts.items() if k == "jobs"}}
+    if "seeds" in shortcuts:
+        content = _with_seeds(content, shortcuts["seeds"])
+    if "steps" in shortcuts:
+        content["steps"] = {**content.get("steps", {}), **shortcuts["steps"]}
     for kind in ("pretraining", "finetuning"):
         changed = shortcuts.get(f"{kind}_settings", {})
         content[f"{kind}s"] = [
             {**fields, "settings": {**fields.get("settings", {}), **changed}}
-            for fields in content[f"{kind}s"]
+            for fields in content.get(f"{kind}s", ())
         ]
     more = list(shortcuts.get("evaluation_arguments", ()))
     for finetuning in content["finetunings"]:
@@ -141,6 +147,15 @@ def _with_shortcuts(content: dict[str, Any], shortcuts: Mapping[str, Any]) -> di
             for found in finetuning["evaluations"]
         ]
     return content
+
+
+def _with_seeds(content: Mapping[str, Any], seeds: int) -> dict[str, Any]:
+    """A plan's content with so many seeds; no pre-training has more."""
+    pretrainings = [
+        {**fields, "seeds": min(fields["seeds"], seeds)} if fields.get("seeds") else fields
+        for fields in content["pretrainings"]
+    ]
+    return {**content, "seeds": seeds, "pretrainings": pretrainings}
 
 
 def _without_class(error: Exception) -> str:
