@@ -18,6 +18,7 @@ _FLOOR = 0.004  # part of the highest density below which its outline is not dra
 _ROW = 40.0
 _LABELS = 44.0  # width of the language names
 _NUMBERS = 46.0  # width of the notes at the right
+_CHARACTER = 6.6  # mean width of a 12 px letter
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,7 +122,8 @@ def dot_plot(
       bounds: of the axis.
       chance: a value that is marked as such; None marks none.
     """
-    top, step, names = 14.0, 30.0, 122.0
+    top, step = 14.0, 30.0
+    names = max([122.0, *(16 + _CHARACTER * len(row.name) for row in rows)])
     bottom = top + step * len(rows)
     x = Scale(*bounds, names, width - 16.0)
     parts = []

@@ -121,11 +121,12 @@ def sets_of_parts(parts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return {**kept, **{part: (part,) for part in parts}}
 
 
-def _order(part: str) -> tuple[str, str, int]:
-    """Blocks by number, encoder before decoder."""
-    name, _, number = part.rpartition("_")
-    stack = str(["encoder", "decoder"].index(part.split("/")[0])) if "/" in part else ""
-    return (stack, name, int(number)) if number.isdigit() else (stack, part, 0)
+def _order(part: str) -> tuple[int, bool, int, str]:
+    """Embeddings, encoder, decoder; blocks by number before the rest."""
+    stack = part.split("/")[0]
+    number = part.rpartition("_")[2]
+    place = STACKS.index(stack) + 1 if stack in STACKS else 0
+    return (place, not number.isdigit(), int(number) if number.isdigit() else 0, part)
 
 
 def _rows(scored: Scored, sets: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:

@@ -170,9 +170,12 @@ def grids(study: Mapping[str, Any]) -> list[Grid]:
 
 
 def chosen_rows(study: Mapping[str, Any], where: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Returns the rows with these values."""
+    """Returns the rows with these values, or with one of those in a list."""
+    wanted = {name: v if isinstance(v, (list, tuple)) else [v] for name, v in where.items()}
     return [
-        row for row in study["rows"] if all(row.get(name) == value for name, value in where.items())
+        row
+        for row in study["rows"]
+        if all(row.get(name) in values for name, values in wanted.items())
     ]
 
 

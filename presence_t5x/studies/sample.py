@@ -13,7 +13,7 @@ from presence_t5x._validate import check_int
 from presence_t5x.data.documents import Document, Problem, Source, id_hash
 from presence_t5x.files import write_text_atomically
 from presence_t5x.studies.separation import CLEAN
-from presence_t5x.studies.spoiling import Pool, parse_noise
+from presence_t5x.studies.spoiling import Pool, parse_noise, split_units
 
 _MARK = "|"
 
@@ -23,14 +23,15 @@ class Sampling(NamedTuple):
 
     Attributes:
       number: of each language, at most.
-      least_characters: shorter documents are left out.
+      least_units: documents of fewer words (or characters, where a script writes no spaces) are
+        left out.
       sources: a glob over the documents' sources.
       seed: of the draw, and of the noise.
       clean: documents that their corpus labels as noise are left out.
     """
 
     number: int
-    least_characters: int = 200
+    least_units: int = 30
     sources: str = "*"
     seed: int = 0
     clean: bool = True
@@ -45,18 +46,18 @@ def draw(source: Source, sampling: Sampling) -> list[Document]:
     check_int("number", sampling.number, minimum=1)
     heaps: dict[str, list[tuple[int, str, Document]]] = {}
     for document in _documents(source):
-        if len(document.text) < sampling.least_characters or document.inputs:
-            continue
-        if not fnmatch.fnmatchcase(document.source, sampling.sources):
+        if document.inputs or not fnmatch.fnmatchcase(document.source, sampling.sources):
             continue
         if sampling.clean and document.noise not in ("", CLEAN):
+            continue
+        if len(split_units(document.text)[0]) < sampling.least_units:
             continue
         entry = (-id_hash(f"study/{sampling.seed}/{document.id}"), document.id, document)
         heap = heaps.setdefault(document.language, [])
         (heapq.heappush if len(heap) < sampling.number else heapq.heappushpop)(heap, entry)
     if not heaps:
         raise ValueError(
-            f"no text of at least {sampling.least_characters} characters has a source like "
+            f"no text of at least {sampling.least_units} words has a source like "
             f"{sampling.sources!r}"
         )
     return [

@@ -130,10 +130,13 @@ def test_sources_and_degrees(corpus, scorer, known_checkpoints, tmp_path, capsys
 def test_documents_that_are_noise_already_are_not_clean_text():
     """As in the encyclopedia's training split."""
     labels = ("clean", "random_words", "", "clean")
-    documents = (Document("x" * 300, str(i), "en", "", noise) for i, noise in enumerate(labels))
+    documents = (Document("x " * 30, str(i), "en", "", noise) for i, noise in enumerate(labels))
     source = memory_source.MemorySource((("a", 1.0, tuple(documents)),))
     assert {document.id for document in draw(source, Sampling(10))} == {"0", "2", "3"}
     assert len(draw(source, Sampling(10, clean=False))) == 4
+    unspaced = Document("河流穿过古老的城市" * 4, "zh", "zh")
+    source = memory_source.MemorySource((("a", 1.0, (unspaced, Document("x " * 29, "29", "en"))),))
+    assert [document.id for document in draw(source, Sampling(10))] == ["zh"]
 
 
 @pytest.mark.parametrize(
