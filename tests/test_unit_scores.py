@@ -26,8 +26,7 @@ def plain_score(params, batch, rows, score_loss):
     return sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(scored)), float(loss)
 
 
-@pytest.mark.parametrize("score_loss", ["mean", "sum"])
-@pytest.mark.parametrize("row_order", ["strided", "contiguous"])
+@pytest.mark.parametrize(("row_order", "score_loss"), [("strided", "mean"), ("contiguous", "sum")])
 def test_unit_scores_are_of_all_tokens_together(row_order, score_loss):
     params = problems.init_params()
     batch = problems.make_batch(3, NUM_ROWS, padding_rows=(1, 4))

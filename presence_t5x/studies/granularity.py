@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> Study:
     found = [resolve(request, *options.gin) for request in requests]
     directory = claim(options, *_OF_UNITS)
     texts = write_texts(options, directory)
-    store = open_input(str(texts), found[0].vocabulary, directory / "tokens")
+    store = open_input(str(texts), found[0].vocabulary, directory / "tokens", splits=["train"])
     rows = first_rows(
         Corpus(store, found[0].data, found[0].vocabulary, options.seed), options.batch_size
     )

@@ -163,6 +163,6 @@ def test_settings_of_a_file_count_less_than_the_command_line(
     assert study.main(["noise", f"--config={config}", output, "--documents=4"]) == 0
     protocol = json.loads((tmp_path / "out/study.json").read_text())["protocol"]
     assert (protocol["documents"], protocol["rates"]) == (4, [0.2])
-    config.write_text("document = 5\n")
+    config.write_text(f'documen = 5\ninput = "{corpus}"\ncheckpoint = "run/1"\n')
     assert study.main(["noise", f"--config={config}", output]) == 2
-    assert "--document" in capsys.readouterr().err
+    assert "--documen=5" in capsys.readouterr().err
