@@ -156,7 +156,7 @@ def _study(rows: Sequence[Mapping[str, Any]], rates: Sequence[float], protocol) 
             charts.append(_chart(f"{words} by degree", "degree", "auroc", {**of_kind, **last}))
         if len(rates) > 1:
             where = {**of_kind, "step": last["step"], "noise": named}
-            charts.append(_chart(f"{words} by rate", "rate", "found_in_top_10%", where))
+            charts.append(_chart(f"{named} by rate", "rate", "found_in_top_10%", where))
     return Study(
         study="noise",
         title="Noise against clean text",
@@ -216,27 +216,29 @@ def _tables(rows, rates, overall, last, steps) -> list[Table]:
 
 
 def _findings(rows, overall) -> list[str]:
-    """Where the score is worse than the loss, and what else finds that."""
+    """Where the score finds more than the loss, where less, and what else finds that."""
     auroc = {
         (row["noise"], row["measure"]): row["auroc"]
         for row in rows
         if all(row[name] == value for name, value in overall.items())
     }
     noises = list(dict.fromkeys(noise for noise, _ in auroc))
-    mean = {
-        measure: float(np.mean([auroc[noise, measure] for noise in noises]))
-        for measure in (SCORE, LOSS, PER_TOKEN, OVER_LOSS)
-    }
-    worse = [noise for noise in noises if auroc[noise, SCORE] < auroc[noise, LOSS]]
+    forms = (SCORE, LOSS, PER_TOKEN, OVER_LOSS)
+    means = [f"{m} {np.mean([auroc[noise, m] for noise in noises]):.3f}" for m in forms]
     lines = [
-        f"AUROC at step {overall['step']}, mean over kinds of noise: score {mean[SCORE]:.3f}, "
-        f"loss {mean[LOSS]:.3f}, score per token {mean[PER_TOKEN]:.3f}, score over squared loss "
-        f"{mean[OVER_LOSS]:.3f}; 0.5 is chance."
+        f"AUROC at step {overall['step']}, mean over kinds of noise: {', '.join(means)}; 0.5 "
+        "is chance."
     ]
-    lines += [
-        f"{noise}: the loss finds more than the score ({auroc[noise, LOSS]:.3f} against "
-        f"{auroc[noise, SCORE]:.3f}); per token the score has {auroc[noise, PER_TOKEN]:.3f}, over "
-        f"squared loss {auroc[noise, OVER_LOSS]:.3f}."
-        for noise in worse
-    ]
+    worse = [noise for noise in noises if auroc[noise, SCORE] < auroc[noise, LOSS]]
+    for more, less in ((SCORE, LOSS), (LOSS, SCORE)):
+        found = [noise for noise in noises if (noise in worse) == (more == LOSS)]
+        told = [f"{n} ({auroc[n, more]:.3f} against {auroc[n, less]:.3f})" for n in found]
+        lines += [f"The {more} finds more than the {less}: {', '.join(told)}."] if told else []
+    others = [m for _, m in auroc if m not in (SCORE, LOSS, "length", "random")]
+    for noise in worse:
+        best = max(others, key=lambda measure: auroc[noise, measure])
+        if auroc[noise, best] >= auroc[noise, LOSS]:
+            lines.append(f"{noise}: {best} finds as much as the loss ({auroc[noise, best]:.3f}).")
+    if worse and not any("finds as much" in line for line in lines):
+        lines.append("No other form of the score finds as much as the loss there.")
     return lines

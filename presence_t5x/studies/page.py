@@ -29,7 +29,7 @@ from presence_t5x.studies.results import (
 _COLORS = ("score", "loss", "clean", "noise", "presence", "baseline", "good", "bad")
 _LOOKS = [(color, dash) for dash in ("solid", "dashed", "dotted") for color in _COLORS]
 _MARKERS = {"solid": "circle", "dashed": "square", "dotted": ""}
-_MOST_LINES = 60  # of a table before it is folded
+_MOST_LINES = 30  # of a table before it is folded
 _MOST_ROWS = 500  # of a table on the page; all are in study.csv
 
 

@@ -92,11 +92,11 @@ def test_noise_from_text_to_table(corpus, scorer, known_checkpoints, tmp_path, c
     assert [one["step"] for one in found["protocol"]["checkpoints"]] == [10, 20]
     text = (tmp_path / "out/study.md").read_text()
     assert "| permuted_words | score | 1.000 |" in text and "step 20" in text
-    assert "repeated_text: the loss finds more than the score (1.000 against 0.000)" in text
+    assert "The loss finds more than the score: repeated_text (1.000 against 0.000)." in text
     assert (tmp_path / "out/study.csv").read_text().count("\n") == 1 + len(found["rows"])
     assert [call[1:] for call in scorer] == [(["a.gin"], ["X=1"])] * 2
     titles = [chart["title"] for chart in found["charts"]]
-    assert "Permuted words over training" in titles and "Permuted words by rate" in titles
+    assert "Permuted words over training" in titles and "permuted_words by rate" in titles
 
 
 def test_the_same_texts_for_other_checkpoints(corpus, scorer, known_checkpoints, tmp_path, capsys):
