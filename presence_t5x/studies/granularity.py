@@ -29,7 +29,7 @@ from presence_t5x.studies.texts import (
     protocol_of,
     write_texts,
 )
-from presence_t5x.studies.unit_scoring import UnitScorer, first_rows
+from presence_t5x.studies.unit_scoring import UnitScorer, UnitScores, first_rows
 from presence_t5x.studies.unit_statistics import unit_statistics
 
 HELP = "how much signal survives grouping documents to units"
@@ -128,11 +128,14 @@ def _members(corpora: Mapping[float, NoisyCorpus], options: argparse.Namespace) 
 def _write_members(
     path: Path, members: Mapping[_Key, Any], corpora: Mapping[float, NoisyCorpus], ids: list[str]
 ) -> None:
-    """Writes which texts form each unit, by rate, grouping and size."""
-    content: dict[str, Any] = {}
+    """Writes which texts a corpus has, and which form each unit: by rate, grouping and size."""
+    content: dict[str, Any] = {
+        f"{rate:g}": {"documents": [ids[place] for place in corpus.places]}
+        for rate, corpus in corpora.items()
+    }
     for (rate, grouping, size), units in members.items():
         named = [[ids[place] for place in corpora[rate].places[unit]] for unit in units]
-        content.setdefault(f"{rate:g}", {}).setdefault(grouping, {})[str(size)] = named
+        content[f"{rate:g}"].setdefault(grouping, {})[str(size)] = named
     write_text_atomically(json.dumps(content, ensure_ascii=False) + "\n", path)
 
 
@@ -144,15 +147,18 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """All rows of one checkpoint."""
     single = {
-        rate: scorer(f"rate{rate:g}-documents", corpus.places[:, None]).score
+        rate: scorer(f"rate{rate:g}-documents", corpus.places[:, None])
         for rate, corpus in corpora.items()
     }
     results = []
     for (rate, grouping, size), units in members.items():
         corpus = corpora[rate]
-        found = scorer(f"rate{rate:g}-{grouping}-{size}", corpus.places[units])
+        if size == 1:
+            found = UnitScores(*(values[units[:, 0]] for values in single[rate]))
+        else:
+            found = scorer(f"rate{rate:g}-{grouping}-{size}", corpus.places[units])
         share = corpus.is_noise[units].mean(axis=1)
-        means = single[rate][units].mean(axis=1)
+        means = single[rate].score[units].mean(axis=1)
         for measure, values in ((SCORE, found.score), (LOSS, found.loss), (MEAN, means)):
             results.append(
                 {

@@ -73,7 +73,7 @@ def group_corpus(
     Args:
       grouping: "random", by "language", or "noise": clean and noisy documents apart.
       size: documents a unit.
-      repeats: how often all documents are grouped, each time otherwise.
+      repeats: how often all documents are grouped, each time otherwise; once if alone.
       seed: of the orders.
     """
     labels: dict[str, Sequence[Any]] = {
@@ -82,7 +82,8 @@ def group_corpus(
         "noise": corpus.is_noise.tolist(),
     }
     rng = np.random.default_rng([seed, GROUPINGS.index(grouping), size])
-    return np.concatenate([group(labels[grouping], size, rng) for _ in range(repeats)])
+    times = 1 if size == 1 else repeats
+    return np.concatenate([group(labels[grouping], size, rng) for _ in range(times)])
 
 
 def group(labels: Sequence[Any], size: int, rng: np.random.Generator) -> Members:

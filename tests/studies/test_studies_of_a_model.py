@@ -19,6 +19,11 @@ from presence_t5x.studies.layers import parts_of_model
 from presence_t5x.studies.results import read_study
 
 DOCUMENTS = 8
+STACKS = ("encoder", "decoder")
+LAYERS = (
+    "--kinds=permuted_words,character_noise:0.5",
+    "--leave_out=encoder/relpos_bias,decoder/relpos_bias,encoder/encoder_norm,decoder/decoder_norm",
+)
 
 
 def run(name, checkpoint, corpus, output, *more):
@@ -37,8 +42,7 @@ def rows_by(found, *names):
 @pytest.fixture(scope="module")
 def layers(model_dir, corpus, tmp_path_factory):
     output = tmp_path_factory.mktemp("layers")
-    more = ("--kinds=permuted_words,character_noise:0.5", "--splits=train")
-    assert run("layers", model_dir, corpus, output, *more) == 0
+    assert run("layers", model_dir, corpus, output, *LAYERS) == 0
     return output
 
 
@@ -70,9 +74,6 @@ def test_layers_agree_as_their_scores_do(layers):
     assert rows["de", "all"]["auroc_character_noise:0.5"] == pytest.approx(np.mean(wins))
 
 
-STACKS = ("encoder", "decoder")
-
-
 def test_layers_cost_what_they_need_of_a_backward_pass(layers):
     rows = rows_by(read_study(layers), "language", "layers")
     flops = {name: row["flops"] for (language, name), row in rows.items() if language == "all"}
@@ -83,13 +84,13 @@ def test_layers_cost_what_they_need_of_a_backward_pass(layers):
 
 def test_layers_again_and_a_directory_of_another_study(layers, model_dir, corpus, capsys):
     before = (layers / "study.json").read_bytes()
-    more = ("--kinds=permuted_words,character_noise:0.5", "--no_cost")
-    assert run("layers", model_dir, corpus, layers, *more) == 0
+    assert run("layers", model_dir, corpus, layers, *LAYERS, "--no_cost") == 0
     assert "is there already" in capsys.readouterr().err
     assert json.loads(before)["rows"][0]["flops"] is not None
     assert run("checkpoints", f"{model_dir}/checkpoints/*", corpus, layers) == 2
     assert "study='layers' there, 'checkpoints' here" in capsys.readouterr().err
-    assert run("layers", model_dir, corpus, layers, "--leave_out=encoder/layer_0") == 2
+    wrong = (LAYERS[0], "--leave_out=encoder/layer_0")
+    assert run("layers", model_dir, corpus, layers, *wrong) == 2
     assert "did you mean 'encoder/layers_0'" in capsys.readouterr().err
 
 
@@ -190,6 +191,8 @@ def test_units_are_scored_by_the_gradient_of_all_their_tokens(granularity, model
 
 def test_units_hold_what_they_are_grouped_by(granularity):
     by_grouping = json.loads((granularity / "members.json").read_text())["0.5"]
+    documents = by_grouping.pop("documents")
+    assert sorted(documents) == sorted(unit[0] for unit in by_grouping["noise"]["1"])
     for grouping, sizes in by_grouping.items():
         for size, units in sizes.items():
             flat = [one for unit in units for one in unit]
@@ -211,10 +214,12 @@ def test_statistics_of_units(granularity):
     single = rows["random", 1, "score"]
     assert single["spearman_members"] == pytest.approx(1.0)
     assert single["num_units"] == 2 * DOCUMENTS
-    table = pq.read_table(granularity / "units-0/rate0.5-random-1.parquet").to_pylist()
-    members = json.loads((granularity / "members.json").read_text())["0.5"]["random"]["1"]
-    is_noise = np.array([unit[0].split("|")[0] != "clean" for unit in members])
-    scores = np.array([row["score"] for row in table])
+    table = pq.read_table(granularity / "units-0/rate0.5-documents.parquet").to_pylist()
+    members = json.loads((granularity / "members.json").read_text())["0.5"]
+    of_document = dict(zip(members["documents"], (row["score"] for row in table), strict=True))
+    ids = [unit[0] for unit in members["random"]["1"]]
+    is_noise = np.array([one.split("|")[0] != "clean" for one in ids])
+    scores = np.array([of_document[one] for one in ids])
     assert single["spread"] == pytest.approx(scores.std() / scores.mean())
     noisy, clean = scores[is_noise], scores[~is_noise]
     wins = np.mean([[(a > b) + 0.5 * (a == b) for b in clean] for a in noisy])
