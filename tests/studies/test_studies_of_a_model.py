@@ -7,14 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tiny_model
 from scipy.stats import spearmanr
 
 from presence_t5x import study
 from presence_t5x.checkpoint import load_model
 from presence_t5x.config import load_config
+from presence_t5x.config_types import T5Config
 from presence_t5x.data.documents import id_hash
 from presence_t5x.data.row_features import RowFeatures, TextRow
 from presence_t5x.data.vocabularies import load_vocabulary
+from presence_t5x.studies import unit_scoring
 from presence_t5x.studies.layers import parts_of_model
 from presence_t5x.studies.results import read_study
 
@@ -94,16 +97,16 @@ def test_layers_again_and_a_directory_of_another_study(layers, model_dir, corpus
     assert "did you mean 'encoder/layers_0'" in capsys.readouterr().err
 
 
-def test_the_parts_of_a_model_are_all_of_it(model_dir):
-    scanned = load_config(["configs/models/mini.gin"], ["T5Config.scan_layers=True"]).model
-    unrolled = load_config(["configs/models/mini.gin"], []).model
-    assert parts_of_model(scanned) == parts_of_model(unrolled)
-    assert parts_of_model(unrolled) == [
+def test_the_parts_of_a_model_are_all_of_it():
+    sizes = {**tiny_model.SIZES, "vocab_size": 32, "num_encoder_layers": 11}
+    parts = parts_of_model(T5Config(**sizes))
+    assert parts == parts_of_model(T5Config(**sizes, scan_layers=True))
+    assert parts == [
         "token_embedder",
-        *(f"encoder/layers_{i}" for i in range(unrolled.num_encoder_layers)),
+        *(f"encoder/layers_{i}" for i in range(11)),
         "encoder/encoder_norm",
         "encoder/relpos_bias",
-        *(f"decoder/layers_{i}" for i in range(unrolled.num_decoder_layers)),
+        "decoder/layers_0",
         "decoder/decoder_norm",
         "decoder/logits_dense",
         "decoder/relpos_bias",
@@ -233,10 +236,8 @@ def test_statistics_of_units(granularity):
 
 
 def test_units_that_are_scored_are_not_scored_again(granularity, model_dir, corpus, monkeypatch):
-    from presence_t5x.studies import granularity as module
-
     before = read_study(granularity)
-    monkeypatch.setattr(module, "score_units", None)
+    monkeypatch.setattr(unit_scoring, "score_units", None)
     more = ("--sizes=1,2,4", "--rates=0.5", "--repeats=1", "--units_per_step=2")
     assert run("granularity", model_dir, corpus, granularity, *more) == 0
     assert read_study(granularity)["rows"] == before["rows"]
