@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         study = studies.add_parser(
             name,
             help=module.HELP,
-            description=module.__doc__.splitlines()[0],
+            description=(module.__doc__ or "").splitlines()[0],
             epilog=_EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,

@@ -167,8 +167,8 @@ def check_same_result(output: Path, identity: Mapping[str, Any]) -> bool:
 
 def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Path) -> None:
     """Raises ValueError if two scorings differ in more than the commit; names the differences."""
-    bound = [
+    one, other = (
         {name: value for name, value in settings.items() if name not in _FREE}
         for settings in (found, wanted)
-    ]
-    check_same(*bound, where, "scores")
+    )
+    check_same(one, other, where, "scores")

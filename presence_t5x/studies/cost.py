@@ -39,4 +39,4 @@ def scoring_flops(settings: Settings, layers: Sequence[str] | None, num_rows: in
         name: jax.ShapeDtypeStruct((num_rows, length), dtype)
         for name, (length, dtype) in shapes.items()
     }
-    return program_cost(run.lower(params, features).compile().as_text()).flops
+    return program_cost(run.lower(params, features).compile().as_text() or "").flops

@@ -62,7 +62,7 @@ def mix_noise(
     is_noise = np.zeros(len(pairs), bool)
     is_noise[rng.permutation(len(pairs))[: round(rate * len(pairs))]] = True
     chosen = np.array([pair[int(noisy)] for pair, noisy in zip(pairs, is_noise)])
-    return NoisyCorpus(chosen, [languages[place] for place in chosen], is_noise)
+    return NoisyCorpus(chosen, [languages[place] for place in chosen.tolist()], is_noise)
 
 
 def group_corpus(
@@ -98,9 +98,8 @@ def group(labels: Sequence[Any], size: int, rng: np.random.Generator) -> Members
     >>> group(["a", "b", "a", "b", "a"], 2, np.random.default_rng(0)).shape
     (2, 2)
     """
-    labels = np.array(labels, object)
     units = []
     for label in dict.fromkeys(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
+        members = rng.permutation([i for i, own in enumerate(labels) if own == label])
         units.append(members[: len(members) // size * size].reshape(-1, size))
     return rng.permutation(np.concatenate(units))

@@ -37,12 +37,12 @@ def unit_statistics(
     if not steps:
         return found
     used, noise = (array[: steps * units_per_step].reshape(shape) for array in (values, share))
-    direct, inverse = (np.asarray(_weights(tau)(used)) for tau in (1.0, -1.0))
+    direct, inverse = (_weights(tau)(used) for tau in (1.0, -1.0))
     for name, weights in (("ess_direct", direct), ("ess_inverse", inverse)):
         sizes = np.asarray(jax.vmap(effective_sample_size)(weights))
         found[name] = float(np.mean(sizes)) / units_per_step
     expected = np.mean(noise)
-    weighted = np.mean(np.sum(inverse * noise, axis=1))
+    weighted = np.mean(np.sum(np.asarray(inverse) * noise, axis=1))
     found["noise_weight"] = float(weighted / expected) if expected else float("nan")
     return found
 
