@@ -41,7 +41,7 @@ _COLUMNS = (
     Column("top_20%", "overlap of the top 20 %"),
     Column("num_documents", "documents"),
 )
-_OTHER_MASKS = "score, other masks"
+_OTHER_MASKS = f"{SCORE}, other masks"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +96,9 @@ def _rows(scored: Sequence[Scored], other: Scored, rates: Sequence[float]) -> li
         [np.array([one.rows[place][name] for place in known]) for one in scored]
         for name in (SCORE, LOSS)
     )
-    masked = np.array([other.rows[place][SCORE] for place in known])
+    masked = {
+        name: np.array([other.rows[place][name] for place in known]) for name in (SCORE, LOSS)
+    }
     rows = []
     for number, one in enumerate(scored):
         so_far = tracin(scores[: number + 1], rates[: number + 1])
@@ -107,7 +109,8 @@ def _rows(scored: Sequence[Scored], other: Scored, rates: Sequence[float]) -> li
             "loss, for the score": (losses[number], scores[-1], SCORE),
         }
         if number == len(scored) - 1:
-            rankings[_OTHER_MASKS] = (masked, scores[-1], SCORE)
+            for name, values in ((SCORE, scores), (LOSS, losses)):
+                rankings[f"{name}, other masks"] = (masked[name], values[-1], name)
         for language in [*sorted(set(languages)), ALL]:
             within = (languages == language) | (language == ALL)
             for name, (values, last, against) in rankings.items():
@@ -176,19 +179,20 @@ def _findings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         name: [row for row in overall if row["ranking"] == name]
         for name in dict.fromkeys(row["ranking"] for row in overall)
     }
-    best = by_ranking[_OTHER_MASKS][0]
+    found = [by_ranking[f"{name}, other masks"][0] for name in (SCORE, LOSS)]
+    told = [f"{row['spearman']:.3f} (top 10 %: {row['top_10%']:.2f})" for row in found]
     lines = [
-        f"Two scorings under the last checkpoint with other masks agree with "
-        f"{best['spearman']:.3f} (top 10 %: {best['top_10%']:.2f}); checkpoints are compared with "
-        "the same masks."
+        f"Two scorings under the last checkpoint with other masks agree with {told[0]}, their "
+        f"losses with {told[1]}; checkpoints are compared with the same masks."
     ]
     early = [row for row in by_ranking[SCORE] if (row["fraction"] or 0) >= _EARLY]
     if early and early[0]["fraction"] < 1:
         row = early[0]
+        loss = next(other for other in by_ranking[LOSS] if other["step"] == row["step"])
         lines.append(
             f"At {row['fraction']:.0%} of training the ranking has {row['spearman']:.3f} with the "
-            f"last (top 10 %: {row['top_10%']:.2f}); the paper calls scores after about 20 % "
-            "decently reliable."
+            f"last (top 10 %: {row['top_10%']:.2f}), the loss's {loss['spearman']:.3f} with the "
+            "last loss's; the paper calls scores after about 20 % decently reliable."
         )
     summed, last_loss = by_ranking[SUM][-1], by_ranking["loss, for the score"][-1]
     lines.append(

@@ -61,8 +61,8 @@ def mix_noise(
     rng = np.random.default_rng([seed, round(rate * 1e6)])
     is_noise = np.zeros(len(pairs), bool)
     is_noise[rng.permutation(len(pairs))[: round(rate * len(pairs))]] = True
-    chosen = np.array([pair[int(noisy)] for pair, noisy in zip(pairs, is_noise)])
-    return NoisyCorpus(chosen, [languages[place] for place in chosen.tolist()], is_noise)
+    chosen = [pair[int(noisy)] for pair, noisy in zip(pairs, is_noise)]
+    return NoisyCorpus(np.array(chosen), [languages[place] for place in chosen], is_noise)
 
 
 def group_corpus(

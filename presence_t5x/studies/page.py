@@ -73,20 +73,15 @@ def _body(study: Mapping[str, Any], with_findings: bool = True) -> str:
 
 def _table(grid: Grid) -> str:
     """A table, folded if it is long, and cut if it is very long."""
-    left, number = "<th style='text-align:left'>", grid.num_labels
-    head = "".join(f"{left}{escape(text)}</th>" for text in grid.header[:number])
-    head += "".join(f"<th>{escape(text)}</th>" for text in grid.header[number:])
-    body = "".join(
-        "<tr>"
-        + "".join(f"{left}{escape(text)}</th>" for text in line[:number])
-        + "".join(f"<td>{escape(text)}</td>" for text in line[number:])
-        + "</tr>"
-        for line in grid.lines[:_MOST_ROWS]
-    )
-    text = (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        "</div>"
-    )
+
+    def line(texts: Sequence[str], label: str, number: str) -> str:
+        cells = zip(texts, (label if is_label else number for is_label in grid.is_label))
+        return f"<tr>{''.join(f'<{tag}>{escape(text)}</{tag[:2]}>' for text, tag in cells)}</tr>"
+
+    left = "th style='text-align:left'"
+    head = line(grid.header, left, "th")
+    body = "".join(line(texts, left, "td") for texts in grid.lines[:_MOST_ROWS])
+    text = f'<div class="scroll"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
     if len(grid.lines) > _MOST_ROWS:
         text += f"<p class='how'>{_MOST_ROWS} of {len(grid.lines):,} rows; all: {CSV_NAME}</p>"
     title = escape(grid.title or "All rows")

@@ -149,12 +149,12 @@ def read_study(directory: Path) -> dict[str, Any]:
 
 
 class Grid(NamedTuple):
-    """A table as it is shown: header and lines of texts, the labels at the left."""
+    """A table as it is shown: header and lines of texts, and which columns are labels."""
 
     title: str
     header: Sequence[str]
     lines: Sequence[Sequence[str]]
-    num_labels: int
+    is_label: Sequence[bool]
 
 
 def grids(study: Mapping[str, Any]) -> list[Grid]:
@@ -208,7 +208,7 @@ def markdown(study: Mapping[str, Any]) -> str:
     parts = [f"# {study['title']}", ""]
     parts += [*(f"- {line}" for line in study.get("findings", ())), ""]
     for grid in grids(study):
-        rules = ["---"] * grid.num_labels + ["---:"] * (len(grid.header) - grid.num_labels)
+        rules = ["---" if is_label else "---:" for is_label in grid.is_label]
         parts += [f"## {grid.title}", ""] if grid.title else []
         parts += [_markdown_line(line) for line in (grid.header, rules, *grid.lines)]
         parts.append("")
@@ -228,11 +228,12 @@ def _grid(study: Mapping[str, Any], table: Mapping[str, Any]) -> Grid:
             [value_text(label), *(value_text(cells.get((label, name))) for name in names)]
             for label in dict.fromkeys(row.get(down) for row in rows)
         ]
-        return Grid(table["title"], [titles[down], *map(value_text, names)], lines, 1)
+        header = [titles[down], *map(value_text, names)]
+        return Grid(table["title"], header, lines, [True, *[False] * len(names)])
     columns = table["columns"]
     lines = [[value_text(row.get(name)) for name in columns] for row in rows]
-    num_labels = sum(kinds[name] == "label" for name in columns)
-    return Grid(table["title"], [titles[name] for name in columns], lines, num_labels)
+    is_label = [kinds[name] == "label" for name in columns]
+    return Grid(table["title"], [titles[name] for name in columns], lines, is_label)
 
 
 def _markdown_line(cells: Sequence[str]) -> str:

@@ -139,6 +139,12 @@ def test_checkpoints_agree_as_their_scores_do(model_dir, corpus, tmp_path, capsy
         row = rows[4, language, "score, other masks"]
         assert row["spearman"] == pytest.approx(spearmanr(scores[2], scores[1]).statistic)
         assert row["spearman"] < 1.0
+        losses = [
+            [row["loss"] for row in table if language in (row["language"], "all")]
+            for table in (last, masked)
+        ]
+        row = rows[4, language, "loss, other masks"]
+        assert row["spearman"] == pytest.approx(spearmanr(*losses).statistic)
     assert rows[2, "all", "score"]["fraction"] == 0.5
     assert rows[2, "all", "score"]["num_documents"] == 2 * DOCUMENTS
 
