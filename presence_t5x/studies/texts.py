@@ -149,7 +149,7 @@ def score_texts(
       *arguments: more of `presence_t5x.score`.
 
     Raises:
-      ValueError: as `score.score` does.
+      ValueError: as `score.score` does, or no document has a score.
     """
     found = []
     for number, checkpoint in enumerate(find_checkpoints(options.checkpoint)):
@@ -162,7 +162,10 @@ def score_texts(
             f"--seed={options.seed}",
             *arguments,
         ]
-        found.append(read_scores(score.score(score.parser().parse_args(words), *options.gin)))
+        one = read_scores(score.score(score.parser().parse_args(words), *options.gin))
+        if all(row["score"] is None for row in one.rows):
+            raise ValueError(f"{checkpoint} gives no finite score to any document of {texts}")
+        found.append(one)
     return found
 
 
