@@ -49,7 +49,7 @@ def mix_noise(
     """
     places = {one: place for place, one in enumerate(ids) if usable[place]}
     kinds = [kind for kind in dict.fromkeys(map(kind_of, ids)) if kind != CLEAN]
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     for one, place in places.items():
         if kind_of(one) == CLEAN:
             name = one[len(CLEAN) :]
@@ -61,7 +61,7 @@ def mix_noise(
     rng = np.random.default_rng([seed, round(rate * 1e6)])
     is_noise = np.zeros(len(pairs), bool)
     is_noise[rng.permutation(len(pairs))[: round(rate * len(pairs))]] = True
-    chosen = [pair[int(noisy)] for pair, noisy in zip(pairs, is_noise)]
+    chosen = [noisy if spoiled else clean for (clean, noisy), spoiled in zip(pairs, is_noise)]
     return NoisyCorpus(np.array(chosen), [languages[place] for place in chosen], is_noise)
 
 
