@@ -100,6 +100,22 @@ def stored_sweep(
     return scan_microbatches(body, None, microbatches)[1]
 
 
+def unit_scoring_sweep(
+    problem: Problem, params: PyTree, microbatches: PyTree, rng: Any
+) -> UnitResults:
+    """Returns every microbatch's results, forming no gradient but that of the scored parameters."""
+    params = problem.devices.as_varying(params)
+
+    def body(_, inputs):
+        rows, index = inputs
+        loss, gradient = problem.differentiate(params, rows, problem.microbatch_key(rng, index))
+        # What is not selected is never computed: nothing looks at it.
+        selected = _reduced(problem, take_selected(gradient, problem.selection))
+        return None, _global_unit(problem, loss, selected, jnp.bool_(True))
+
+    return lax.scan(body, None, indexed(microbatches, problem))[1]
+
+
 def streaming_sweep(
     problem: Problem,
     params: PyTree,
@@ -120,10 +136,7 @@ def streaming_sweep(
         loss, gradient = problem.differentiate(params, rows, key)
         selected, finite = take_selected(gradient, problem.selection), all_finite(gradient)
         if config.granularity == "microbatch":
-            selected = problem.devices.reduce_scatter_selected(
-                selected, problem.selection, config.gradient_dtype
-            )
-            unit = _global_unit(problem, loss, selected, finite)
+            unit = _global_unit(problem, loss, _reduced(problem, selected), finite)
         else:
             unit = single_unit(problem, loss, selected, finite)
         logit = temperature * standardize_scores(unit.score, config, state)
@@ -144,6 +157,13 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     """
     zeros = [jnp.sum(0 * leaf).astype(jnp.float32) for leaf in jax.tree.leaves(tree)]
     return jnp.isfinite(jnp.sum(jnp.stack(zeros)))
+
+
+def _reduced(problem: Problem, selected):
+    """Returns a microbatch's scored gradients summed over devices, each keeping its part."""
+    return problem.devices.reduce_scatter_selected(
+        selected, problem.selection, problem.config.gradient_dtype
+    )
 
 
 def _global_unit(problem: Problem, loss, selected, finite) -> UnitResults:

@@ -1,12 +1,11 @@
 """Plans as TOML files, packaged in `configs/plans` or a user's own."""
 
-import importlib.resources
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from presence_t5x._validate import check_int, did_you_mean
+from presence_t5x._validate import check_int
+from presence_t5x.packaged_toml import read_packaged_toml
 from presence_t5x.reproduction.plans import (
     Evaluation,
     Filtering,
@@ -36,7 +35,7 @@ def load_plan(
     Raises:
       ValueError: no such plan, one that is broken, or a `data_dir` that is missing or not needed.
     """
-    path, content = _read(name)
+    path, content = read_packaged_toml(name, "plans")
     needs_data = DATA_DIR in repr(content)
     if needs_data and data_dir is None:
         raise ValueError(f"plan {name!r} reads your files; give their folder with --data_dir=DIR")
@@ -73,21 +72,6 @@ def replace_text(value: Any, replacements: Mapping[str, str]) -> Any:
     if isinstance(value, (list, tuple)):
         return [replace_text(item, replacements) for item in value]
     return value
-
-
-def _read(name: str) -> tuple[Path, dict[str, Any]]:
-    """The file of a plan and its content."""
-    root = Path(str(importlib.resources.files("presence_t5x.configs"))) / "plans"
-    path = Path(name) if name.endswith(".toml") else root / f"{name}.toml"
-    if not path.is_file():
-        known = sorted(found.stem for found in root.glob("*.toml"))
-        raise ValueError(
-            f"plan {name!r} is neither one of {known} nor a .toml file{did_you_mean(name, known)}"
-        )
-    try:
-        return path, tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no TOML: {error}") from error
 
 
 def _build(name: str, content: Mapping[str, Any]) -> Plan:
