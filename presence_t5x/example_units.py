@@ -23,7 +23,14 @@ from presence_t5x.influence import (
     squared_norm,
     take_selected,
 )
-from presence_t5x.units import Problem, UnitResults, all_finite, indexed, judge, single_unit
+from presence_t5x.units import (
+    Problem,
+    UnitResults,
+    all_finite,
+    judge,
+    scan_microbatches,
+    single_unit,
+)
 
 
 class RowNorms(NamedTuple):
@@ -54,7 +61,7 @@ def example_sweep(
         return _add_rows(problem, carry, units, logits_fn(units), gradient_fn)
 
     start = accumulation.init_streaming_sum(params, problem.devices)
-    return lax.scan(body, start, indexed(microbatches, problem))
+    return scan_microbatches(body, start, microbatches)
 
 
 def scored_example_sweep(
@@ -69,7 +76,7 @@ def scored_example_sweep(
     params = problem.devices.as_varying(params)
 
     def body(carry, inputs):
-        (rows, index), (known, row_logits) = inputs
+        rows, index, known, row_logits = inputs
 
         def gradient_fn(factors, live):
             return _weighted_rows_gradient(problem, params, rows, rng, index, factors, live)
@@ -77,7 +84,7 @@ def scored_example_sweep(
         return _add_rows(problem, carry, known, row_logits, gradient_fn)
 
     start = accumulation.init_streaming_sum(params, problem.devices)
-    return lax.scan(body, start, (indexed(microbatches, problem), (units, logits)))
+    return scan_microbatches(body, start, microbatches, units, logits)
 
 
 def scoring_sweep(problem: Problem, params: PyTree, microbatches: PyTree, rng: Any) -> UnitResults:
@@ -88,7 +95,7 @@ def scoring_sweep(problem: Problem, params: PyTree, microbatches: PyTree, rng: A
         rows, index = inputs
         return None, _score_and_share(problem, params, rows, rng, index)[0]
 
-    return lax.scan(body, None, indexed(microbatches, problem))[1]
+    return scan_microbatches(body, None, microbatches)[1]
 
 
 def norm_sweep(problem: Problem, params: PyTree, microbatches: PyTree) -> RowNorms:
@@ -97,14 +104,15 @@ def norm_sweep(problem: Problem, params: PyTree, microbatches: PyTree) -> RowNor
     They are those of the mean or the summed token loss, as `score_loss` has it.
     """
 
-    def body(_, rows):
+    def body(_, inputs):
+        rows, _ = inputs
         found = _row_norms(problem, params, rows)
         if problem.config.score_loss == "mean":
             num_tokens = jnp.maximum(found.num_tokens, 1.0)
             found = found._replace(norms=found.norms / jnp.square(num_tokens)[:, None])
         return None, found
 
-    return lax.scan(body, None, microbatches)[1]
+    return scan_microbatches(body, None, microbatches)[1]
 
 
 def _row_norms(problem: Problem, params, rows) -> RowNorms:

@@ -3,8 +3,9 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 
 def write_text_atomically(text: str, path: str | Path) -> None:
@@ -54,3 +55,24 @@ def check_writable(name: str, path: str | Path) -> None:
             f"{name}={str(path)!r} cannot be written ({error}); give the path of a file in a "
             "folder that you may write to"
         ) from error
+
+
+def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Path, what: str) -> None:
+    """Raises ValueError if what is there came of other settings than what is asked for.
+
+    Args:
+      found: settings of what is there.
+      wanted: of what would be written.
+      where: the file or directory.
+      what: it holds, e.g. "scores".
+    """
+    differing = [
+        f"{name}={found.get(name)!r} there, {wanted.get(name)!r} here"
+        for name in sorted({*found, *wanted})
+        if found.get(name) != wanted.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"{where} holds other {what}: {'; '.join(differing)}; choose another --output, or "
+            "remove it"
+        )

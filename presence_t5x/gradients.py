@@ -25,7 +25,7 @@ from presence_t5x.layouts import Layout
 from presence_t5x.local_gradients import PresenceAux, plain_gradients, weighted_gradients
 from presence_t5x.partitioning import DATA_AXIS, num_row_parts
 from presence_t5x.reduction import Cut, RowDevices, scatter_axis
-from presence_t5x.units import Problem
+from presence_t5x.units import Problem, unit_scoring_sweep
 from presence_t5x.weighting import PresenceState, init_presence_state
 
 
@@ -141,6 +141,26 @@ def example_scores(
         for values in (units.score, units.loss_sum, units.num_tokens)
     )
     return score, loss_sum, num_tokens
+
+
+def unit_scores(
+    loss_fun: Callable[..., Any],
+    params: PyTree,
+    batch: PyTree,
+    *,
+    config: PresenceConfig,
+    has_aux: bool = False,
+) -> tuple[Float[Array, " units"], Float[Array, " units"], Float[Array, " units"]]:
+    """Returns every microbatch's score, loss sum and token count, without dropout and update.
+
+    The scores are those of `presence_gradients` with granularity "microbatch": of the gradient of
+    all of a unit's tokens together, not a mean over rows. Only the scored layers' gradients are
+    formed. Rows of padding (no token) may fill a unit.
+    """
+    config = dataclasses.replace(config, granularity="microbatch")
+    problem = _check_problem(loss_fun, params, batch, config, None, None, has_aux)
+    units = unit_scoring_sweep(problem, params, accumulation.split_rows(batch, config), None)
+    return units.score, units.loss_sum, units.num_tokens
 
 
 def example_norms(

@@ -172,13 +172,14 @@ def unit_score(
       norm_fn: the squared norm of the (scaled) gradients; another one when devices hold parts.
     """
     num_tokens = jnp.maximum(num_tokens, 1.0)
+    mean_loss = loss_sum / num_tokens
     if config.score == "loss":
-        return loss_sum / num_tokens
+        return mean_loss
     scale = 1.0 / num_tokens if config.score_loss == "mean" else jnp.ones(())
     scored = jax.tree.map(lambda g: g.astype(jnp.float32) * scale, selected_gradients)
     if callable(config.score):
         return jnp.asarray(config.score(scored, loss_sum, num_tokens), jnp.float32)
-    return norm_fn(scored)
+    return _norm_score(norm_fn(scored), mean_loss, config)
 
 
 def probed_scores(
@@ -189,9 +190,21 @@ def probed_scores(
 ) -> Float[Array, " rows"]:
     """Returns `unit_score` of every row from the squared norm of its summed loss's gradient."""
     num_tokens = jnp.maximum(num_tokens, 1.0)
+    mean_losses = loss_sums / num_tokens
     if config.score == "loss":
-        return loss_sums / num_tokens
-    return squared_norms / jnp.square(num_tokens) if config.score_loss == "mean" else squared_norms
+        return mean_losses
+    scale = jnp.square(num_tokens) if config.score_loss == "mean" else 1.0
+    return _norm_score(squared_norms / scale, mean_losses, config)
+
+
+def _norm_score(squared_norms: Array, mean_losses: Array, config: PresenceConfig) -> Array:
+    """Returns the configured one of the scores that are made of a gradient's squared norm."""
+    if config.score == "loss_weighted_influence":
+        return squared_norms * jnp.square(mean_losses)
+    if config.score == "log_perplexity_influence":
+        smallest = jnp.finfo(jnp.float32).tiny  # a gradient of 0 still has a place among others
+        return jnp.log(jnp.maximum(squared_norms, smallest)) + 2.0 * mean_losses
+    return squared_norms
 
 
 def _match(pattern: str, paths, shapes) -> list[tuple[int, int | None]]:

@@ -15,7 +15,14 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from presence_t5x import accumulation
 from presence_t5x.config_types import PresenceConfig
 from presence_t5x.example_units import example_sweep, scored_example_sweep, scoring_sweep
-from presence_t5x.units import Problem, UnitResults, all_finite, stored_sweep, streaming_sweep
+from presence_t5x.units import (
+    Problem,
+    UnitResults,
+    all_finite,
+    scan_microbatches,
+    stored_sweep,
+    streaming_sweep,
+)
 from presence_t5x.weighting import (
     PresenceState,
     effective_sample_size,
@@ -134,9 +141,7 @@ def plain_gradients(problem: Problem, params, batch, rng):
         return total, (loss_sum, num_tokens, metrics)
 
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
-    total, sums = lax.scan(
-        add, devices.as_varying(zeros), (microbatches, jnp.arange(config.num_microbatches))
-    )
+    total, sums = scan_microbatches(add, devices.as_varying(zeros), microbatches)
     loss_sum, num_tokens, metrics = devices.psum(
         jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), sums)
     )

@@ -21,11 +21,12 @@ from presence_t5x.files import write_text_atomically
 from presence_t5x.reproduction.bootstrap import BootstrapConfig
 from presence_t5x.reproduction.display import ProgressDisplay
 from presence_t5x.reproduction.execution import UnitFailedError, done_seconds, run_units
+from presence_t5x.reproduction.measured import measure, measure_held_out
 from presence_t5x.reproduction.page import render_page
 from presence_t5x.reproduction.plan_files import load_plan
 from presence_t5x.reproduction.plans import Plan
 from presence_t5x.reproduction.protocol import protocols
-from presence_t5x.reproduction.rows import Row, make_rows, measure
+from presence_t5x.reproduction.rows import Row, make_rows
 from presence_t5x.reproduction.saved_tables import SavedTables, write_saved
 from presence_t5x.reproduction.summary import findings, transfer_lines
 from presence_t5x.reproduction.text_files import markdown, table_csv
@@ -84,7 +85,8 @@ def write_tables(plan: Plan, work: Work, output: Path, config: BootstrapConfig) 
     Raises:
       ValueError: damaged results.
     """
-    rows = make_rows(plan, measure(plan, work.cells, output), config)
+    measured = measure(plan, work.cells, output) | measure_held_out(plan, work, output)
+    rows = make_rows(plan, measured, config)
     told = protocols(plan, work, output, config)
     write_saved(SavedTables(plan, rows, told), output)
     write_text_atomically(markdown(plan, rows, told), output / TABLES_MARKDOWN)
@@ -128,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--plan", required=True, metavar="NAME", help="paper, encyclopedia, real, or a .toml file")
+    add("--plan", required=True, metavar="NAME", help="of configs/plans, or a .toml file")
     add("--output_dir", metavar="DIR", help="(default: runs/PLAN)")
     add("--seeds", type=int, metavar="N", help="how many (default: the plan's)")
     add("--quick", action="store_true", help="the plan's shorter settings")

@@ -51,18 +51,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     logging.set_verbosity(logging.ERROR)  # Orbax warns about files that T5X does not write
     files, bindings, rest = parse_arguments(sys.argv[1:] if arguments is None else arguments)
-    return exit_status(lambda: score(_parser().parse_args(rest), files, bindings))
+
+    def command() -> None:
+        output = score(parser().parse_args(rest), files, bindings)
+        display.print_languages(Console(width=None if sys.stdout.isatty() else 100), output)
+
+    return exit_status(command)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(
+def parser() -> argparse.ArgumentParser:
+    """Returns what reads the command line, for other commands that score."""
+    found = OneLineParser(
         prog="python -m presence_t5x.score",
         description="Score every document of a corpus by its self-influence.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    add = found.add_argument
     add("--checkpoint", required=True, metavar="PATH[,PATH...]", help="one, or several to sum over")
     add("--input", required=True, metavar="GLOB_OR_TASK",
         help="a store of presence_t5x.prepare, a task or mixture, tfds:NAME, or files (.txt .jsonl "
@@ -84,13 +90,13 @@ def _parser() -> argparse.ArgumentParser:
         help="JSON lines, of tasks like local_nli_zeroshot; see presence_t5x.prepare")  # fmt: skip
     add("--module_import", action="append", default=[], metavar="MODULE",
         help="imported first, e.g. to register tasks; may be repeated")  # fmt: skip
-    return parser
+    return found
 
 
 def score(
     options: argparse.Namespace, gin_files: Sequence[str] = (), bindings: Sequence[str] = ()
-) -> None:
-    """Scores what a command line asks for.
+) -> Path:
+    """Scores what a command line asks for; returns the parquet file.
 
     Raises:
       ValueError: anything that could be known to be wrong before the first document, or an output
@@ -132,7 +138,7 @@ def score(
         console.print(f"{output} is there already", markup=False)
     else:
         _score_all(corpus, scorer, load, settings, output, manifest, console)
-    display.print_languages(Console(width=None if sys.stdout.isatty() else 100), output)
+    return output
 
 
 def _score_all(

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from presence_t5x import held_out, initial_checkpoint, run_log
+from presence_t5x.accumulation import rows_of_units
 from presence_t5x.checkpoint import Checkpointer, check_resumable
 from presence_t5x.config import (
     config_to_dict,
@@ -120,6 +121,9 @@ def prepare(config: RunConfig) -> Run:
         prepared_root=root,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
+        units=rows_of_units(
+            config.data.batch_size, config.presence, _num_unit_parts(objective.mesh)
+        ),
     )
     for found in getattr(batches, "trimmed", list)():
         if found["inputs"] or found["targets"]:
@@ -155,7 +159,7 @@ def train(run: Run) -> TrainState:
         total_steps=config.train_steps,
         enabled=jax.process_index() == 0,
     )
-    parts = 1 if objective.mesh is None else num_unit_parts(objective.mesh)
+    parts = _num_unit_parts(objective.mesh)
     influences = InfluenceLog(config, num_parts=parts, resume_step=step)
     judge = _Judge(run, log)
     run.tasks.resume(step)
@@ -287,6 +291,11 @@ def _restore(run: Run, checkpointer: Checkpointer, state: TrainState) -> TrainSt
     if restored.data_state:  # a converted checkpoint has none
         run.batches.set_state(restored.data_state)
     return restored.state
+
+
+def _num_unit_parts(mesh: jax.sharding.Mesh | None) -> int:
+    """Returns how many devices, or groups of them, hold rows of their own."""
+    return 1 if mesh is None else num_unit_parts(mesh)
 
 
 def _to_devices(features: dict[str, np.ndarray], mesh) -> dict[str, Any]:

@@ -97,6 +97,22 @@ def stored_sweep(
         selected = take_selected(gradient, problem.selection)
         return None, (_global_unit(problem, loss, selected, all_finite(gradient)), gradient)
 
+    return scan_microbatches(body, None, microbatches)[1]
+
+
+def unit_scoring_sweep(
+    problem: Problem, params: PyTree, microbatches: PyTree, rng: Any
+) -> UnitResults:
+    """Returns every microbatch's results, forming no gradient but that of the scored parameters."""
+    params = problem.devices.as_varying(params)
+
+    def body(_, inputs):
+        rows, index = inputs
+        loss, gradient = problem.differentiate(params, rows, problem.microbatch_key(rng, index))
+        # What is not selected is never computed: nothing looks at it.
+        selected = _reduced(problem, take_selected(gradient, problem.selection))
+        return None, _global_unit(problem, loss, selected, jnp.bool_(True))
+
     return lax.scan(body, None, indexed(microbatches, problem))[1]
 
 
@@ -120,10 +136,7 @@ def streaming_sweep(
         loss, gradient = problem.differentiate(params, rows, key)
         selected, finite = take_selected(gradient, problem.selection), all_finite(gradient)
         if config.granularity == "microbatch":
-            selected = problem.devices.reduce_scatter_selected(
-                selected, problem.selection, config.gradient_dtype
-            )
-            unit = _global_unit(problem, loss, selected, finite)
+            unit = _global_unit(problem, loss, _reduced(problem, selected), finite)
         else:
             unit = single_unit(problem, loss, selected, finite)
         logit = temperature * standardize_scores(unit.score, config, state)
@@ -134,7 +147,7 @@ def streaming_sweep(
         return carry, unit
 
     start = accumulation.init_streaming_sum(params, problem.devices)
-    return lax.scan(body, start, indexed(microbatches, problem))
+    return scan_microbatches(body, start, microbatches)
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
@@ -144,6 +157,13 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     """
     zeros = [jnp.sum(0 * leaf).astype(jnp.float32) for leaf in jax.tree.leaves(tree)]
     return jnp.isfinite(jnp.sum(jnp.stack(zeros)))
+
+
+def _reduced(problem: Problem, selected):
+    """Returns a microbatch's scored gradients summed over devices, each keeping its part."""
+    return problem.devices.reduce_scatter_selected(
+        selected, problem.selection, problem.config.gradient_dtype
+    )
 
 
 def _global_unit(problem: Problem, loss, selected, finite) -> UnitResults:
@@ -176,6 +196,17 @@ def judge(score, loss_sum, num_tokens, gradient_finite, metrics) -> UnitResults:
     return UnitResults(score, loss_sum, num_tokens, finite & (num_tokens > 0), ~finite, metrics)
 
 
-def indexed(microbatches: PyTree, problem: Problem):
-    """Pairs each microbatch with its index, for a scan."""
-    return microbatches, jnp.arange(problem.config.num_microbatches)
+def scan_microbatches(
+    body: Callable[..., Any], start: PyTree, microbatches: PyTree, *beside: PyTree
+) -> tuple[PyTree, PyTree]:
+    """Returns lax.scan(body, start, ...) over (microbatch, its index, *beside).
+
+    A single microbatch makes no loop: XLA for TPUs takes one of one iteration apart, and then
+    differentiates twice (1.74 times the FLOPs of mT5-base's step).
+    """
+    number = jax.tree.leaves(microbatches)[0].shape[0]
+    inputs = (microbatches, jnp.arange(number), *beside)
+    if number > 1:
+        return lax.scan(body, start, inputs)
+    end, result = body(start, jax.tree.map(lambda leaf: leaf[0], inputs))
+    return end, jax.tree.map(lambda leaf: leaf[None], result)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From a plan to the paper's tables: pre-trains, fine-tunes, evaluates, writes tables.json and a page.
 # Usage: bash scripts/reproduce.sh PLAN [OUTPUT_DIR] [--quick] [--seeds=N] [--data_dir=DIR] [--dry_run] ...
-# (PLAN is encyclopedia, real, paper or a .toml file; default OUTPUT_DIR runs/PLAN; run it again to
+# (PLAN is one of configs/plans or a .toml file; default OUTPUT_DIR runs/PLAN; run it again to
 # continue an interrupted one; python -m presence_t5x.reproduce --help lists the options)
 set -euo pipefail
 start_dir="$PWD"

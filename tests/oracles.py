@@ -88,6 +88,7 @@ def weighted_gradient(
     Args:
       unit_results: what `unit_gradients` returned.
       scored_paths: pairs of keys into the gradient trees, e.g. ("encoder", "layers_0").
+      score: "loss", "self_influence", or a function of (squared norm, mean token loss).
       loss_constant: C, or "num_real_target_tokens".
     """
     gradients, losses, tokens = unit_results
@@ -98,7 +99,8 @@ def weighted_gradient(
             scores.append(loss / max(count, 1.0))
             continue
         leaves = [leaf for a, b in scored_paths for leaf in jax.tree.leaves(gradient[a][b])]
-        scores.append(sum(float(np.sum((leaf / divisor) ** 2)) for leaf in leaves))
+        norm = sum(float(np.sum((leaf / divisor) ** 2)) for leaf in leaves)
+        scores.append(score(norm, loss / max(count, 1.0)) if callable(score) else norm)
     scores = np.array(scores)
     live = np.array(
         [

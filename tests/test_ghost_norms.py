@@ -163,3 +163,24 @@ def test_scores_of_a_t5_equal_vmap_of_grad(scan_layers, layers, batch):
         for leaf in select(by_row, path)
     )
     np.testing.assert_allclose(scores, expected, rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize("score", ["loss_weighted_influence", "log_perplexity_influence"])
+def test_a_t5s_rows_are_scored_by_norm_and_loss(score, batch):
+    model, params = model_and_params(False)
+    layers = ("encoder/layers_0", "decoder/layers_0")
+    config = PresenceConfig(num_microbatches=2, layers=layers, score=score)
+    loss_fun = encoder_decoder_loss(model, 1e-4)
+    scores, loss_sums, _ = jax.jit(
+        lambda params: example_scores(loss_fun, params, batch, config=config, has_aux=True)
+    )(params)
+    by_row = row_gradients(model, params, batch)
+    tokens = np.asarray(batch["decoder_loss_weights"], np.float64).sum(axis=1)
+    norms = sum(
+        np.sum(np.asarray(leaf, np.float64).reshape(ROWS, -1) ** 2, axis=1)
+        for path in layers
+        for leaf in select(by_row, path)
+    )
+    norms, losses = norms / tokens**2, np.asarray(loss_sums, np.float64) / tokens
+    joined = norms * losses**2 if score.startswith("loss") else np.log(norms * np.exp(losses) ** 2)
+    np.testing.assert_allclose(scores, joined, rtol=TOLERANCE)

@@ -434,6 +434,38 @@ def test_other_scores(score, params):
     np.testing.assert_allclose(aux.scores, scores, rtol=TOLERANCE)
 
 
+# By name: of a unit's squared gradient norm and mean token loss.
+NORM_SCORES = {
+    "loss_weighted_influence": lambda norm, loss: norm * loss**2,
+    "log_perplexity_influence": lambda norm, loss: np.log(norm * np.exp(loss) ** 2),
+}
+
+
+@pytest.mark.parametrize("units", [EXACT[0], EXACT[5], EXACT[8]], ids="-".join)
+@pytest.mark.parametrize("score", NORM_SCORES)
+def test_scores_that_join_norm_and_loss(score, units, params):
+    config = config_of(*units, 4, score=score)
+    batch = problems.make_batch(13, NUM_ROWS, padding_rows=[3])
+    moments = oracles.ema_moments(HISTORY, config.ema_decay)
+    gradients, aux = presence_gradients(
+        problems.loss_fun, params, batch, None, temperature=-1.0, config=config,
+        state=history_state(config),
+    )  # fmt: skip
+    expected, scores, weights, live = oracles.weighted_gradient(
+        oracles.unit_gradients(problems.loss_fun, params, batch, rows_of(config)),
+        problems.SCORED_PATHS,
+        temperature=-1.0,
+        normalizer=config.normalizer,
+        score=lambda norm, loss: NORM_SCORES[score](norm, loss) if norm else 0.0,
+        loss_constant="num_real_target_tokens",
+        clip=config.score_clip,
+        moments=moments,
+    )
+    np.testing.assert_allclose(np.asarray(aux.scores)[live], scores[live], rtol=TOLERANCE)
+    np.testing.assert_allclose(aux.weights, weights, atol=TOLERANCE)
+    assert oracles.relative_error(gradients, expected) < TOLERANCE
+
+
 def test_score_function_sees_the_scored_layers_only(params):
     seen = []
     config = PresenceConfig(

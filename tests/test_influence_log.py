@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -141,6 +142,38 @@ def test_microbatches_count_their_languages(prepared, tmp_path):
         assert len(row["example_ids"]) == 8 == sum(number for _, number in row["languages"])
         named = [name.split(".")[0] for name in row["example_ids"]]
         assert dict(row["languages"]) == {name: named.count(name) for name in set(named)}
+
+
+def test_microbatches_of_one_language_resume_to_the_same_bits(prepared, tmp_path):
+    settings = {"GRANULARITY": "microbatch", "MICROBATCH_COMPOSITION": "language"}
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    run(whole, prepared, **settings)
+    rows = pq.read_table(whole / DIRECTORY).to_pylist()
+    for step in range(1, STEPS + 1):
+        units = [dict(row["languages"]) for row in rows if row["step"] == step]
+        totals = Counter(units[0]) + Counter(units[1])
+        assert sum(len(unit) == 1 for unit in units) >= sum(n // 8 for n in totals.values())
+    shutil.copytree(whole, again)
+    shutil.rmtree(again / "checkpoints" / str(STEPS))
+    run(again, prepared, **settings)
+    assert pq.read_table(again / DIRECTORY).equals(pq.read_table(whole / DIRECTORY))
+    assert (again / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+def test_an_unweighted_step_is_that_of_any_composition(prepared, tmp_path):
+    losses = []
+    for name in ("random", "language"):
+        changes = {"TEMPERATURE_SCHEDULE": "unweighted", "INFLUENCE_LOG": False}
+        changes |= {"GRANULARITY": "microbatch", "MICROBATCH_COMPOSITION": name, "TRAIN_STEPS": 2}
+        run(tmp_path / name, prepared, **changes)
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["train/loss"] for line in lines])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)  # sums in another order
+
+
+def test_single_rows_are_not_composed(prepared, tmp_path):
+    with pytest.raises(ValueError, match="MICROBATCH_COMPOSITION='random'"):
+        run(tmp_path, prepared, MICROBATCH_COMPOSITION="language")
 
 
 def test_an_unweighted_run_has_no_scores(prepared, tmp_path):

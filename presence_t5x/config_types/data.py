@@ -7,6 +7,8 @@ from typing import Literal
 
 from presence_t5x._validate import check_bool, check_choice, check_float, check_int, check_text
 
+COMPOSITIONS = ("random", "language", "source")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -26,6 +28,8 @@ class DataConfig:
       mixing_exponent: rate = number of documents ** exponent (0.3 in mT5); None keeps the rates of
         the tasks, or draws every document of a language or source equally often.
       mixing_rates: given rates by name instead; they must name every task, language or source.
+      microbatch_composition: which rows of a step's batch share a microbatch: "random" ones, or as
+        many as possible of one "language" or "source". The batch's rows are the same.
       pack: concatenate documents, so that no row is padded (mC4), and let pairs of inputs and
         targets share rows, told apart by segment ids; False keeps one document or pair a row.
       local_text_files: glob of the task "local_text"; None otherwise.
@@ -50,6 +54,7 @@ class DataConfig:
     mix_by: Literal["task", "language", "source"] = "task"
     mixing_exponent: float | None = None
     mixing_rates: Mapping[str, float] | None = None
+    microbatch_composition: Literal["random", "language", "source"] = "random"
     pack: bool = False
     local_text_files: str | None = None
     local_task_files: str | Mapping[str, str] | None = None
@@ -76,6 +81,7 @@ class DataConfig:
         check_choice("reader", self.reader, ("prepared", "streaming"))
         check_bool("pack", self.pack)
         self._check_mixing()
+        self._check_composition()
         check_int("seed", self.seed, minimum=0)
         check_float(
             "noise_density", self.noise_density, minimum=0.0, maximum=0.99, exclusive_minimum=True
@@ -115,6 +121,16 @@ class DataConfig:
             raise ValueError(
                 "mix_by, mixing_exponent and mixing_rates need reader='prepared'; a streamed "
                 "mixture has the rates of its registration"
+            )
+
+    def _check_composition(self):
+        """Refuses to compose what only the host that reads it knows."""
+        check_choice("microbatch_composition", self.microbatch_composition, COMPOSITIONS)
+        if self.microbatch_composition != "random" and self.reader == "streaming":
+            raise ValueError(
+                f"microbatch_composition={self.microbatch_composition!r} needs reader='prepared': "
+                "of a stream no host knows the rows of the others; prepare the task, or set "
+                "microbatch_composition='random'"
             )
 
     def store_patterns(self) -> tuple[str, ...]:

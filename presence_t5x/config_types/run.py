@@ -127,6 +127,7 @@ class RunConfig:
                 "INFLUENCE_LOG=False, or weigh by temperature 0 (TEMPERATURE_SCHEDULE='constant', "
                 "TAU_1=0.0)"
             )
+        self._check_composition()
         if self.train_steps_relative is None:
             check_int("train_steps", self.train_steps, minimum=1)
         elif self.train_steps:
@@ -162,3 +163,13 @@ class RunConfig:
             return self
         last = step + self.train_steps_relative
         return dataclasses.replace(self, train_steps=last, train_steps_relative=None)
+
+    def _check_composition(self):
+        """Refuses to compose units that are single rows."""
+        composition = self.data.microbatch_composition
+        if composition != "random" and self.presence.granularity == "example":
+            raise ValueError(
+                f"microbatch_composition={composition!r} changes nothing where every row is a unit "
+                "(granularity='example'); set MICROBATCH_COMPOSITION='random', or GRANULARITY="
+                "'microbatch'"
+            )

@@ -10,7 +10,7 @@ GRANULARITIES = ("microbatch", "shard", "example")
 NORMALIZERS = ("batch", "ema", "none")
 ACCUMULATORS = ("stored", "streaming")
 ROW_ORDERS = ("strided", "contiguous")
-SCORES = ("self_influence", "loss")
+SCORES = ("self_influence", "loss", "loss_weighted_influence", "log_perplexity_influence")
 SCORE_LOSSES = ("mean", "sum")
 SCHEDULES = (
     "two_stage",
@@ -37,8 +37,14 @@ class PresenceConfig:
       accumulator: "stored" keeps microbatch gradients until the weights are known; "streaming"
         keeps one weighted sum. They apply to "microbatch" and "shard"; per-example weights are
         known before a microbatch's weighted gradient is formed: "example" never stores any.
-      score: "self_influence", "loss", or a function of (selected gradients by path, loss sum,
-        token count) to a scalar.
+      score: of a unit with squared gradient norm S over the scored parameters and mean token loss
+        l: "self_influence" S, "loss" l, "loss_weighted_influence" S * l^2,
+        "log_perplexity_influence" log S + 2 l, or a function of (selected gradients by path, loss
+        sum, token count) to a scalar. Text that the model has learned to be unpredictable (random
+        words that are part of training) has a small S while l stays high, so that inverse weighting
+        by S favours it. The third is the self-influence under the loss l^2 / 2, the fourth the
+        logarithm of that under the perplexity exp(l): both grow with l itself, and the logarithm
+        keeps their tail from deciding alone.
       score_loss: "mean" scores the gradient of a unit's mean token loss, "sum" of its summed loss
         (the paper and T5X).
       loss_normalizer: the constant C that divides every gradient: None (1), a positive number, or

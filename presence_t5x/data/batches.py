@@ -10,9 +10,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grain
+import numpy as np
+from jaxtyping import Int
 
 from presence_t5x._validate import check_int
 from presence_t5x.config_types import DataConfig
+from presence_t5x.data.composition import compose_units, row_label
 from presence_t5x.data.mixing import RowGroup
 from presence_t5x.data.row_features import (
     Batch,
@@ -23,7 +26,7 @@ from presence_t5x.data.row_features import (
     read_pair_row,
     read_text_row,
 )
-from presence_t5x.data.rows import RowOrder
+from presence_t5x.data.rows import Row, RowOrder
 from presence_t5x.data.span_corruption import mask_key
 
 _NUM_THREADS = 2
@@ -41,6 +44,7 @@ class PreparedBatches:
         *,
         process_index: int = 0,
         process_count: int = 1,
+        units: Int[np.ndarray, "units rows_each"] | None = None,
     ):
         """Locates rows; reads nothing yet.
 
@@ -50,9 +54,12 @@ class PreparedBatches:
           vocabulary: the one the stores were written with.
           process_index: this process reads rows process_index * B / P and on.
           process_count: P, must divide the batch size.
+          units: which rows of a whole batch form each unit (`accumulation.rows_of_units`); needed
+            by a `microbatch_composition` other than "random".
 
         Raises:
-          ValueError: P does not divide B, lengths that do not fit, too few tokens for a row.
+          ValueError: P does not divide B, lengths that do not fit, too few tokens for a row, or no
+            units to compose.
         """
         check_int("process_count", process_count, minimum=1)
         check_int("process_index", process_index, minimum=0)
@@ -61,6 +68,13 @@ class PreparedBatches:
                 f"process_count={process_count} must divide batch_size={data_config.batch_size} "
                 f"and exceed process_index={process_index}"
             )
+        self._composition = data_config.microbatch_composition
+        if self._composition != "random" and units is None:
+            raise ValueError(
+                f"microbatch_composition={self._composition!r} needs units=rows_of_units(...) to "
+                "fill with rows"
+            )
+        self._units = units
         self._seed = data_config.seed
         self._batch_size = data_config.batch_size
         self._local_size = data_config.batch_size // process_count
@@ -107,12 +121,22 @@ class PreparedBatches:
     def batch_at(self, step: int) -> Batch:
         """Returns this process's rows of batch `step` (0, 1, ...); changes no state."""
         check_int("step", step, minimum=0)
-        first = step * self._batch_size + self._first_row
-        rows = [self._read(index) for index in range(first, first + self._local_size)]
+        rows = [self._read(row) for row in self._rows_at(step)]
         return self._features.batch(rows, self._local_size)
 
-    def _read(self, index: int) -> tuple[TextRow | PairRow, int]:
-        row = self._order.row(index)
+    def _rows_at(self, step: int) -> list[Row]:
+        """This process's rows of a batch; which they are may depend on the labels of all."""
+        first = step * self._batch_size
+        mine = slice(self._first_row, self._first_row + self._local_size)
+        if self._composition == "random":
+            return [self._order.row(first + place) for place in range(mine.start, mine.stop)]
+        rows = [self._order.row(first + place) for place in range(self._batch_size)]
+        stores = [self._order.groups[row.group].store for row in rows]
+        labels = [row_label(*pair, self._composition) for pair in zip(stores, rows)]
+        assert self._units is not None
+        return [rows[place] for place in compose_units(labels, self._units)[mine]]
+
+    def _read(self, row: Row) -> tuple[TextRow | PairRow, int]:
         group, first = self._order.groups[row.group], row.pieces[0]
         if group.is_pairs:
             return read_pair_row(group.store, [piece.document for piece in row.pieces]), 0

@@ -10,6 +10,9 @@ of it. `check_data` finds every mistake that can be found before anything is wri
 
 import os
 
+import numpy as np
+from jaxtyping import Int
+
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data import text_files
 from presence_t5x.data.batches import PreparedBatches
@@ -122,6 +125,7 @@ def open_batches(
     prepared_root: str | os.PathLike,
     process_index: int = 0,
     process_count: int = 1,
+    units: Int[np.ndarray, "units rows_each"] | None = None,
     progress: ReportTotal | None = None,
 ) -> PreparedBatches | StreamingBatches:
     """Returns the batches of a run.
@@ -132,6 +136,7 @@ def open_batches(
       prepared_root: where stores live, e.g. MODEL_DIR/data.
       process_index: of this process.
       process_count: how many there are.
+      units: as `PreparedBatches` takes them.
       progress: called with the totals while a store is written.
 
     Raises:
@@ -152,4 +157,4 @@ def open_batches(
         exponent=data_config.mixing_exponent,
         rates=data_config.mixing_rates,
     )
-    return PreparedBatches(groups, data_config, vocabulary, **processes)
+    return PreparedBatches(groups, data_config, vocabulary, units=units, **processes)

@@ -98,6 +98,10 @@ class TokenStore:
         """Returns the values of one of `LABEL_NAMES` that documents have, in order of code."""
         return list(self.manifest["labels"][name])
 
+    def label_of(self, document: int, name: str) -> str:
+        """Returns one of `LABEL_NAMES` of a document, which is not read."""
+        return self.manifest["labels"][name][int(self.codes[name][document])]
+
     def documents_with(self, **labels: str | None) -> Int[np.ndarray, " selected"]:
         """Returns the indices of the documents with these labels (None is any).
 

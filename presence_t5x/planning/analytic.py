@@ -1,8 +1,8 @@
 """The matrix-product FLOPs that a training step needs, from the model's sizes alone.
 
 Written from the architecture (Raffel et al. 2020; Xue et al. 2021) without looking at a program, so
-that it can be compared with what the compiler made. Element-wise work, the optimizer and the
-weighting are not in it; embeddings are looked up and cost no product.
+that it can be compared with what the compiler made. Element-wise work and the optimizer are not in
+it; embeddings are looked up and cost no product.
 """
 
 from typing import NamedTuple
@@ -69,13 +69,65 @@ def training_flops(config: RunConfig) -> int:
     the projections as well; an MLP's last product is recomputed by none, for nothing in its own
     layer needs it again.
     """
+    row = _row_flops(config)
+    return config.data.batch_size * (3 * row.total + _recomputed_flops(config, row))
+
+
+def weighted_training_flops(config: RunConfig) -> int:
+    """Returns the FLOPs of a whole step as the run weights it, over all devices.
+
+    Microbatches and shards are scored by gradients that the step has anyway. Examples take the
+    gradients of activations once more (one product a parameter, two where activations meet) and
+    the norms of the scored layers, here one block of each stack as in the paper; but for score
+    "loss". Where the weights need every score of the step and it has several microbatches, the
+    forward pass comes twice.
+
+    Raises:
+      ValueError: as `forward_flops`.
+    """
+    plain, presence = training_flops(config), config.presence
+    if config.temperature.schedule == "unweighted" or presence.granularity != "example":
+        return plain
+    row, extra = _row_flops(config), 0
+    if presence.normalizer == "batch" and presence.num_microbatches > 1:
+        extra += row.total
+    if presence.score != "loss":
+        extra += row.total + row.attention + _recomputed_flops(config, row)
+        extra += _norm_flops(config)
+    return plain + config.data.batch_size * extra
+
+
+def _row_flops(config: RunConfig) -> RowFlops:
     lengths = config.data.task_feature_lengths
-    row = forward_flops(config.model, lengths["inputs"], lengths["targets"])
-    recomputed = {
+    return forward_flops(config.model, lengths["inputs"], lengths["targets"])
+
+
+def _recomputed_flops(config: RunConfig, row: RowFlops) -> int:
+    """What a row's backward pass computes a second time."""
+    return {
         "none": 0,
         "elementwise": 0,
         "attention": row.attention // 2,
         "minimal": row.attention,
         "full": row.attention + row.projections,
     }[config.model.remat_policy]
-    return config.data.batch_size * (3 * row.total + recomputed)
+
+
+def _norm_flops(config: RunConfig) -> int:
+    """What the norms of a row's gradients cost for one block of each stack (`ghost_norms`)."""
+    model, lengths = config.model, config.data.task_feature_lengths
+    inputs, targets = lengths["inputs"], lengths["targets"]
+    width, hidden = model.num_heads * model.head_dim, len(model.mlp_activations) + 1
+    # Encoder: self-attention and MLP. Decoder: the same; across, queries and outputs of targets,
+    # keys and values of inputs.
+    heads = 4 * _one_norm(inputs, model.emb_dim, width)
+    heads += (4 + 2) * _one_norm(targets, model.emb_dim, width)
+    heads += 2 * _one_norm(inputs, model.emb_dim, width)
+    mlps = (_one_norm(length, model.emb_dim, model.mlp_dim) for length in (inputs, targets))
+    return heads + hidden * sum(mlps)
+
+
+def _one_norm(num_tokens: int, num_inputs: int, num_outputs: int) -> int:
+    """The cheaper of forming a kernel's gradient and two Gram matrices of tokens."""
+    grams = num_tokens**2 * (num_inputs + num_outputs)
+    return 2 * min(grams, num_tokens * num_inputs * num_outputs)

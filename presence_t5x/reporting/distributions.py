@@ -18,6 +18,7 @@ _FLOOR = 0.004  # part of the highest density below which its outline is not dra
 _ROW = 40.0
 _MOST_VALUES = 4000  # of a sample; of a larger one as many evenly spaced quantiles stand for all
 _NUMBERS = 46.0  # width of the notes at the right
+_CHARACTER = 6.6  # mean width of a 12 px letter
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,25 +114,31 @@ def dot_plot(
     title: str,
     description: str,
     x_label: str,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    chance: float | None = 0.5,
     width: float = 480.0,
 ) -> str:
-    """Returns an SVG of dots on [0, 1] with chance marked at 0.5, joined within a row.
+    """Returns an SVG of dots on a linear axis, joined within a row.
 
     Args:
       rows: one a line, in the order of `series`.
       series: (name, CSS variable, marker) of each value of a row.
+      bounds: of the axis.
+      chance: a value that is marked as such; None marks none.
     """
-    top, step, names = 14.0, 30.0, 122.0
+    top, step = 14.0, 30.0
+    names = max([122.0, *(16 + _CHARACTER * len(row.name) for row in rows)])
     bottom = top + step * len(rows)
-    x = Scale(0.0, 1.0, names, width - 16.0)
+    x = Scale(*bounds, names, width - 16.0)
     parts = []
-    for tick in nice_ticks(0.0, 1.0, most=6):
+    for tick in nice_ticks(*bounds, most=6):
         line = f"M{pixel(x(tick))} {pixel(top)}V{pixel(bottom)}"
         parts.append(f'<path class="grid" d="{line}"/>')
         parts.append(text_at(x(tick), bottom + 16, format_number(tick), "tick", "middle"))
-    chance = f"M{pixel(x(0.5))} {pixel(top)}V{pixel(bottom)}"
-    parts.append(f'<path class="reference" d="{chance}"/>')
-    parts.append(text_at(x(0.5), top - 3, "chance", "note", "middle"))
+    if chance is not None:
+        line = f"M{pixel(x(chance))} {pixel(top)}V{pixel(bottom)}"
+        parts.append(f'<path class="reference" d="{line}"/>')
+        parts.append(text_at(x(chance), top - 3, "chance", "note", "middle"))
     for position, row in enumerate(rows):
         parts.append(_dot_row(row, series, x, top + step * (position + 0.5)))
     parts.append(text_at((x.start + x.end) / 2, bottom + 34, x_label, "label", "middle"))

@@ -11,7 +11,8 @@ from presence_t5x.reproduction.grids import Line
 from presence_t5x.reproduction.rows import BASELINE, Row
 from presence_t5x.reproduction.text_files import cell_text
 
-_WIDTH, _LINE, _TOP, _BOTTOM, _LABEL = 480.0, 24.0, 8.0, 40.0, 170.0
+_PLOT, _LINE, _TOP, _BOTTOM = 294.0, 24.0, 8.0, 40.0
+_LEAST_LABEL, _MARGIN, _CHARACTER = 170.0, 16.0, 6.4
 
 
 def interval_chart(title: str, lines: Sequence[tuple[str, Row]], guess: float | None) -> str:
@@ -25,11 +26,13 @@ def interval_chart(title: str, lines: Sequence[tuple[str, Row]], guess: float | 
     known = [value for _, row in lines for value in _values_of(row)]
     known += [] if guess is None else [guess]
     height = _TOP + _LINE * len(lines) + _BOTTOM
+    left = max([_LEAST_LABEL, *(_CHARACTER * len(label) for label, _ in lines)])
+    width = left + _PLOT + _MARGIN
     bounds = data_bounds([np.array(known)])
     if bounds is None:
-        return svg(_WIDTH, height, title, "", text_at(_WIDTH / 2, height / 2, "not run"))
+        return svg(width, height, title, "", text_at(width / 2, height / 2, "not run"))
     low, high = nice_bounds(*bounds, most=5)
-    x = Scale(low, high, _LABEL, _WIDTH - 16)
+    x = Scale(low, high, left, left + _PLOT)
     bottom = _TOP + _LINE * len(lines)
     parts = [_axis(x, bottom)]
     if guess is not None:
@@ -38,7 +41,7 @@ def interval_chart(title: str, lines: Sequence[tuple[str, Row]], guess: float | 
     for place, (label, row) in enumerate(lines):
         parts.append(_interval_line(label, row, x, _TOP + _LINE * (place + 0.5)))
     description = "; ".join(f"{label}: {cell_text(row)}" for label, row in lines)
-    return svg(_WIDTH, height, title, description, "".join(parts))
+    return svg(width, height, title, description, "".join(parts))
 
 
 def temperature_chart(title: str, line: Line) -> str:
@@ -80,16 +83,16 @@ def temperature_chart(title: str, line: Line) -> str:
 
 def _interval_line(label: str, row: Row, x: Scale, y: float) -> str:
     parts = [text_at(0.0, y + 4, label, "legend-name")]
-    if row.mean is None or row.interval is None:
-        parts.append(text_at(_LABEL + 4, y + 4, "not run", "note"))
+    if row.mean is None:
+        parts.append(text_at(x.start + 4, y + 4, "not run", "note"))
     else:
-        low, high = map(x, row.interval)
+        low, high = map(x, row.interval or (row.mean, row.mean))
         path = f'<path d="M{pixel(low)} {pixel(y)}H{pixel(high)}"/>'
         parts.append(_colored(row.variant, path + marker("circle", x(row.mean), y)))
     if row.paper is not None:
         parts.append(_colored("paper", marker("square", x(row.paper), y)))
     tip = f"<title>{escape(f'{label}: {cell_text(row)}')}</title>"
-    size = f'width="{pixel(_WIDTH)}" height="{pixel(_LINE)}"'
+    size = f'width="{pixel(x.end + _MARGIN)}" height="{pixel(_LINE)}"'
     area = f'<g class="hover"><rect x="0" y="{pixel(y - _LINE / 2)}" {size}>{tip}</rect></g>'
     return "".join(parts) + area
 
@@ -111,4 +114,4 @@ def _axis(x: Scale, bottom: float) -> str:
 def _values_of(row: Row) -> list[float]:
     """Everything a line shows."""
     paper = [] if row.paper is None else [row.paper]
-    return paper if row.mean is None or row.interval is None else [*paper, row.mean, *row.interval]
+    return paper if row.mean is None else [*paper, row.mean, *(row.interval or ())]

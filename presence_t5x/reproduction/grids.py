@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from presence_t5x.reproduction.plans import SETTINGS, Plan, Pretraining, Table
-from presence_t5x.reproduction.rows import AVERAGE, Row
+from presence_t5x.reproduction.rows import AVERAGE, LOSS, Row, decimals
 
 # As the paper writes them; other variants are written as they are.
 _VARIANTS = {
@@ -24,17 +24,19 @@ _VARIANTS = {
 }
 GUESS = "most frequent answer"
 _METRICS = {"span_f1": "span F1", "f1": "F1", "em": "exact match"}
+# Of a held-out loss: what the run took.
+_EFFORT = ("steps", "FLOPs over baseline", "seconds a step over baseline", "effective sample size")
 
 
 class Line(NamedTuple):
     """One line of a grid.
 
     Attributes:
-      cells: rows, figures without a spread, None where nothing stands.
+      cells: rows, figures without a spread, text, None where nothing stands.
     """
 
     label: str
-    cells: tuple[Row | float | None, ...]
+    cells: tuple[Row | float | str | None, ...]
 
 
 class Grid(NamedTuple):
@@ -110,13 +112,39 @@ def metric_name(metric: str) -> str:
     return _METRICS.get(metric, metric)
 
 
+def difference_text(row: Row | None) -> str:
+    """Returns a row less its baseline, with the interval of the difference; "" without one."""
+    if row is None or row.difference is None:
+        return ""
+    digits, interval = decimals(row), row.difference_interval
+    span = "" if interval is None else " [{0:+.{2}f}, {1:+.{2}f}]".format(*interval, digits)
+    return f"{row.difference:+.{digits}f}{span}"
+
+
 def _variant_grid(plan: Plan, table: Table, setting: str, rows: dict) -> Grid:
     columns = [f"{t.title} ({metric_name(t.metric)})" for t in map(plan.task, table.tasks)]
-    lines = tuple(
-        Line(label, tuple(rows.get((setting, name, task)) for task in table.tasks))
-        for name, label in model_labels(plan, table.rows).items()
-    )
+    found = {
+        name: tuple(rows.get((setting, name, task)) for task in table.tasks) for name in table.rows
+    }
+    if any(row is not None and row.metric == LOSS for cells in found.values() for row in cells):
+        columns = [columns[0], "less baseline", *columns[1:], *_EFFORT]
+        found = {
+            name: (cells[0], difference_text(cells[0]), *cells[1:], *_effort_texts(cells[0]))
+            for name, cells in found.items()
+        }
+    labels = model_labels(plan, table.rows)
+    lines = tuple(Line(labels[name], cells) for name, cells in found.items())
     return Grid(plain_words(setting), "", tuple(columns), _with_guesses(lines))
+
+
+def _effort_texts(row: Row | None) -> tuple[str, ...]:
+    """What a run took, in the order of `_EFFORT`."""
+    if row is None:
+        return ("",) * len(_EFFORT)
+    share = None if row.sample_share is None else f"{100 * row.sample_share:.0f} % of units"
+    ratios = (row.relative_flops, row.relative_seconds)
+    texts = ("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
+    return ("" if row.steps is None else f"{row.steps:,}", *texts, share or "")
 
 
 def _temperature_grid(plan: Plan, table: Table, setting: str, rows: dict) -> Grid:
@@ -129,6 +157,15 @@ def _temperature_grid(plan: Plan, table: Table, setting: str, rows: dict) -> Gri
         )
         for task in map(plan.task, table.tasks)
     )
+    first = [rows.get((setting, one.name, table.tasks[0])) for one in found]
+    if any(row is not None and row.metric == LOSS for row in first):
+        efforts = [*zip(*map(_effort_texts, first))]
+        lines = (
+            lines[0],
+            Line("less baseline", tuple(map(difference_text, first))),
+            *lines[1:],
+            *(Line(name, texts) for name, texts in zip(_EFFORT, efforts)),
+        )
     return Grid(plain_words(setting), "temperature", columns, lines)
 
 

@@ -17,7 +17,7 @@ from presence_t5x.reproduction.grids import (
     language_grids,
     table_grids,
 )
-from presence_t5x.reproduction.plans import Plan, Table
+from presence_t5x.reproduction.plans import HELD_OUT, Plan, Table
 from presence_t5x.reproduction.rows import Row
 from presence_t5x.reproduction.summary import findings, transfer_lines
 from presence_t5x.reproduction.text_files import cell_parts
@@ -26,6 +26,7 @@ _LEGEND = (
     "Dots are our means over seeds, lines the bootstrap intervals, squares the paper’s figures; "
     "dotted is what the most frequent answer alone would score."
 )
+_LOSS_LEGEND = "Dots are means over seeds, lines Student’s intervals over seeds; lower is better."
 
 
 def render_page(plan: Plan, rows: Sequence[Row], protocols: Mapping[str, Sequence[str]]) -> str:
@@ -79,8 +80,9 @@ def _table_section(plan: Plan, table: Table, rows: Sequence[Row], protocol: Sequ
     tables = "".join(map(_html_table, grids))
     charts = _temperature_charts(grids) if table.layout == "temperatures" else _charts(grids)
     items = "".join(f"<li>{escape(line)}</li>" for line in protocol)
+    legend = _LOSS_LEGEND if HELD_OUT in table.settings else _LEGEND
     details = f"<details open><summary>Protocol</summary><ul class='caveats'>{items}</ul></details>"
-    return f"{tables}<p class='how'>{escape(_LEGEND)}</p>{charts}{details}"
+    return f"{tables}<p class='how'>{escape(legend)}</p>{charts}{details}"
 
 
 def _charts(grids: Iterable[Grid]) -> str:
@@ -101,6 +103,8 @@ def _temperature_charts(grids: Iterable[Grid]) -> str:
     drawn = []
     for grid in grids:
         for line in grid.lines:
+            if not any(isinstance(cell, Row) for cell in line.cells):
+                continue
             title = f"{grid.title}, {line.label}"
             drawn.append((title, temperature_chart(title, line)))
     return figure_grid(drawn)
@@ -127,7 +131,7 @@ def _html_table(grid: Grid) -> str:
     )
 
 
-def _html_cell(row: Row | float | None) -> str:
+def _html_cell(row: Row | float | str | None) -> str:
     figure, spread, paper = cell_parts(row)
     small = "".join(f"<br><span class='note-text'>{escape(t)}</span>" for t in (spread, paper) if t)
     return f"<td>{escape(figure)}{small}</td>"

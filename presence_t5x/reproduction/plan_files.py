@@ -1,14 +1,13 @@
 """Plans as TOML files, packaged in `configs/plans` or a user's own."""
 
 import dataclasses
-import importlib.resources
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from presence_t5x._validate import check_int, did_you_mean
+from presence_t5x._validate import check_int
+from presence_t5x.packaged_toml import read_packaged_toml
 from presence_t5x.reproduction.plans import (
     Evaluation,
     Filtering,
@@ -16,6 +15,7 @@ from presence_t5x.reproduction.plans import (
     Plan,
     Preparation,
     Pretraining,
+    Steps,
     Table,
     Task,
 )
@@ -37,7 +37,7 @@ def load_plan(
     Raises:
       ValueError: no such plan, one that is broken, or a `data_dir` that is missing or not needed.
     """
-    path, content = _read(name)
+    path, content = read_packaged_toml(name, "plans")
     needs_data = DATA_DIR in repr(content)
     if needs_data and data_dir is None:
         raise ValueError(f"plan {name!r} reads your files; give their folder with --data_dir=DIR")
@@ -54,7 +54,7 @@ def load_plan(
         content = _with_shortcuts(content, shortcuts)
     if seeds is not None:
         check_int("--seeds", seeds, minimum=1)
-        content["seeds"] = seeds
+        content = _with_seeds(content, seeds)
     try:
         return _build(path.stem, content)
     except (TypeError, KeyError, AttributeError) as error:
@@ -96,21 +96,6 @@ def replace_text(value: Any, replacements: Mapping[str, str]) -> Any:
     return value
 
 
-def _read(name: str) -> tuple[Path, dict[str, Any]]:
-    """The file of a plan and its content."""
-    root = Path(str(importlib.resources.files("presence_t5x.configs"))) / "plans"
-    path = Path(name) if name.endswith(".toml") else root / f"{name}.toml"
-    if not path.is_file():
-        known = sorted(found.stem for found in root.glob("*.toml"))
-        raise ValueError(
-            f"plan {name!r} is neither one of {known} nor a .toml file{did_you_mean(name, known)}"
-        )
-    try:
-        return path, tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no TOML: {error}") from error
-
-
 def _build(name: str, content: Mapping[str, Any]) -> Plan:
     """The plan of a file's content, with its defaults filled in."""
     content = dict(content)
@@ -124,11 +109,12 @@ def _build(name: str, content: Mapping[str, Any]) -> Plan:
             _pretraining(_merged(pretraining, fields)) for fields in content.pop("pretrainings")
         ),
         "finetunings": tuple(
-            _finetuning(_merged(finetuning, fields)) for fields in content.pop("finetunings")
+            _finetuning(_merged(finetuning, fields)) for fields in content.pop("finetunings", ())
         ),
         "preparations": tuple(Preparation(**fields) for fields in content.pop("preparations", ())),
     }
-    return Plan(name=name, **found, **content)
+    steps = content.pop("steps", None)
+    return Plan(name=name, steps=steps and Steps(**steps), **found, **content)
 
 
 def _pretraining(fields: dict[str, Any]) -> Pretraining:
@@ -149,12 +135,16 @@ def _merged(defaults: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str,
 
 def _with_shortcuts(content: dict[str, Any], shortcuts: Mapping[str, Any]) -> dict[str, Any]:
     """A plan's content with less to do."""
-    content = {**content, **{k: v for k, v in shortcuts.items() if k in ("seeds", "jobs")}}
+    content = {**content, **{k: v for k, v in shortcuts.items() if k == "jobs"}}
+    if "seeds" in shortcuts:
+        content = _with_seeds(content, shortcuts["seeds"])
+    if "steps" in shortcuts:
+        content["steps"] = {**content.get("steps", {}), **shortcuts["steps"]}
     for kind in ("pretraining", "finetuning"):
         changed = shortcuts.get(f"{kind}_settings", {})
         content[f"{kind}s"] = [
             {**fields, "settings": {**fields.get("settings", {}), **changed}}
-            for fields in content[f"{kind}s"]
+            for fields in content.get(f"{kind}s", ())
         ]
     more = list(shortcuts.get("evaluation_arguments", ()))
     for finetuning in content["finetunings"]:
@@ -163,6 +153,15 @@ def _with_shortcuts(content: dict[str, Any], shortcuts: Mapping[str, Any]) -> di
             for found in finetuning["evaluations"]
         ]
     return content
+
+
+def _with_seeds(content: Mapping[str, Any], seeds: int) -> dict[str, Any]:
+    """A plan's content with so many seeds; no pre-training has more."""
+    pretrainings = [
+        {**fields, "seeds": min(fields["seeds"], seeds)} if fields.get("seeds") else fields
+        for fields in content["pretrainings"]
+    ]
+    return {**content, "seeds": seeds, "pretrainings": pretrainings}
 
 
 def _without_class(error: Exception) -> str:

@@ -9,10 +9,12 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from presence_t5x._validate import check_choice, check_int, check_text, did_you_mean
+from presence_t5x._validate import check_choice, check_float, check_int, check_text, did_you_mean
 
-SETTINGS = ("zero_shot", "translate_train")
+FINETUNED, HELD_OUT = ("zero_shot", "translate_train"), "held_out"
+SETTINGS = (*FINETUNED, HELD_OUT)
 LAYOUTS = ("variants", "temperatures")
+TRAIN_STEPS = "TRAIN_STEPS"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,7 @@ class Pretraining:
       temperature: of a constant one; its place in a table of temperatures.
       filtered: the run reads the filtered corpus (PREPARED_STORES); None leaves its data alone.
       only_evaluated: judged as it is, without fine-tuning.
+      seeds: how many; None is the plan's number.
       unavailable: why it cannot be run; its cells stay empty.
     """
 
@@ -71,11 +74,14 @@ class Pretraining:
     temperature: float | None = None
     filtered: Filtering | None = None
     only_evaluated: bool = False
+    seeds: int | None = None
     unavailable: str = ""
 
     def __post_init__(self):
         for name in ("name", "model", "variant"):
             check_text(f"pretrainings: {name}", getattr(self, name))
+        if self.seeds is not None:
+            check_int(f"pretraining {self.name!r}: seeds", self.seeds, minimum=1)
         if not self.unavailable:
             _check_gin_files(f"pretraining {self.name!r}", self.gin_files)
 
@@ -117,7 +123,7 @@ class Finetuning:
 
     def __post_init__(self):
         check_text("finetunings: name", self.name)
-        check_choice(f"finetuning {self.name!r}: setting", self.setting, SETTINGS)
+        check_choice(f"finetuning {self.name!r}: setting", self.setting, FINETUNED)
         _check_gin_files(f"finetuning {self.name!r}", self.gin_files)
 
 
@@ -130,13 +136,23 @@ class Task:
       family: of the evaluated tasks, their names without the language.
       metric: of `scores.json`; "span_f1" is shown times 100, as the paper prints it.
       chance: of a guess that knows nothing but the classes, in percent.
+      noise: in place of `family`: the column is the pre-training's own loss on its held-out rows of
+        this noise label ("clean" is one), or of all but clean ones ("noise"); metric "loss".
     """
 
     name: str
     title: str
-    family: str
-    metric: str
+    family: str = ""
+    metric: str = "loss"
     chance: float = 0.0
+    noise: str = ""
+
+    def __post_init__(self):
+        if bool(self.family) == bool(self.noise) or (self.metric == "loss") != bool(self.noise):
+            raise ValueError(
+                f"task {self.name!r}: give either family and a metric of the answers, or noise "
+                "alone (the loss on held-out rows)"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,6 +163,7 @@ class Table:
       layout: "variants" (a row a model, a column a task) or "temperatures" (a column a
         temperature).
       rows: names of pre-trainings.
+      settings: of fine-tunings, or "held_out" alone for held-out losses of pre-trainings.
       language: whose scores are shown; "average" is the mean over languages.
       paper: the table of the paper whose figures stand beside, see `paper_figures`; "" is none.
     """
@@ -155,7 +172,7 @@ class Table:
     title: str
     rows: Sequence[str]
     tasks: Sequence[str]
-    settings: Sequence[str] = SETTINGS
+    settings: Sequence[str] = FINETUNED
     layout: str = "variants"
     language: str = "average"
     paper: str = ""
@@ -165,6 +182,27 @@ class Table:
         check_choice(f"table {self.name!r}: layout", self.layout, LAYOUTS)
         for setting in self.settings:
             check_choice(f"table {self.name!r}: settings", setting, SETTINGS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Steps:
+    """How long pre-trainings are, in proportion.
+
+    Attributes:
+      macros: numbers of steps among the settings of pre-trainings, which grow and shrink together.
+      equal_flops_of: name of a pre-training: the others get as many steps as cost what its own do
+        (matrix products, `planning.analytic.weighted_training_flops`); "" leaves them alone.
+      share: of the numbers that are given.
+    """
+
+    macros: Sequence[str]
+    equal_flops_of: str = ""
+    share: float = 1.0
+
+    def __post_init__(self):
+        check_float("steps: share", self.share, minimum=0.0, exclusive_minimum=True)
+        if TRAIN_STEPS not in self.macros:
+            raise ValueError(f"steps: macros={self.macros!r} must hold {TRAIN_STEPS!r}")
 
 
 class Run(NamedTuple):
@@ -181,6 +219,7 @@ class Plan:
 
     Attributes:
       seeds: how many, from 0.
+      steps: how long pre-trainings are in proportion; None is as they say.
       jobs: commands that run at once, each on its share of the cores.
     """
 
@@ -189,9 +228,10 @@ class Plan:
     tasks: Sequence[Task]
     tables: Sequence[Table]
     pretrainings: Sequence[Pretraining]
-    finetunings: Sequence[Finetuning]
+    finetunings: Sequence[Finetuning] = ()
     preparations: Sequence[Preparation] = ()
     seeds: int = 1
+    steps: Steps | None = None
     jobs: int = 1
 
     def __post_init__(self):
@@ -224,11 +264,43 @@ class Plan:
         for table in self.tables:
             _check_known(f"table {table.name!r}: rows", table.rows, rows)
             _check_known(f"table {table.name!r}: tasks", table.tasks, tasks)
+            self._check_settings(table)
         self._check_scorers(rows)
+        self._check_steps(rows)
         for finetuning in self.finetunings:
             for evaluation in finetuning.evaluations:
                 label = f"finetuning {finetuning.name!r}: tasks"
                 _check_known(label, evaluation.tasks, tasks)
+
+    def _check_settings(self, table: Table):
+        """Refuses a table that asks answers and losses of one place."""
+        kinds = {bool(self.task(name).noise) for name in table.tasks}
+        kinds |= {setting == HELD_OUT for setting in table.settings}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"table {table.name!r}: tasks with noise (held-out losses) and settings="
+                f"['{HELD_OUT}'] go together and with no others; split it into two"
+            )
+
+    def _check_steps(self, rows: set[str]):
+        if self.steps is None or not self.steps.equal_flops_of:
+            return
+        _check_known("steps: equal_flops_of", [self.steps.equal_flops_of], rows)
+        for found in self.pretrainings:
+            if TRAIN_STEPS not in found.settings and not found.unavailable:
+                raise ValueError(
+                    f"pretraining {found.name!r}: steps.equal_flops_of needs {TRAIN_STEPS} among "
+                    "its settings"
+                )
+
+    def num_seeds(self, found: Pretraining) -> int:
+        """Returns with how many seeds a pre-training is run."""
+        return self.seeds if found.seeds is None else found.seeds
+
+    def judged_by_loss(self) -> list[Pretraining]:
+        """Returns the pre-trainings whose held-out loss some table shows."""
+        names = {n for table in self.tables if HELD_OUT in table.settings for n in table.rows}
+        return [one for one in self.pretrainings if one.name in names and not one.unavailable]
 
     def runs(self) -> Iterator[Run]:
         """Yields what the tables need, each once, in the order of pre-trainings."""

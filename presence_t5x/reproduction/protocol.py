@@ -7,7 +7,7 @@ from typing import Any
 from presence_t5x.reproduction.bootstrap import BootstrapConfig
 from presence_t5x.reproduction.execution import read_record
 from presence_t5x.reproduction.grids import model_labels
-from presence_t5x.reproduction.plans import Plan, Table
+from presence_t5x.reproduction.plans import HELD_OUT, Plan, Table
 from presence_t5x.reproduction.results import Evaluated, read_evaluation
 from presence_t5x.reproduction.rows import AVERAGE
 from presence_t5x.reproduction.units import Cell, Unit, Work
@@ -41,10 +41,20 @@ def _protocol(
     ]
     units = {unit.name: unit for unit in work.units}
     labels = model_labels(plan, [found.name for found in plan.pretrainings])
-    trainings = _needed(cells, units)
-    lines = [
+    names = [cell.directory.rsplit("/", 1)[0] for cell in cells]
+    if HELD_OUT in table.settings:
+        names = [one.unit for one in work.trained if one.pretraining in table.rows]
+    trainings = _needed(names, units)
+    before = [
         *_missing(plan, table, labels),
         *_training_lines("pretrain", labels, trainings),
+    ]
+    commit = f"commit: {', '.join(_commits(names, trainings, output)) or 'unknown'}"
+    if HELD_OUT in table.settings:
+        filtered = _filter_lines(plan, table, labels)
+        return [*before, *filtered, *_held_out_lines(plan, table, config), commit]
+    lines = [
+        *before,
         *_filter_lines(plan, table, labels),
         *_training_lines("finetune", labels, trainings),
         *_evaluation_lines(cells, output),
@@ -56,15 +66,15 @@ def _protocol(
         f"seeds: {plan.seeds}; ± is the standard deviation over seeds, brackets hold "
         f"{config.level:.0%} of {config.num_replicates:,} bootstrap replicates over seeds and "
         f"examples (seed {config.seed})",
-        f"commit: {', '.join(_commits(cells, trainings, output)) or 'unknown'}",
+        commit,
     ]
     return lines
 
 
-def _needed(cells: Iterable[Cell], units: Mapping[str, Unit]) -> list[Unit]:
-    """The trainings that lead to some cells, each once."""
+def _needed(ends: Iterable[str], units: Mapping[str, Unit]) -> list[Unit]:
+    """The trainings that lead to some units, each once."""
     found: dict[str, Unit] = {}
-    names = [cell.directory.rsplit("/", 1)[0] for cell in cells]
+    names = [*ends]
     while names:
         unit = units[names.pop()]
         names += [need for need in unit.needs if need not in found]
@@ -142,12 +152,33 @@ def _decoding(found: Evaluated) -> str:
     )
 
 
-def _commits(cells: Iterable[Cell], trainings: Iterable[Unit], output: Path) -> list[str]:
+def _commits(names: Iterable[str], trainings: Iterable[Unit], output: Path) -> list[str]:
     """The commits of everything that ran."""
-    names = [cell.directory.rsplit("/", 1)[0] for cell in cells]
     records = (read_record(output / name) for name in [*names, *(u.name for u in trainings)])
     commits = {record.commit for record in records if record and record.commit}
     return sorted(c[:12] + ("+" if c.endswith("+") else "") for c in commits)
+
+
+def _held_out_lines(plan: Plan, table: Table, config: BootstrapConfig) -> list[str]:
+    """What a held-out loss is, and what is equal between the runs."""
+    steps = plan.steps
+    equal = "numbers of steps are as given; FLOPs over baseline tell what they cost"
+    if steps is not None and steps.equal_flops_of:
+        equal = (
+            f"equal FLOPs: every run has the steps that cost what {steps.equal_flops_of}'s cost, "
+            "by the analytic count of matrix products (presence_t5x.planning.analytic); scoring "
+            "before a filter is not in it"
+        )
+    return [
+        "loss: mean token loss at the last step on held-out rows, which are the same in every run; "
+        "lower is better",
+        _average(table),
+        equal,
+        "effective sample size: 1 / sum of squared weights over the number of units, mean over the "
+        "logged steps; seconds: medians of runs that shared the machine",
+        f"seeds: {plan.seeds} where not said; ± is the standard deviation over seeds, brackets are "
+        f"Student's {config.level:.0%} intervals over seeds, of differences seed by seed",
+    ]
 
 
 def _missing(plan: Plan, table: Table, labels: Mapping[str, str]) -> list[str]:

@@ -1,15 +1,14 @@
 """The rows of tables.json: one a table, setting, task, language and variant.
 
-Figures are percentages, F1 of entities too. `mean`, `std` (None with one seed) and `interval` are
-over seeds; `difference` is against the baseline of the same model over the seeds that both have,
-drawn together. `guess` is what the most frequent answer alone scores, `above_guess` whether the
-whole interval lies above it and above chance.
+Figures are percentages, F1 of entities too, or held-out losses of pre-trainings ("loss"). `mean`,
+`std` (None with one seed) and `interval` are over seeds; `difference` is against the baseline of
+the same model over the seeds that both have, drawn together. `guess` is what the most frequent
+answer alone scores, `above_guess` whether the whole interval lies above it and above chance.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,20 +19,24 @@ from presence_t5x.reproduction.bootstrap import (
     interval,
     metric_of,
     replicates,
+    seed_interval,
 )
-from presence_t5x.reproduction.guesses import constant_score
+from presence_t5x.reproduction.measured import Group, Measured
 from presence_t5x.reproduction.paper_figures import PAPER, PaperCell
 from presence_t5x.reproduction.plans import Plan, Pretraining, Table, Task
-from presence_t5x.reproduction.results import LanguageResult, language_results, read_evaluation
-from presence_t5x.reproduction.units import Cell
 
 AVERAGE, BASELINE = "average", "baseline"
+LOSS = "loss"
 NOT_RUN = "not run"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure of a table; what was not measured is None."""
+    """One figure of a table; what was not measured is None.
+
+    Beside a held-out loss stand what the run took: `steps`, `relative_flops` and `relative_seconds`
+    (a step's) over the baseline's, and `sample_share`, the effective sample size over the units.
+    """
 
     table: str
     setting: str
@@ -55,53 +58,22 @@ class Row:
     chance: float = 0.0
     above_guess: bool | None = None
     paper: float | None = None
+    steps: int | None = None
+    relative_flops: float | None = None
+    relative_seconds: float | None = None
+    sample_share: float | None = None
     status: str = NOT_RUN
-
-
-class Group(NamedTuple):
-    """What one pre-training, setting and task identify."""
-
-    pretraining: str
-    setting: str
-    task: str
-
-
-class Measured(NamedTuple):
-    """The results of a group.
-
-    Attributes:
-      values: of every language, all seeds.
-      seeds: their numbers.
-      guesses: of every language.
-    """
-
-    values: Mapping[str, Values]
-    seeds: tuple[int, ...]
-    guesses: Mapping[str, float]
-
-
-def measure(plan: Plan, cells: Sequence[Cell], output: Path) -> dict[Group, Measured]:
-    """Returns everything that is done of a plan.
-
-    Raises:
-      ValueError: a damaged evaluation, or seeds that were tested on different examples.
-    """
-    found: dict[Group, dict[int, dict[str, LanguageResult]]] = {}
-    for cell in cells:
-        evaluated = read_evaluation(output / cell.directory)
-        if evaluated is None:
-            continue
-        for name in cell.evaluation.tasks:
-            group = Group(cell.pretraining, cell.setting, name)
-            results = language_results(evaluated, plan.task(name))
-            found.setdefault(group, {})[cell.seed] = results
-    return {group: _measured(group, seeds, plan.task(group.task)) for group, seeds in found.items()}
 
 
 def make_rows(plan: Plan, measured: Mapping[Group, Measured], config: BootstrapConfig) -> list[Row]:
     """Returns the rows of all tables of a plan, those that were not run too."""
     maker = _Maker(plan, measured, config)
     return [row for table in plan.tables for row in maker.table_rows(table)]
+
+
+def decimals(row: Row) -> int:
+    """Returns with how many decimals a row's figures are written."""
+    return 3 if row.metric == LOSS else 1
 
 
 def row_as_json(row: Row) -> dict[str, Any]:
@@ -174,6 +146,8 @@ class _Maker:
         sets = _sets(found, language)
         if found is None or not sets:
             return {}
+        if found.effort is not None:
+            return self._loss_figures(found, rival and self._measured.get(rival), language)
         per_seed = _mean_by_seed(sets)
         drawn = replicates(sets, self._config)
         low, high = interval(drawn, self._config)
@@ -191,6 +165,42 @@ class _Maker:
         }
         if rival is not None:
             figures |= self._difference(found, self._measured.get(rival), language)
+        return figures
+
+    def _loss_figures(
+        self, found: Measured, rival: Measured | None, language: str
+    ) -> dict[str, Any]:
+        """A loss and its difference to the baseline's seed by seed, and what both took.
+
+        Where the baseline was judged on other rows there is no difference.
+        """
+        losses = dict(zip(found.seeds, _mean_by_seed(_sets(found, language)).tolist()))
+        per_seed = np.array([*losses.values()])
+        counts = {code: num_rows for code, (num_rows, _) in found.sizes.items()}
+        effort = found.effort
+        assert effort is not None
+        figures = {
+            "mean": float(per_seed.mean()),
+            "std": float(per_seed.std(ddof=1)) if len(per_seed) > 1 else None,
+            "interval": seed_interval(per_seed, self._config),
+            "seeds": len(per_seed),
+            "num_examples": sum(counts.values()) if language == AVERAGE else counts[language],
+            "steps": effort.steps,
+            "sample_share": effort.sample_share,
+            "status": "run",
+        }
+        if rival is None or rival.effort is None or not _sets(rival, language):
+            return figures
+        if effort.flops is not None and rival.effort.flops is not None:
+            figures["relative_flops"] = effort.flops / rival.effort.flops
+        if effort.seconds_per_step is not None and rival.effort.seconds_per_step is not None:
+            figures["relative_seconds"] = effort.seconds_per_step / rival.effort.seconds_per_step
+        others = dict(zip(rival.seeds, _mean_by_seed(_sets(rival, language)).tolist()))
+        common = [seed for seed in losses if seed in others]
+        if common and found.sizes == rival.sizes:
+            paired = np.array([losses[seed] - others[seed] for seed in common])
+            figures["difference"] = float(paired.mean())
+            figures["difference_interval"] = seed_interval(paired, self._config)
         return figures
 
     def _difference(self, found: Measured, rival: Measured | None, language: str) -> dict[str, Any]:
@@ -214,31 +224,6 @@ class _Maker:
             "difference": float(means[0] - means[1]),
             "difference_interval": interval(drawn, self._config),
         }
-
-
-def _measured(
-    group: Group, seeds: Mapping[int, Mapping[str, LanguageResult]], task: Task
-) -> Measured:
-    """The seeds of a group, stacked.
-
-    Raises:
-      ValueError: they were not tested on the same examples.
-    """
-    numbers = tuple(sorted(seeds))
-    first = seeds[numbers[0]]
-    for number in numbers:
-        if {code: one.ids for code, one in seeds[number].items()} != {
-            code: one.ids for code, one in first.items()
-        }:
-            raise ValueError(
-                f"{group.pretraining}, {group.setting}, {group.task}: seeds {numbers[0]} and "
-                f"{number} were tested on different examples; evaluate them again"
-            )
-    values = {
-        code: np.concatenate([seeds[number][code].values for number in numbers]) for code in first
-    }
-    guesses = {code: constant_score(one.gold, task.metric) for code, one in first.items()}
-    return Measured(values, numbers, guesses)
 
 
 def _sets(found: Measured | None, language: str) -> list[Values]:

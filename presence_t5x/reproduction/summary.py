@@ -2,15 +2,20 @@
 
 from collections.abc import Iterable, Sequence
 
-from presence_t5x.reproduction.grids import metric_name, model_labels, plain_words
-from presence_t5x.reproduction.plans import SETTINGS, Plan
-from presence_t5x.reproduction.rows import AVERAGE, Row
+from presence_t5x.reproduction.grids import (
+    difference_text,
+    metric_name,
+    model_labels,
+    plain_words,
+)
+from presence_t5x.reproduction.plans import FINETUNED, SETTINGS, Plan
+from presence_t5x.reproduction.rows import AVERAGE, LOSS, Row
 
 
 def findings(plan: Plan, rows: Sequence[Row]) -> list[str]:
     """Returns one sentence on the whole, then one for each variant and setting that was compared.
 
-    A difference counts if its interval does not hold zero.
+    A difference counts if its interval does not hold zero; one seed alone decides nothing.
     """
     run = {row.pretraining for row in rows if row.mean is not None}
     labels = model_labels(plan, [found.name for found in plan.pretrainings])
@@ -33,7 +38,7 @@ def transfer_lines(plan: Plan, rows: Sequence[Row]) -> list[str]:
     """Returns for each setting and task in how many languages each model is above guessing."""
     labels = model_labels(plan, [found.name for found in plan.pretrainings])
     lines = []
-    for setting in SETTINGS:
+    for setting in FINETUNED:
         for task in plan.tasks:
             run = [
                 row
@@ -69,11 +74,13 @@ def _once(rows: Iterable[Row]) -> list[Row]:
 
 
 def _compare(plan: Plan, row: Row) -> str:
-    assert row.difference is not None and row.difference_interval is not None
-    low, high = row.difference_interval
-    verdict = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
     task = plan.task(row.task)
-    return (
-        f"{task.title} {metric_name(task.metric)} {row.difference:+.1f} "
-        f"[{low:+.1f}, {high:+.1f}] ({verdict})"
-    )
+    return f"{task.title} {metric_name(task.metric)} {difference_text(row)} ({_verdict(row)})"
+
+
+def _verdict(row: Row) -> str:
+    if row.difference_interval is None:
+        return "one seed"
+    low, high = row.difference_interval
+    higher, lower = ("worse", "better") if row.metric == LOSS else ("better", "worse")
+    return higher if low > 0 else lower if high < 0 else "no clear difference"

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from presence_t5x.reproduction.grids import Grid, language_grids, table_grids
 from presence_t5x.reproduction.plans import Plan, Table
-from presence_t5x.reproduction.rows import NOT_RUN, Row, row_as_json
+from presence_t5x.reproduction.rows import NOT_RUN, Row, decimals, row_as_json
 
 
-def cell_parts(row: Row | float | None) -> tuple[str, str, str]:
+def cell_parts(row: Row | float | str | None) -> tuple[str, str, str]:
     """Returns a cell's figure, its spread and the paper's figure; "" for what there is not.
 
     >>> row = Row(table="t", setting="zero_shot", task="nli", language="en", variant="baseline",
@@ -19,19 +19,20 @@ def cell_parts(row: Row | float | None) -> tuple[str, str, str]:
     >>> cell_parts(row)
     ('50.0', '± 1.0 [48.0, 52.0]', 'paper 51.0')
     """
-    if row is None:
-        return "", "", ""
+    if row is None or isinstance(row, str):
+        return row or "", "", ""
     if not isinstance(row, Row):
-        return _decimal(row), "", ""
-    paper = "" if row.paper is None else f"paper {_decimal(row.paper)}"
-    if row.mean is None or row.interval is None:
+        return f"{row:.1f}", "", ""
+    digits = decimals(row)
+    paper = "" if row.paper is None else f"paper {row.paper:.{digits}f}"
+    if row.mean is None:
         return NOT_RUN, "", paper
-    std = "" if row.std is None else f"± {_decimal(row.std)} "
-    low, high = map(_decimal, row.interval)
-    return _decimal(row.mean), f"{std}[{low}, {high}]", paper
+    std = "" if row.std is None else f"± {row.std:.{digits}f}"
+    span = "" if row.interval is None else "[{0:.{2}f}, {1:.{2}f}]".format(*row.interval, digits)
+    return f"{row.mean:.{digits}f}", f"{std} {span}".strip(), paper
 
 
-def cell_text(row: Row | float | None) -> str:
+def cell_text(row: Row | float | str | None) -> str:
     """Returns a cell on one line.
 
     >>> cell_text(None)
@@ -77,7 +78,3 @@ def _markdown_grid(grid: Grid) -> str:
 
 def _markdown_line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-def _decimal(value: float) -> str:
-    return f"{value:.1f}"

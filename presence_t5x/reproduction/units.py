@@ -15,7 +15,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from presence_t5x.config import config_to_dict, load_config
+from presence_t5x.config_types import RunConfig
+from presence_t5x.planning.analytic import weighted_training_flops
 from presence_t5x.reproduction.plans import (
+    TRAIN_STEPS,
     Evaluation,
     Filtering,
     Finetuning,
@@ -41,6 +44,8 @@ class Unit:
       needs: names of units that must be done before.
       fingerprint: of everything that its result depends on.
       settings: of a training, all of them, as `config_to_dict` gives them.
+      step_flops: of a training's step, matrix products alone; None where the size of the vocabulary
+        is not known before its data.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Unit:
     needs: tuple[str, ...]
     fingerprint: str
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    step_flops: int | None = None
 
     @property
     def num_steps(self) -> int:
@@ -82,11 +88,20 @@ class Cell(NamedTuple):
     directory: str
 
 
+class Trained(NamedTuple):
+    """A pre-training whose own held-out losses are shown; `unit` is its training's name."""
+
+    pretraining: str
+    seed: int
+    unit: str
+
+
 class Work(NamedTuple):
-    """All units of a plan in an order in which they can run, and the cells that they fill."""
+    """All units of a plan in an order in which they can run, and what of them fills tables."""
 
     units: tuple[Unit, ...]
     cells: tuple[Cell, ...]
+    trained: tuple[Trained, ...] = ()
 
 
 def expand(plan: Plan) -> Work:
@@ -96,11 +111,15 @@ def expand(plan: Plan) -> Work:
       ValueError: a gin file or setting that a run would refuse.
     """
     builder = _Builder(plan)  # adds what is needed before what needs it
-    for seed in range(plan.seeds):
+    for seed in range(max(map(plan.num_seeds, plan.pretrainings))):
+        for found in plan.judged_by_loss():
+            if seed < plan.num_seeds(found):
+                builder.add_trained(found, seed)
         for run in plan.runs():
-            for evaluation in run.evaluations:
-                builder.add_cell(run.pretraining, run.finetuning, evaluation, seed)
-    return Work(tuple(builder.units.values()), tuple(builder.cells))
+            if seed < plan.num_seeds(run.pretraining):
+                for evaluation in run.evaluations:
+                    builder.add_cell(run.pretraining, run.finetuning, evaluation, seed)
+    return Work(tuple(builder.units.values()), tuple(builder.cells), tuple(builder.trained))
 
 
 def gin_argument(name: str, value: Any) -> str:
@@ -119,6 +138,13 @@ class _Builder:
         self.plan = plan
         self.units: dict[str, Unit] = {}
         self.cells: list[Cell] = []
+        self.trained: list[Trained] = []
+        self._flops: dict[str, int] = {}
+
+    def add_trained(self, pretraining: Pretraining, seed: int) -> None:
+        """Adds a pre-training that is judged by itself."""
+        name = self._pretraining(pretraining, seed)
+        self.trained.append(Trained(pretraining.name, seed, name))
 
     def add_cell(
         self, pretraining: Pretraining, finetuning: Finetuning, evaluation: Evaluation, seed: int
@@ -130,7 +156,7 @@ class _Builder:
         if pretraining.only_evaluated:
             needed = trained
             call = self._finetuning_call(pretraining, finetuning, seed, trained)
-            extra = _data_arguments(self._resolve(*call)["data"])
+            extra = _data_arguments(config_to_dict(self._resolve(*call))["data"])
         name = _path("evaluate", pretraining.name, finetuning.name, evaluation.mixture, seed)
         arguments = (
             f"--checkpoint={OUTPUT}/{needed}/{MODEL_DIR}",
@@ -152,8 +178,33 @@ class _Builder:
         if found.filtered is not None:
             needs = (self._filter(found.name, found.filtered, seed),)
             settings["PREPARED_STORES"] = f"{OUTPUT}/{needs[0]}/{_STORE}"
-        self._add_training(name, found.gin_files, {**found.settings, **settings}, needs)
+        settings = {**found.settings, **self._lengths(found), **settings}
+        self._add_training(name, found.gin_files, settings, needs)
         return name
+
+    def _lengths(self, found: Pretraining) -> dict[str, int]:
+        """A pre-training's numbers of steps in the plan's proportion."""
+        steps = self.plan.steps
+        if steps is None:
+            return {}
+        share = steps.share
+        if steps.equal_flops_of:
+            reference = self.plan.pretraining(steps.equal_flops_of)
+            share *= self._training_flops(reference) / self._training_flops(found)
+        given = (name for name in steps.macros if name in found.settings)
+        return {name: max(1, round(found.settings[name] * share)) for name in given}
+
+    def _training_flops(self, found: Pretraining) -> int:
+        """What the steps that a pre-training's settings ask for cost.
+
+        Raises:
+          ValueError: as `load_config`, or the vocabulary has no size yet.
+        """
+        if found.name not in self._flops:
+            run = self._resolve(found.gin_files, {"MODEL_DIR": OUTPUT, **found.settings})
+            flops = weighted_training_flops(run) * found.settings[TRAIN_STEPS]
+            self._flops[found.name] = flops
+        return self._flops[found.name]
 
     def _filter(self, name: str, found: Filtering, seed: int) -> str:
         """Adds the corpus of a pre-training, and the scores that it is chosen by."""
@@ -208,18 +259,19 @@ class _Builder:
     ) -> None:
         if name in self.units:
             return
-        resolved = self._resolve(gin_files, settings)
+        run = self._resolve(gin_files, settings)
         bindings = (gin_argument(macro, value) for macro, value in settings.items())
         arguments = (*(f"--gin_file={file}" for file in gin_files), *bindings)
         needs = (*needs, *map(self._preparation, self.plan.preparations))
-        self._add(name, "presence_t5x.train", arguments, needs, resolved)
+        flops = None if run.model.vocab_size is None else weighted_training_flops(run)
+        self._add(name, "presence_t5x.train", arguments, needs, config_to_dict(run), flops)
 
     def _preparation(self, found: Preparation) -> str:
         name = _path("prepare", found.name)
         self._add(name, "presence_t5x.prepare", tuple(found.arguments), ())
         return name
 
-    def _resolve(self, gin_files: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    def _resolve(self, gin_files: Sequence[str], settings: Mapping[str, Any]) -> RunConfig:
         """All settings of a run.
 
         Raises:
@@ -227,7 +279,7 @@ class _Builder:
         """
         bindings = [gin_argument(*item).removeprefix("--gin.") for item in settings.items()]
         try:
-            return config_to_dict(load_config(gin_files, bindings))
+            return load_config(gin_files, bindings)
         except ValueError as error:
             raise ValueError(f"plan {self.plan.name!r}, {gin_files[0]}: {error}") from error
 
@@ -238,6 +290,7 @@ class _Builder:
         arguments: tuple[str, ...],
         needs: tuple[str, ...],
         settings: Mapping[str, Any] = MappingProxyType({}),
+        step_flops: int | None = None,
     ) -> None:
         if name in self.units:
             return
@@ -250,6 +303,7 @@ class _Builder:
             needs=needs,
             fingerprint=fingerprint,
             settings=settings,
+            step_flops=step_flops,
         )
 
 

@@ -16,7 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from presence_t5x.data.token_store import LABEL_NAMES, TokenStore
-from presence_t5x.files import replacing, write_bytes_atomically, write_text_atomically
+from presence_t5x.files import (
+    check_same,
+    replacing,
+    write_bytes_atomically,
+    write_text_atomically,
+)
 from presence_t5x.scoring.scorer import DocumentScores, tracin
 
 MANIFEST_ENDING, PARTIAL_ENDING = ".manifest.json", ".partial"
@@ -162,13 +167,8 @@ def check_same_result(output: Path, identity: Mapping[str, Any]) -> bool:
 
 def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Path) -> None:
     """Raises ValueError if two scorings differ in more than the commit; names the differences."""
-    differing = [
-        f"{name}={found.get(name)!r} there, {wanted.get(name)!r} here"
-        for name in sorted({*found, *wanted} - {*_FREE})
-        if found.get(name) != wanted.get(name)
-    ]
-    if differing:
-        raise ValueError(
-            f"{where} holds other scores: {'; '.join(differing)}; choose another --output, or "
-            "remove it"
-        )
+    one, other = (
+        {name: value for name, value in settings.items() if name not in _FREE}
+        for settings in (found, wanted)
+    )
+    check_same(one, other, where, "scores")

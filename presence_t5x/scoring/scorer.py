@@ -1,5 +1,6 @@
 """Rows scored by one compiled function, and documents by the rows that they are cut into."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ from presence_t5x.partitioning import num_row_parts
 from presence_t5x.scoring.corpus import DocumentBatch
 
 SCORE = "score"
+# The squared norm of the summed loss's gradient over the number of tokens: if the gradients of
+# tokens were independent, the mean's norm would fall with a row's length, and this would not.
+PER_TOKEN = "score_per_token"
 STACKS = ("encoder", "decoder")
 
 
@@ -63,12 +67,13 @@ class Scorer:
         self.batch_size = -(-batch_size // parts) * parts
         shapes = jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0))
         self._parts = _parts_of(shapes, config.layers, by_layer)
-        self._run = _compile_ready(model, config, z_loss, mesh)
+        self._norms_of_means = config.score_loss == "mean"
+        self._run = compile_ready_score(model, config, z_loss, mesh)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the scores."""
-        return tuple(self._parts)
+        return (*self._parts, PER_TOKEN)
 
     def documents(
         self, params: PyTree, batches: Iterable[DocumentBatch], documents: range
@@ -77,7 +82,7 @@ class Scorer:
 
         While the devices work on one batch, the next is made.
         """
-        sums = _Sums(len(documents), len(self._parts))
+        sums = _Sums(len(documents), len(self.columns))
         waiting: Any = None
         for found in batches:
             results = self._run(params, found.batch.features)
@@ -87,11 +92,13 @@ class Scorer:
         if waiting is not None:
             self._add(sums, *waiting)
         means = sums.means()
-        return DocumentScores(means[:, 0], dict(zip(self._parts, means[:, 1:].T)))
+        return DocumentScores(means[:, 0], dict(zip(self.columns, means[:, 1:].T)))
 
     def _add(self, sums: "_Sums", results: Any, places: np.ndarray, real: np.ndarray) -> None:
         norms, losses, num_tokens = (np.asarray(value, np.float64)[real] for value in results)
         columns = [norms[:, chosen].sum(axis=1) for chosen in self._parts.values()]
+        known = np.maximum(num_tokens, 1.0)
+        columns.append(columns[0] * (known if self._norms_of_means else 1 / known))
         values = np.stack([losses, *(column * num_tokens for column in columns)], axis=1)
         sums.add(places[real], values, num_tokens)
 
@@ -114,7 +121,8 @@ class _Sums:
         return np.where(np.isfinite(means), means, np.nan)
 
 
-def _compile_ready(
+@functools.lru_cache(maxsize=4)  # several checkpoints of a model compile once
+def compile_ready_score(
     model: T5Config, config: PresenceConfig, z_loss: float, mesh: jax.sharding.Mesh | None
 ) -> Any:
     """Returns the jitted (params, features) -> (norms, loss sums, token counts) of rows."""

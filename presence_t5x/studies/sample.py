@@ -13,7 +13,7 @@ from presence_t5x._validate import check_int
 from presence_t5x.data.documents import Document, Problem, Source, id_hash
 from presence_t5x.files import write_text_atomically
 from presence_t5x.studies.separation import CLEAN
-from presence_t5x.studies.spoiling import KINDS, Pool
+from presence_t5x.studies.spoiling import Pool, parse_noise, split_units
 
 _MARK = "|"
 
@@ -23,15 +23,18 @@ class Sampling(NamedTuple):
 
     Attributes:
       number: of each language, at most.
-      least_characters: shorter documents are left out.
+      least_units: documents of fewer words (or characters, where a script writes no spaces) are
+        left out.
       sources: a glob over the documents' sources.
       seed: of the draw, and of the noise.
+      clean: documents that their corpus labels as noise are left out.
     """
 
     number: int
-    least_characters: int = 200
+    least_units: int = 30
     sources: str = "*"
     seed: int = 0
+    clean: bool = True
 
 
 def draw(source: Source, sampling: Sampling) -> list[Document]:
@@ -43,16 +46,18 @@ def draw(source: Source, sampling: Sampling) -> list[Document]:
     check_int("number", sampling.number, minimum=1)
     heaps: dict[str, list[tuple[int, str, Document]]] = {}
     for document in _documents(source):
-        if len(document.text) < sampling.least_characters or document.inputs:
+        if document.inputs or not fnmatch.fnmatchcase(document.source, sampling.sources):
             continue
-        if not fnmatch.fnmatchcase(document.source, sampling.sources):
+        if sampling.clean and document.noise not in ("", CLEAN):
+            continue
+        if len(split_units(document.text)[0]) < sampling.least_units:
             continue
         entry = (-id_hash(f"study/{sampling.seed}/{document.id}"), document.id, document)
         heap = heaps.setdefault(document.language, [])
         (heapq.heappush if len(heap) < sampling.number else heapq.heappushpop)(heap, entry)
     if not heaps:
         raise ValueError(
-            f"no text of at least {sampling.least_characters} characters has a source like "
+            f"no text of at least {sampling.least_units} words has a source like "
             f"{sampling.sources!r}"
         )
     return [
@@ -74,7 +79,7 @@ def write_spoiled(
 
     Args:
       documents: clean; "wrong_language" needs two languages.
-      kinds: of `KINDS`.
+      kinds: KIND or KIND:DEGREE each, of `spoiling.KINDS`.
       path: of the file.
       out_of_domain: texts for the kind of that name.
       seed: of the noise.
@@ -85,7 +90,8 @@ def write_spoiled(
     texts: dict[str, list[str]] = {}
     for document in documents:
         texts.setdefault(document.language, []).append(document.text)
-    if len(texts) < 2 and "wrong_language" in kinds:
+    found = {kind: parse_noise(kind) for kind in kinds}
+    if len(texts) < 2 and any(noise.kind == "wrong_language" for noise in found.values()):
         raise ValueError("wrong_language needs documents of two languages; leave it out of --kinds")
     pool = Pool(texts=texts, out_of_domain=out_of_domain)
     lines = []
@@ -94,7 +100,7 @@ def write_spoiled(
             rng = np.random.default_rng(id_hash(f"{seed}/{kind}/{document.id}"))
             text = document.text
             if kind != CLEAN:
-                text = KINDS[kind](text, document.language, pool, rng)
+                text = found[kind].spoil(text, document.language, pool, rng)
             row = {
                 "id": f"{kind}{_MARK}{document.id}",
                 "text": text,
@@ -107,7 +113,12 @@ def write_spoiled(
 
 def with_noise(rows: Iterable[Mapping]) -> list[dict]:
     """Returns scored rows with the kind of noise that their ids tell."""
-    return [{**row, "noise": row["example_id"].split(_MARK)[0]} for row in rows]
+    return [{**row, "noise": kind_of(row["example_id"])} for row in rows]
+
+
+def kind_of(example_id: str) -> str:
+    """Returns the kind of noise, or "clean", of a text of `write_spoiled`."""
+    return example_id.split(_MARK)[0]
 
 
 def _documents(source: Source) -> Iterable[Document]:

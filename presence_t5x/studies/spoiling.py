@@ -1,20 +1,21 @@
 """Text spoiled in known ways, whatever its language: what a score is asked to find.
 
 Units of a text are its words, or its characters where a script writes no spaces. A spoiled text has
-about the length of the clean one. The encyclopedia's own noise, which knows its words, is in
+about the length of the clean one. Some kinds have a degree: the share of units, characters or
+sentences that is spoiled. The encyclopedia's own noise, which knows its words, is in
 `data.encyclopedia.noise`.
 """
 
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from presence_t5x._validate import check_choice
 from presence_t5x.data.encyclopedia.out_of_domain import generate_lines
 
-CHARACTER_NOISE_SHARE = 0.2
-WRONG_LANGUAGE_SHARE = 0.5
 _REPEATED_UNITS = 8
 _UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 _SENTENCE_END = re.compile(r"(?<=[.!?।。！？؟])\s*")
@@ -46,29 +47,38 @@ def split_units(text: str) -> tuple[list[str], str]:
     return text.split(), " "
 
 
-def permute_words(text: str, language: str, pool: Pool, rng: np.random.Generator) -> str:
-    """Every unit once, in random order."""
+def permute_words(
+    text: str, language: str, pool: Pool, rng: np.random.Generator, degree: float
+) -> str:
+    """A share of the units in random order, in the places that they had together."""
     units, joiner = split_units(text)
-    return joiner.join(units[i] for i in rng.permutation(len(units)))
+    places = _choose(len(units), degree, rng)
+    moved = list(units)
+    for place, other in zip(places, rng.permutation(places)):
+        moved[place] = units[other]
+    return joiner.join(moved)
 
 
-def draw_random_words(text: str, language: str, pool: Pool, rng: np.random.Generator) -> str:
-    """As many units, each drawn from a random place of a random text of the language."""
+def draw_random_words(
+    text: str, language: str, pool: Pool, rng: np.random.Generator, degree: float
+) -> str:
+    """A share of the units, each exchanged for one of a random text of the language."""
     units, joiner = split_units(text)
     texts = pool.texts[language]
-    drawn = []
-    for _ in units:
+    for place in _choose(len(units), degree, rng):
         found = split_units(texts[int(rng.integers(len(texts)))])[0] or [""]
-        drawn.append(found[int(rng.integers(len(found)))])
-    return joiner.join(drawn)
+        units[place] = found[int(rng.integers(len(found)))]
+    return joiner.join(units)
 
 
-def corrupt_characters(text: str, language: str, pool: Pool, rng: np.random.Generator) -> str:
+def corrupt_characters(
+    text: str, language: str, pool: Pool, rng: np.random.Generator, degree: float
+) -> str:
     """A share of the characters deleted, doubled or exchanged for another of the text."""
     letters = [character for character in text if not character.isspace()]
     out = []
     for character in text:
-        if character.isspace() or rng.random() >= CHARACTER_NOISE_SHARE:
+        if character.isspace() or rng.random() >= degree:
             out.append(character)
             continue
         other = letters[int(rng.integers(len(letters)))]
@@ -76,19 +86,22 @@ def corrupt_characters(text: str, language: str, pool: Pool, rng: np.random.Gene
     return "".join(out)
 
 
-def mix_languages(text: str, language: str, pool: Pool, rng: np.random.Generator) -> str:
-    """Half of the sentences, rounded up, exchanged for those of a text in another language."""
+def mix_languages(
+    text: str, language: str, pool: Pool, rng: np.random.Generator, degree: float
+) -> str:
+    """A share of the sentences, rounded up, exchanged for those of a text in another language."""
     others = sorted(set(pool.texts) - {language})
     other = pool.texts[others[int(rng.integers(len(others)))]]
     foreign = split_sentences(other[int(rng.integers(len(other)))])
     own = split_sentences(text)
-    number = int(np.ceil(len(own) * WRONG_LANGUAGE_SHARE))
-    for place in rng.permutation(len(own))[:number]:
+    for place in _choose(len(own), degree, rng):
         own[place] = foreign[int(rng.integers(len(foreign)))]
     return " ".join(own)
 
 
-def repeat_text(text: str, language: str, pool: Pool, rng: np.random.Generator) -> str:
+def repeat_text(
+    text: str, language: str, pool: Pool, rng: np.random.Generator, degree: float
+) -> str:
     """A few consecutive units over and over."""
     units, joiner = split_units(text)
     start = int(rng.integers(max(1, len(units) - _REPEATED_UNITS)))
@@ -96,7 +109,9 @@ def repeat_text(text: str, language: str, pool: Pool, rng: np.random.Generator) 
     return joiner.join(piece[i % len(piece)] for i in range(len(units)))
 
 
-def add_markup(text: str, language: str, pool: Pool, rng: np.random.Generator) -> str:
+def add_markup(
+    text: str, language: str, pool: Pool, rng: np.random.Generator, degree: float
+) -> str:
     """Pieces of the text within tags of a web page, in as many characters as before."""
     units, joiner = split_units(text)
     parts: list[str] = []
@@ -111,7 +126,9 @@ def add_markup(text: str, language: str, pool: Pool, rng: np.random.Generator) -
     return "".join(parts)
 
 
-def leave_domain(text: str, language: str, pool: Pool, rng: np.random.Generator) -> str:
+def leave_domain(
+    text: str, language: str, pool: Pool, rng: np.random.Generator, degree: float
+) -> str:
     """A text of another kind, cut to the length of this one."""
     if pool.out_of_domain:
         found = pool.out_of_domain[int(rng.integers(len(pool.out_of_domain)))]
@@ -121,16 +138,62 @@ def leave_domain(text: str, language: str, pool: Pool, rng: np.random.Generator)
     return found[: len(text)]
 
 
-Spoil = Callable[[str, str, Pool, np.random.Generator], str]
-KINDS: Mapping[str, Spoil] = {
-    "permuted_words": permute_words,
-    "random_words": draw_random_words,
-    "character_noise": corrupt_characters,
-    "wrong_language": mix_languages,
-    "repeated_text": repeat_text,
-    "markup": add_markup,
-    "out_of_domain": leave_domain,
+Spoil = Callable[[str, str, Pool, np.random.Generator, float], str]
+
+
+class Kind(NamedTuple):
+    """A kind of noise; `degree` is what it has where none is asked for, None if it has none."""
+
+    spoil: Spoil
+    degree: float | None = None
+
+
+KINDS: Mapping[str, Kind] = {
+    "permuted_words": Kind(permute_words, 1.0),
+    "random_words": Kind(draw_random_words, 1.0),
+    "character_noise": Kind(corrupt_characters, 0.2),
+    "wrong_language": Kind(mix_languages, 0.5),
+    "repeated_text": Kind(repeat_text),
+    "markup": Kind(add_markup),
+    "out_of_domain": Kind(leave_domain),
 }
+
+
+class Noise(NamedTuple):
+    """A kind of noise at a degree, as it is written on a command line: KIND or KIND:DEGREE."""
+
+    kind: str
+    degree: float | None
+
+    def spoil(self, text: str, language: str, pool: Pool, rng: np.random.Generator) -> str:
+        """Returns the text spoiled."""
+        return KINDS[self.kind].spoil(text, language, pool, rng, self.degree or 0.0)
+
+
+def parse_noise(text: str) -> Noise:
+    """Returns what KIND or KIND:DEGREE says.
+
+    Raises:
+      ValueError: an unknown kind, or a degree that it has not or that is not in (0, 1].
+
+    >>> parse_noise("character_noise"), parse_noise("permuted_words:0.25").degree
+    (Noise(kind='character_noise', degree=0.2), 0.25)
+    """
+    name, _, degree = text.partition(":")
+    check_choice("--kinds", name, tuple(KINDS))
+    default = KINDS[name].degree
+    if not degree:
+        return Noise(name, default)
+    try:
+        found = float(degree)
+    except ValueError as error:
+        raise ValueError(f"--kinds={text}: {degree!r} is no number") from error
+    if default is None:
+        with_degree = [kind for kind, found in KINDS.items() if found.degree is not None]
+        raise ValueError(f"--kinds={text}: {name} has no degree; these have: {with_degree}")
+    if not 0 < found <= 1:
+        raise ValueError(f"--kinds={text}: the degree is the share that is spoiled, in (0, 1]")
+    return Noise(name, found)
 
 
 def split_sentences(text: str) -> list[str]:
@@ -140,3 +203,8 @@ def split_sentences(text: str) -> list[str]:
     ['One.', 'Two!', 'Three']
     """
     return [found for found in _SENTENCE_END.split(text) if found.strip()] or [text]
+
+
+def _choose(number: int, share: float, rng: np.random.Generator) -> list[int]:
+    """Returns which of so many places are spoiled: a share of them, rounded up, in order."""
+    return sorted(rng.permutation(number)[: int(np.ceil(number * share))].tolist())

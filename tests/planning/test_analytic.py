@@ -11,10 +11,21 @@ from presence_t5x.config import load_config
 from presence_t5x.config_types import T5Config
 from presence_t5x.models.layers import NUM_BUCKETS
 from presence_t5x.models.t5 import T5, init_params
-from presence_t5x.planning.analytic import forward_flops, training_flops
+from presence_t5x.objective import (
+    abstract_batch,
+    abstract_state,
+    compile_ready_step,
+    make_objective,
+)
+from presence_t5x.planning.analytic import (
+    forward_flops,
+    training_flops,
+    weighted_training_flops,
+)
 from presence_t5x.planning.hlo_cost import program_cost
 
 INPUTS, TARGETS, ROWS = 12, 5, 3
+FLOPS_TOLERANCE = 0.03  # norms of position tables, and of the output layer's blocks
 SIZES = {
     "vocab_size": 40, "emb_dim": 8, "num_heads": 2, "head_dim": 6, "mlp_dim": 20,
     "num_encoder_layers": 2, "num_decoder_layers": 3, "dtype": "float32",
@@ -53,7 +64,7 @@ def model_gradient(config):
 
 def position_flops(config):
     """What the relative position tables cost: looked up by a product, which is not counted."""
-    return 2 * config.num_heads * NUM_BUCKETS * (2 * INPUTS + 2 * TARGETS)
+    return 2 * config.num_heads * NUM_BUCKETS * (INPUTS**2 + TARGETS**2)
 
 
 @pytest.mark.parametrize("activations", [("gelu", "linear"), ("relu",)])
@@ -94,3 +105,44 @@ def test_mt5_base_as_the_tpu_compiler_counted_it():
 def test_a_vocabulary_of_no_size():
     with pytest.raises(ValueError, match=r"vocab_size=None: set it, e.g. --gin.T5Config.vocab_"):
         forward_flops(T5Config(), 8, 4)
+
+
+def weighted_run(**presence):
+    """A run small enough to compile in seconds, one device, eight rows in two microbatches."""
+    run = load_config(["configs/runs/benchmark.gin"])
+    lengths = {"inputs": INPUTS, "targets": TARGETS}
+    data = dataclasses.replace(run.data, batch_size=8, task_feature_lengths=lengths)
+    weighting = dataclasses.replace(run.presence, num_microbatches=2, **presence)
+    return dataclasses.replace(run, model=T5Config(**SIZES), data=data, presence=weighting)
+
+
+def compiled_step_flops(run):
+    """Matrix products of the whole compiled step, those of the position tables left out."""
+    objective = make_objective(run, None)
+    step = compile_ready_step(run, objective)
+    compiled = step.lower(abstract_state(run, objective), abstract_batch(run, None)).compile()
+    return program_cost(compiled.as_text()).matmul_flops
+
+
+@pytest.mark.parametrize("score", ["self_influence", "loss"])
+def test_what_scores_of_examples_add_is_what_the_compiler_adds(score):
+    """Two sweeps: where one forward pass is shared, a branch for dead rows has another one."""
+    plain, by_row = weighted_run(), weighted_run(granularity="example", score=score)
+    analytic = weighted_training_flops(by_row) - weighted_training_flops(plain)
+    compiled = compiled_step_flops(by_row) - compiled_step_flops(plain)
+    assert compiled == pytest.approx(analytic, rel=FLOPS_TOLERANCE)
+
+
+def test_microbatches_are_scored_for_nothing():
+    run = weighted_run()
+    assert weighted_training_flops(run) == training_flops(run)
+
+
+def test_one_sweep_saves_a_forward_pass():
+    two, one = (
+        weighted_training_flops(weighted_run(granularity="example", normalizer=normalizer))
+        for normalizer in ("batch", "ema")
+    )
+    assert two - one == 8 * forward_flops(T5Config(**SIZES), INPUTS, TARGETS).total
+    free = weighted_run(granularity="example", normalizer="ema", score="loss")
+    assert weighted_training_flops(free) == training_flops(free)

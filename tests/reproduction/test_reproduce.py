@@ -8,6 +8,7 @@ import pytest
 from planted_scores import entities, nli, write_evaluation
 
 from presence_t5x import reproduce
+from presence_t5x.config_types.weighting import GRANULARITIES, SCORES
 from presence_t5x.reproduction.paper_figures import PAPER, PAPER_TABLES, PaperCell
 from presence_t5x.reproduction.plan_files import load_plan
 from presence_t5x.reproduction.units import expand
@@ -134,6 +135,40 @@ def test_the_plan_sequential_scores_once_and_filters_three_ways():
     done_before = [unit.name for unit in work.units]
     for unit in work.units:
         assert all(done_before.index(n) < done_before.index(unit.name) for n in unit.needs)
+
+
+STUDIES = {
+    "weighting": 1 + 3 * 2 * 2 + 3,
+    "schedules": 1 + 6 + 3 + 8,
+    "temperatures": 1 + 3 * 4 + 2 * 3 + 2 * 3,
+    "score_functions": 1 + 3 * 4 + 1,
+    "composition": 1 + 3 * 3,
+}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_studies_train_at_equal_flops_and_show_all_that_they_train(name):
+    plan = load_plan(name, seeds=1)
+    work = expand(plan)
+    trained = [unit for unit in work.units if unit.kind == "pretrain"]
+    assert len(trained) == len(work.trained) == len(plan.pretrainings) == STUDIES[name]
+    costs = [unit.step_flops * unit.num_steps for unit in trained]
+    assert max(costs) / min(costs) < 1.005
+    for unit in trained:
+        run = unit.settings
+        last = run["optimizer"]["warmup_steps"] + run["optimizer"]["steps_per_cycle"]
+        assert abs(last - unit.num_steps) <= 1  # the learning rate ends at 0
+    shown = {row for table in plan.tables for row in table.rows}
+    assert shown == {found.name for found in plan.pretrainings}
+    quick = expand(load_plan(name, quick=True))
+    assert sum(u.num_steps for u in quick.units) < sum(u.num_steps for u in trained) / 15
+
+
+def test_every_granularity_is_scored_by_every_function():
+    work = expand(load_plan("score_functions", seeds=1))
+    found = {(u.settings["presence"]["granularity"], u.settings["presence"]["score"]) for u in
+             work.units if u.settings["temperature"]["schedule"] != "unweighted"}  # fmt: skip
+    assert found == {(unit, score) for unit in GRANULARITIES for score in SCORES}
 
 
 def test_the_plan_for_real_text_has_its_baselines(tmp_path):

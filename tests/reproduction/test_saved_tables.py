@@ -17,7 +17,7 @@ def plan():
     return load_plan("encyclopedia", quick=True)
 
 
-@pytest.mark.parametrize("name", ["encyclopedia", "sequential", "paper"])
+@pytest.mark.parametrize("name", ["encyclopedia", "sequential", "score_functions", "paper"])
 def test_a_plan_survives_json(name):
     plan = load_plan(name)
     content = plan_as_json(plan)

@@ -11,6 +11,7 @@ import pytest
 from planted_scores import entities, nli, write_evaluation
 
 from presence_t5x.reproduction.bootstrap import BootstrapConfig
+from presence_t5x.reproduction.measured import measure
 from presence_t5x.reproduction.page import render_page
 from presence_t5x.reproduction.plans import (
     Evaluation,
@@ -20,7 +21,7 @@ from presence_t5x.reproduction.plans import (
     Table,
     Task,
 )
-from presence_t5x.reproduction.rows import make_rows, measure, row_as_json
+from presence_t5x.reproduction.rows import make_rows, row_as_json
 from presence_t5x.reproduction.summary import findings, transfer_lines
 from presence_t5x.reproduction.text_files import markdown, table_csv
 from presence_t5x.reproduction.units import Cell

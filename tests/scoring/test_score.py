@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tiny_model
+from tiny_model import LENGTHS, SENTENCE
 
-from presence_t5x import score, train
+from presence_t5x import score
 from presence_t5x.checkpoint import load_model
-from presence_t5x.config import load_config
 from presence_t5x.config_types import DataConfig, OptimizerConfig
 from presence_t5x.data.documents import id_hash
 from presence_t5x.data.row_features import RowFeatures, TextRow
@@ -21,8 +21,6 @@ from presence_t5x.data.vocabularies import load_vocabulary
 from presence_t5x.optimizer import learning_rate_schedule
 from presence_t5x.scoring import parts
 
-LENGTHS = {"inputs": 32, "targets": 8}
-SENTENCE = "the river runs through the old town and on to the sea; "
 DOCUMENTS = {
     "one": SENTENCE,
     "many": SENTENCE * 3,
@@ -49,29 +47,7 @@ def texts(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
     """A run of four steps with two checkpoints."""
-    folder = tmp_path_factory.mktemp("run")
-    corpus = folder / "corpus.jsonl"
-    corpus.write_text("".join(json.dumps({"text": f"{SENTENCE}{i}"}) + "\n" for i in range(60)))
-    settings = {
-        "MODEL_DIR": str(folder / "run"),
-        "LOCAL_TEXT_FILES": str(corpus),
-        "VOCABULARY_FILE": "bytes",
-        "TASK_FEATURE_LENGTHS": LENGTHS,
-        "TRAIN_STEPS": 4,
-        "BATCH_SIZE": 8,
-        "NUM_MICROBATCHES": 1,
-        "TEMPERATURE_SCHEDULE": "unweighted",
-        "WARMUP_STEPS": 3,
-        "CHECKPOINT_PERIOD": 2,
-        "KEEP_CHECKPOINTS": None,
-        "EVAL_PERIOD": 100,
-        **tiny_model.SETTINGS,
-        "T5Config.num_encoder_layers": 2,
-        "T5Config.num_decoder_layers": 2,
-    }
-    bindings = [f"{name}={value!r}" for name, value in settings.items()]
-    train.train(train.prepare(load_config(["configs/runs/pretrain_local.gin"], bindings)))
-    return folder / "run"
+    return tiny_model.train_run(tmp_path_factory.mktemp("run"))
 
 
 def run(checkpoint, texts, output, *more):
@@ -129,7 +105,7 @@ def loss_and_gradient(checkpoint):
 
 def expected_scores(checkpoint, name):
     """Loss and scores of a document by plain gradients, segment by segment; NaN without any."""
-    total, sums = 0.0, np.zeros(4)
+    total, sums = 0.0, np.zeros(5)
     for row in rows_of(name):
         loss, gradient = loss_and_gradient(checkpoint)(row)
         norms = [
@@ -137,12 +113,13 @@ def expected_scores(checkpoint, name):
             for stack in ("encoder", "decoder")
         ]
         num_tokens = float(row["decoder_loss_weights"].sum())
-        sums += num_tokens * np.array([float(loss), sum(norms), *norms])
+        per_token = sum(norms) * num_tokens
+        sums += num_tokens * np.array([float(loss), sum(norms), *norms, per_token])
         total += num_tokens
-    return sums / total if total else np.full(4, np.nan)
+    return sums / total if total else np.full(5, np.nan)
 
 
-COLUMNS = ("loss", "score", "score_encoder", "score_decoder")
+COLUMNS = ("loss", "score", "score_encoder", "score_decoder", "score_per_token")
 
 
 def test_scores_are_those_of_plain_gradients(scores, model_dir):

@@ -52,6 +52,47 @@ def test_share_found_is_the_mean_over_orders_of_ties(positive, negative, share, 
     assert result == pytest.approx(np.mean(found), abs=0.12)
 
 
+def repeated(positive, negative, rate):
+    """Both samples copied so often that positives are `rate` (a multiple of 0.1) of all."""
+    tenths = round(rate * 10)
+    return (
+        np.repeat(positive, tenths * len(negative)),
+        np.repeat(negative, (10 - tenths) * len(positive)),
+    )
+
+
+@given(VALUES, VALUES, st.sampled_from([0.1, 0.3, 0.8]))
+@settings(deadline=None)
+def test_a_rate_is_as_if_documents_were_repeated(positive, negative, rate):
+    copies = repeated(positive, negative, rate)
+    sides = np.array(positive), np.array(negative)
+    found = average_precision(*sides, rate)
+    assert found == pytest.approx(naive_average_precision(*map(list, copies)))
+    for share in (0.1, 0.2, 0.65):
+        expected = share_found(*copies, share)
+        assert share_found(*sides, share, rate) == pytest.approx(expected)
+
+
+def test_rates_change_what_depends_on_them_alone():
+    values = {"clean": (1.0, 2.0, 4.0), "markup": (3.0, 5.0)}
+    rows = [
+        {"language": "en", "noise": noise, "score": score}
+        for noise, scores in values.items()
+        for score in scores
+    ]
+    rare, common = (
+        row
+        for row in separations(rows, {"score": "score"}, rates=(0.1, 0.5))
+        if row["measure"] == "score" and row["language"] == "en"
+    )
+    assert (rare["rate"], common["rate"]) == (0.1, 0.5)
+    assert rare["auroc"] == common["auroc"] == 5 / 6
+    assert rare["average_precision"] < common["average_precision"]
+    # At a rate of 0.1 each noisy document is 0.05 of the corpus, each clean one 0.3.
+    assert rare["found_in_top_10%"] == pytest.approx(0.5)
+    assert common["found_in_top_10%"] == pytest.approx(0.2)
+
+
 def test_a_table():
     rows = [
         {"language": language, "noise": noise, "score": score, "loss": -score}

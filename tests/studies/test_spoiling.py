@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from presence_t5x.studies.spoiling import KINDS, Pool, split_units
+from presence_t5x.studies.spoiling import KINDS, Pool, parse_noise, split_units
 
 TEXTS = {
     "en": [
@@ -16,7 +16,8 @@ POOL = Pool(texts=TEXTS)
 
 
 def spoil(kind, language, seed=0, pool=POOL):
-    return KINDS[kind](TEXTS[language][0], language, pool, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    return parse_noise(kind).spoil(TEXTS[language][0], language, pool, rng)
 
 
 @pytest.mark.parametrize("language", TEXTS)
@@ -41,7 +42,7 @@ def test_what_stays(language):
 
 def test_character_noise_changes_about_its_share():
     text = "abcdefgh " * 500
-    found = KINDS["character_noise"](text, "en", POOL, np.random.default_rng(0))
+    found = parse_noise("character_noise").spoil(text, "en", POOL, np.random.default_rng(0))
     words = zip(text.split(), found.split())
     kept = sum(a == b for a, b in words) / 500
     assert abs(kept - 0.8**8 * (1 + 0.07)) < 0.06  # an exchange by itself changes nothing
@@ -53,3 +54,44 @@ def test_other_languages_and_domains_come_from_the_pool():
     pool = Pool(texts=TEXTS, out_of_domain=["def f(x): return x" * 20])
     assert spoil("out_of_domain", "zh", pool=pool) in "def f(x): return x" * 20
     assert "<" in spoil("markup", "zh") and "</" in spoil("markup", "zh")
+
+
+@pytest.mark.parametrize("kind", ["permuted_words", "random_words"])
+def test_a_degree_is_the_share_of_units_that_may_change(kind):
+    text = " ".join(f"w{i}" for i in range(200))
+    pool = Pool(texts={"en": [" ".join(f"v{i}" for i in range(200))]})
+
+    def changed(degree):
+        noise = parse_noise(f"{kind}:{degree}")
+        found = noise.spoil(text, "en", pool, np.random.default_rng(0)).split()
+        return sum(one != other for one, other in zip(text.split(), found, strict=True))
+
+    assert 0.2 * 200 <= changed(0.25) <= 0.25 * 200
+    assert 0.9 * 200 <= changed(1.0) <= 200
+
+
+def test_degrees_of_sentences_and_characters():
+    sentences = " ".join(f"Sentence {i}." for i in range(20))
+    pool = Pool(texts={"en": [sentences], "zh": TEXTS["zh"]})
+    noise = parse_noise("wrong_language:0.1")
+    found = noise.spoil(sentences, "en", pool, np.random.default_rng(0))
+    assert sum(part in sentences for part in found.split("Sentence ")) and "Sentence" in found
+    assert 17 <= found.count("Sentence") <= 18
+    text = "abcdefgh " * 500
+    found = parse_noise("character_noise:0.02").spoil(text, "en", POOL, np.random.default_rng(0))
+    kept = sum(a == b for a, b in zip(text.split(), found.split())) / 500
+    assert abs(kept - 0.98**8) < 0.06
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("permuted", "--kinds"),
+        ("markup:0.5", "markup has no degree"),
+        ("permuted_words:x", "is no number"),
+        ("permuted_words:0", "the share that is spoiled"),
+    ],
+)
+def test_unknown_noise(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_noise(text)
