@@ -55,7 +55,7 @@ def study_page(study: Mapping[str, Any]) -> str:
         sections=[Section("results", "Results", _body(study, with_findings=False))],
         footer="Written by presence_t5x.study. Hover a chart to read its values.",
     )
-    return render_articles([article], data={})
+    return render_articles([article])
 
 
 def _body(study: Mapping[str, Any], with_findings: bool = True) -> str:
