@@ -13,6 +13,7 @@ TEST_REQUIREMENTS = [
     *BEAM_REQUIREMENTS,
     "beartype",
     "hypothesis",
+    "playwright",  # drives an installed Chromium, and brings none
     "pytest",
     "pytest-xdist",
 ]
@@ -48,7 +49,7 @@ setup(
         "presence_t5x.configs.t5x": ["*.gin"],
         "presence_t5x.data.encyclopedia": ["*.model"],
         "presence_t5x": ["py.typed"],
-        "presence_t5x.reporting": ["template.html"],
+        "presence_t5x.reporting": ["template.html", "*.js"],
     },
     install_requires=[
         "absl-py",

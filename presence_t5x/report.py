@@ -1,34 +1,38 @@
-"""One page about two runs: did the weighting help, what do scores say, where is the blind spot.
+"""Where a person looks: runs, scored documents, studies and plans on one page.
 
     python -m presence_t5x.report --baseline=DIR --presence=DIR --output=DIR
+    python -m presence_t5x.report --scores=FILE.parquet --study=DIR --plan=DIR --output=DIR
 
-Reads run directories, writes DIR/summary.json and DIR/report/index.html, and prints the tables. The
-page is a file that needs nothing else: no script, no font,
-no request. The figures come from `summary`, the words from `text`, the charts from
-`figures` and `weights`; here they are put in order.
+Writes DIR/report/index.html, a file that needs nothing else (no font, no request), with a tab for
+each kind of thing it was given; of two runs also DIR/summary.json, with their tables on the
+terminal.
 """
 
 import argparse
-import string
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from presence_t5x._validate import check_int
+from presence_t5x.command_line import OneLineParser, exit_status
 from presence_t5x.files import write_text_atomically
-from presence_t5x.reporting import figures, text, weights
-from presence_t5x.reporting.figures import Figure
+from presence_t5x.reporting.documents_article import documents_article
+from presence_t5x.reporting.influence_article import influence_article
+from presence_t5x.reporting.influence_log_file import read_influence_log
+from presence_t5x.reporting.page import Article, Section, anchor_of, render_articles
+from presence_t5x.reporting.run_article import run_article
 from presence_t5x.reporting.run_files import Run, read_run
-from presence_t5x.reporting.summary import (
-    print_tables,
-    summarize,
-    write_summary,
-)
-from presence_t5x.reporting.svg import escape
+from presence_t5x.reporting.scored_documents import read_scores
+from presence_t5x.reporting.summary import print_tables, summarize, write_summary
+from presence_t5x.reproduction.page import plan_article
+from presence_t5x.reproduction.saved_tables import read_saved
+from presence_t5x.studies.page import study_section
+from presence_t5x.studies.results import read_study
 
-_TITLE = "Did self-influence weighting help?"
+_PAGE = "index.html"
 
 
 def write_report(
@@ -45,194 +49,121 @@ def write_report(
       ValueError: a run directory without its files, or with a torn one (see `read_run`).
     """
     page = render_report(read_run(baseline_dir), read_run(presence_dir))
-    path = Path(output_dir) / "index.html"
+    path = Path(output_dir) / _PAGE
     write_text_atomically(page, path)
     return path
 
 
 def render_report(baseline: Run, presence: Run) -> str:
-    """Returns the page as HTML text; a pure function of the two runs."""
-    summary = summarize(baseline, presence)
-    sections = [
-        ("result", "Result", _result(summary, baseline, presence)),
-        ("loss", "Loss over training", _loss(baseline, presence)),
-        ("scores", "Scores of clean text and of noise", _scores(presence)),
-        ("ranking", "Who finds the noise: self-influence or loss", _ranking(summary, presence)),
-        ("blind-spot", "Blind spot", _blind_spot(summary)),
-        ("weights", "Weights and temperature", _weights(presence)),
-        ("settings", "Settings", _settings(baseline, presence)),
-    ]
-    template = resources.files("presence_t5x.reporting").joinpath("template.html")
-    links = (f'<a href="#{name}">{escape(title)}</a>' for name, title, _ in sections)
-    steps = summary["steps"]
-    runs = f"baseline: {baseline.directory} · presence: {presence.directory}"
-    return string.Template(template.read_text(encoding="utf-8")).substitute(
-        title=escape(_TITLE),
-        runs=escape(runs),
-        verdict=escape(text.verdict(summary)),
-        caveats="".join(f"<li>{escape(note)}</li>" for note in text.caveats(summary)),
-        navigation="".join(links),
-        sections="".join(_section(*section) for section in sections),
-        footer=escape(
-            f"Written by presence_t5x.report from {steps['baseline']} steps of the baseline and "
-            f"{steps['presence']} of presence. Hover a chart to read its values."
-        ),
+    """Returns the page on two runs as HTML text; a pure function of them."""
+    return render_articles([run_article(baseline, presence)])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes what the command line asks for; errors are one line and exit status 2."""
+    words = sys.argv[1:] if arguments is None else arguments
+    return exit_status(lambda: report(_parser().parse_args(words)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="python -m presence_t5x.report",
+        description="Show runs, scored documents, studies and plans on one page.",
+        epilog="--scores, --study and --plan may be repeated.",
+        allow_abbrev=False,
     )
+    add = parser.add_argument
+    add("--output", required=True, metavar="DIR", help="gets report/index.html")
+    add("--baseline", metavar="DIR", help="directory of an unweighted run")
+    add("--presence", metavar="DIR", help="directory of a weighted run, with --baseline")
+    add("--scores", action="append", default=[], metavar="FILE.parquet",
+        help="of presence_t5x.score")  # fmt: skip
+    add("--study", action="append", default=[], metavar="DIR", help="of presence_t5x.study")
+    add("--plan", action="append", default=[], metavar="DIR", help="of presence_t5x.reproduce")
+    add("--texts", type=int, default=20, metavar="N",
+        help="the highest and the lowest N documents of each language have their text "
+        "(default: 20)")  # fmt: skip
+    return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes summary and report as the command line asks, and prints the tables and both paths."""
-    parser = argparse.ArgumentParser(prog="python -m presence_t5x.report", description=__doc__)
-    parser.add_argument("--baseline", required=True, help="directory of the unweighted run")
-    parser.add_argument("--presence", required=True, help="directory of the weighted run")
-    parser.add_argument("--output", required=True, help="gets summary.json and report/")
-    options = parser.parse_args(arguments)
+def report(options: argparse.Namespace) -> None:
+    """Writes the page, and the summary of two runs.
+
+    Raises:
+      ValueError: nothing to show, or something that is not there or damaged.
+    """
+    if (options.baseline is None) != (options.presence is None):
+        raise ValueError("--baseline and --presence belong together; give both")
+    if not any((options.baseline, options.scores, options.study, options.plan)):
+        raise ValueError("nothing to show; give --baseline and --presence, --scores, --study or "
+                         "--plan")  # fmt: skip
+    check_int("--texts", options.texts, minimum=0)
+    articles: list[Article] = []
+    data: dict[str, Any] | None = None
+    summary: dict[str, Any] = {}
+    logs = []
+    if options.baseline is not None:
+        runs = [read_run(options.baseline), read_run(options.presence)]
+        summary = summarize(*runs)
+        articles.append(run_article(*runs))
+        found = (read_influence_log(run.directory) for run in reversed(runs))
+        logs = [log for log in found if log is not None]
+    scores = [read_scores(Path(path)) for path in options.scores]
+    if scores or logs:
+        articles.append(influence_article(scores, logs))
+    if scores:
+        documents, data = documents_article(scores, options.texts)
+        articles.append(documents)
+    if options.study or options.plan:
+        data = data or {}  # their tables can be sorted
+    if options.study:
+        articles.append(_studies_article([Path(path) for path in options.study]))
+    articles += _plan_articles([Path(path) for path in options.plan])
+
     output = Path(options.output)
-    try:
-        summary = summarize(read_run(options.baseline), read_run(options.presence))
-        page = write_report(options.baseline, options.presence, output / "report")
+    page = output / "report" / _PAGE
+    write_text_atomically(render_articles(articles, data), page)
+    if summary:
         write_summary(summary, output / "summary.json")
-    except ValueError as error:
-        parser.error(str(error))
-    print_tables(summary, Console())
-    print(f"summary: {output / 'summary.json'}\nreport:  {page}")
+        print_tables(summary, Console())
+        print(f"summary: {output / 'summary.json'}")
+    print(f"report:  {page}")
 
 
-def _result(summary: Mapping[str, Any], baseline: Run, presence: Run) -> str:
-    """Returns the tables that the verdict rests on."""
-    changes = "<p class='missing'>A run has no evaluation.</p>"
-    if baseline.evaluation and presence.evaluation:
-        changes = text.change_table(baseline, presence)
-    return (
-        text.comparison_table(summary)
-        + _how(
-            "Losses are means per target token on rows kept out of training, at each run’s last "
-            "evaluation; lower is better on clean text. On noise neither direction is good in "
-            "itself: a model that predicts noise less well may have learned less of it. Seconds "
-            "per step are medians of the later half, without compilation."
-        )
-        + "<h3>By language: change of held-out loss, presence against baseline</h3>"
-        + changes
+def _studies_article(directories: Sequence[Path]) -> Article:
+    """Returns all studies, a section each."""
+    sections: list[Section] = []
+    for directory in directories:
+        study = read_study(directory)
+        name = anchor_of(study["study"])
+        taken = {section.name for section in sections}
+        names = (name, *(f"{name}-{number}" for number in range(2, len(directories) + 1)))
+        study["study"] = next(one for one in names if f"study-{one}" not in taken)
+        body = study_section(study)
+        sections.append(Section(f"study-{study['study']}", study["title"], body, is_whole=True))
+    titles = "; ".join(section.title for section in sections)
+    return Article(
+        name="studies",
+        label="Studies",
+        title="What does the score see?",
+        eyebrow=" · ".join(map(str, directories)),
+        verdict=f"{len(sections)} {'study' if len(sections) == 1 else 'studies'}: {titles}.",
+        sections=sections,
+        footer="Written by presence_t5x.report from what presence_t5x.study found.",
     )
 
 
-def _loss(baseline: Run, presence: Run) -> str:
-    """Returns the loss curves."""
-    return _how(
-        "Thin lines are the logged steps, thick ones their running mean. Training loss includes "
-        "the planted noise, so that its level says less than the held-out loss on clean text. The "
-        "gap between the runs counts where it is wider than the curves’ own jitter."
-    ) + _figures(figures.loss_figures(baseline, presence), "wide")
-
-
-def _scores(presence: Run) -> str:
-    """Returns the distributions of scores."""
-    drawn = figures.distribution_figures(presence)
-    if not drawn:
-        return _missing("The weighted run has no probe scores (probe_scores.jsonl).")
-    return (
-        _how(
-            "One row per language: how the self-influence of single held-out rows is spread, clean "
-            "text upwards, noise downwards, on a common log axis; ticks are medians. Noise that "
-            "lies to the right is found by a high score. The number is the AUROC: the chance that "
-            "a noisy row scores above a clean one (0.5 is a coin toss, below it noise looks "
-            "cleaner than clean text)."
-        )
-        + figures.distribution_legend()
-        + _figures(drawn)
-    )
-
-
-def _ranking(summary: Mapping[str, Any], presence: Run) -> str:
-    """Returns AUROC over training and at its end."""
-    by_kind, by_language = figures.ranking_figures(presence)
-    if not by_kind:
-        return _missing("The weighted run has no probe rows (probe.jsonl).")
-    languages = ""
-    if by_language:
-        languages = "<h3>Permuted words, by language</h3>" + _figures(by_language, "small")
-    return (
-        _how(
-            "AUROC of noise against clean text of the same language at each probe: 1 means that "
-            "every noisy row ranks above every clean one; dotted is chance. Self-influence "
-            "needs a gradient and the loss comes for free, so where the dashed line is higher, the "
-            "loss alone would have been the better detector."
-        )
-        + figures.ranker_legend()
-        + "<h3>By noise kind, mean of languages</h3>"
-        + _figures(by_kind)
-        + languages
-        + "<h3>At the last probe</h3>"
-        + text.auroc_table(summary)
-    )
-
-
-def _blind_spot(summary: Mapping[str, Any]) -> str:
-    """Returns the finding on random words and the rankers per noise kind."""
-    status, words = text.blind_spot_text(summary)
-    how = _how(
-        "Random words that are part of training may end with a small gradient: the model has "
-        "learned to expect noise, and cannot learn more from it. Their self-influence is then "
-        "below that of clean text although their loss stays highest, and inverse weighting (a "
-        "negative temperature) favours them. A score left of the dotted line marks such a kind."
-    )
-    finding = f'<p><span class="badge">{escape(status)}</span></p><p>{escape(words)}</p>'
-    means = summary["blind_spot"]["auroc_by_noise"]
-    if not means:
-        return finding + how
-    chart = figures.ranker_legend() + figures.blind_spot_figure(means)
-    return f'<div class="split"><div>{finding}{how}</div><figure>{chart}</figure></div>'
-
-
-def _weights(presence: Run) -> str:
-    """Returns what the weighting did step by step."""
-    if not any("presence/temperature" in record for record in presence.metrics):
-        return _missing("The weighted run logged no presence/* metrics.")
-    return _how(
-        "A positive temperature favours units with a high score, a negative one those with a low "
-        "score, 0 all alike. The effective sample size says how many equally weighted units "
-        "would be as noisy: near the number of units the weighting hardly acts, near one a single "
-        "unit decides the step. Bands show the spread over the units of each logged step."
-    ) + _figures(weights.weight_figures(presence), "wide")
-
-
-def _settings(baseline: Run, presence: Run) -> str:
-    """Returns what the runs were told."""
-    different, common = text.settings_tables(baseline, presence)
-    return (
-        "<h3>Different between the runs</h3>"
-        + different
-        + _how(
-            "Beyond the directory, only settings of the weighting should differ; any other "
-            "difference is a second reason for the result."
-        )
-        + f"<details><summary>Settings that both runs share</summary>{common}</details>"
-    )
-
-
-def _section(name: str, title: str, body: str) -> str:
-    """Returns one card of the page."""
-    return f'<section id="{name}"><h2>{escape(title)}</h2>{body}</section>'
-
-
-def _figures(figures: Iterable[Figure], css_class: str = "") -> str:
-    """Returns charts with their captions in a grid."""
-    drawn = (
-        f"<figure><figcaption>{escape(caption)}</figcaption>{chart}</figure>"
-        for caption, chart in figures
-    )
-    return f'<div class="figures {css_class}">{"".join(drawn)}</div>'
-
-
-def _how(words: str) -> str:
-    """Returns a paragraph on how to read what stands next to it."""
-    return f'<p class="how">{escape(words)}</p>'
-
-
-def _missing(words: str) -> str:
-    """Returns the notice that stands where a figure would be."""
-    return f'<p class="missing">{escape(words)}</p>'
+def _plan_articles(directories: Sequence[Path]) -> list[Article]:
+    """Returns the tables of every plan, a tab each."""
+    articles: list[Article] = []
+    for directory in directories:
+        found = read_saved(directory)
+        name = "ablations" if not articles else f"ablations-{len(articles) + 1}"
+        label = "Ablations" if len(directories) == 1 else f"Ablations: {found.plan.name}"
+        told = (found.plan, found.rows, found.protocols)
+        articles.append(plan_article(*told, name=name, label=label, prefix=f"{name}-"))
+    return articles
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

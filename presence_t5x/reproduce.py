@@ -1,12 +1,12 @@
 """From a plan to the paper's tables: `python -m presence_t5x.reproduce --plan=PLAN`.
 
 Runs every pre-training, fine-tuning and evaluation that the plan's tables need, each in a process
-of its own, and writes `tables.json`, `tables.md`, `tables/NAME.csv` and `index.html`. The same
-command again goes on where it was stopped; `--tables_only` writes the tables of what is done.
+of its own, and writes `tables.json`, `plan.json`, `tables.md`, `tables/NAME.csv` and `index.html`.
+The same command again goes on where it was stopped; `--tables_only` writes the tables of what is
+done.
 """
 
 import argparse
-import json
 import shlex
 import signal
 import sys
@@ -26,12 +26,13 @@ from presence_t5x.reproduction.page import render_page
 from presence_t5x.reproduction.plan_files import load_plan
 from presence_t5x.reproduction.plans import Plan
 from presence_t5x.reproduction.protocol import protocols
-from presence_t5x.reproduction.rows import Row, make_rows, row_as_json
+from presence_t5x.reproduction.rows import Row, make_rows
+from presence_t5x.reproduction.saved_tables import SavedTables, write_saved
 from presence_t5x.reproduction.summary import findings, transfer_lines
 from presence_t5x.reproduction.text_files import markdown, table_csv
 from presence_t5x.reproduction.units import KINDS, Work, expand
 
-TABLES_JSON, TABLES_MARKDOWN, PAGE = "tables.json", "tables.md", "index.html"
+TABLES_MARKDOWN, PAGE = "tables.md", "index.html"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,8 +88,7 @@ def write_tables(plan: Plan, work: Work, output: Path, config: BootstrapConfig) 
     measured = measure(plan, work.cells, output) | measure_held_out(plan, work, output)
     rows = make_rows(plan, measured, config)
     told = protocols(plan, work, output, config)
-    content = json.dumps([row_as_json(row) for row in rows], indent=1)
-    write_text_atomically(content + "\n", output / TABLES_JSON)
+    write_saved(SavedTables(plan, rows, told), output)
     write_text_atomically(markdown(plan, rows, told), output / TABLES_MARKDOWN)
     for table in plan.tables:
         write_text_atomically(table_csv(table, rows), output / "tables" / f"{table.name}.csv")

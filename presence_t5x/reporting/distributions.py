@@ -16,7 +16,7 @@ from presence_t5x.reporting.svg import escape, marker, pixel, svg, text_at
 _GRID = 120  # places at which a density is evaluated
 _FLOOR = 0.004  # part of the highest density below which its outline is not drawn
 _ROW = 40.0
-_LABELS = 44.0  # width of the language names
+_MOST_VALUES = 4000  # of a sample; of a larger one as many evenly spaced quantiles stand for all
 _NUMBERS = 46.0  # width of the notes at the right
 _CHARACTER = 6.6  # mean width of a 12 px letter
 
@@ -38,7 +38,9 @@ class DensityChart:
     Attributes:
       names: of the samples above and below, for tooltips.
       colors: CSS variables of the samples above and below.
+      counted: what the values are of.
       bounds: of the log axis; common bounds make several charts comparable.
+      label_width: room for the names of the rows.
     """
 
     title: str
@@ -48,7 +50,9 @@ class DensityChart:
     colors: tuple[str, str]
     x_label: str
     note_label: str = ""
+    counted: str = "rows"
     bounds: tuple[float, float] | None = None
+    label_width: float = 44.0  # of language names
     width: float = 350.0
 
 
@@ -73,7 +77,7 @@ def density_rows(chart: DensityChart) -> str:
     if bounds is None:
         nothing = text_at(chart.width / 2, 20.0, "no positive finite scores", anchor="middle")
         return svg(chart.width, 40.0, chart.title, chart.description, nothing)
-    x = Scale(*bounds, _LABELS, chart.width - _NUMBERS, log=True)
+    x = Scale(*bounds, chart.label_width, chart.width - _NUMBERS, log=True)
     parts = [text_at(chart.width - 2, 12.0, chart.note_label, "label", "end")]
     for tick in nice_ticks(x.low, x.high, most=5, log=True):
         line = f"M{pixel(x(tick))} {pixel(top)}V{pixel(bottom)}"
@@ -145,10 +149,10 @@ def _density_row(chart: DensityChart, row: DensityRow, x: Scale, middle: float) 
     """Returns the name, the two densities and the note of one row."""
     places = np.geomspace(x.low, x.high, _GRID)
     samples = [_showable(row.above), _showable(row.below)]
-    densities = [log_density(sample, places) for sample in samples]
+    densities = [log_density(_fewer(sample), places) for sample in samples]
     highest = max(density.max() for density in densities) or 1.0
     parts = [
-        text_at(_LABELS - 8, middle + 4, row.name, "tick", "end"),
+        text_at(x.start - 8, middle + 4, row.name, "tick", "end"),
         f'<path class="axis" d="M{pixel(x.start)} {pixel(middle)}H{pixel(x.end)}"/>',
     ]
     for side, (sample, density) in enumerate(zip(samples, densities)):
@@ -163,7 +167,7 @@ def _density_row(chart: DensityChart, row: DensityRow, x: Scale, middle: float) 
             [place for place, part in zip(edge[1:-1], density) if part > _FLOOR * highest]
         )
         tick = f"M{pixel(x(median))} {pixel(middle)}v{pixel(direction * 8.0)}"
-        told = f"{row.name}, {chart.names[side]}: {sample.size} rows, median "
+        told = f"{row.name}, {chart.names[side]}: {sample.size:,} {chart.counted}, median "
         parts.append(
             f'<g class="{("above", "below")[side]}" style="--c:var(--{chart.colors[side]})">'
             f'<polygon points="{outline}"/>{curve}<path d="{tick}"/>'
@@ -176,6 +180,13 @@ def _density_row(chart: DensityChart, row: DensityRow, x: Scale, middle: float) 
 def _edge(places: Sequence[tuple[float, float]]) -> str:
     """Returns the outline of a density."""
     return f'<polyline points="{" ".join(f"{pixel(a)},{pixel(b)}" for a, b in places)}"/>'
+
+
+def _fewer(values: Float[np.ndarray, " shown"]) -> Float[np.ndarray, " kept"]:
+    """Returns values whose density is about the same, at most so many."""
+    if values.size <= _MOST_VALUES:
+        return values
+    return np.quantile(values, (np.arange(_MOST_VALUES) + 0.5) / _MOST_VALUES)
 
 
 def _showable(values: Real[np.ndarray, " values"]) -> Float[np.ndarray, " shown"]:

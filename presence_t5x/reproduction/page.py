@@ -1,9 +1,15 @@
-"""All tables of a plan on one page: a file that needs nothing else."""
+"""All tables of a plan as an article of the report, or as a page of its own."""
 
-import string
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 
+from presence_t5x.reporting.page import (
+    Article,
+    Section,
+    anchor_of,
+    figure_grid,
+    missing,
+    render_articles,
+)
 from presence_t5x.reporting.svg import escape
 from presence_t5x.reproduction.charts import interval_chart, temperature_chart
 from presence_t5x.reproduction.grids import (
@@ -25,23 +31,45 @@ _LOSS_LEGEND = "Dots are means over seeds, lines Student’s intervals over seed
 
 def render_page(plan: Plan, rows: Sequence[Row], protocols: Mapping[str, Sequence[str]]) -> str:
     """Returns the page as HTML text."""
+    return render_articles([plan_article(plan, rows, protocols)])
+
+
+def plan_article(
+    plan: Plan,
+    rows: Sequence[Row],
+    protocols: Mapping[str, Sequence[str]],
+    *,
+    name: str = "ablations",
+    label: str = "Ablations",
+    prefix: str = "",
+) -> Article:
+    """Returns the tables of a plan as an article.
+
+    Args:
+      name: its anchor.
+      label: of its tab.
+      prefix: of the anchors of its tables, where several plans share a page.
+    """
     sections = [
-        (table.name, table.title, _table_section(plan, table, rows, protocols[table.name]))
+        Section(
+            anchor_of(prefix + table.name),
+            table.title,
+            _table_section(plan, table, rows, protocols.get(table.name, ())),
+        )
         for table in plan.tables
     ]
-    sections.append(("languages", "By language", _language_section(plan, rows)))
-    template = resources.files("presence_t5x.reporting").joinpath("template.html")
+    sections.append(
+        Section(anchor_of(prefix + "languages"), "By language", _language_section(plan, rows))
+    )
     verdict, *caveats = findings(plan, rows)
-    return string.Template(template.read_text(encoding="utf-8")).substitute(
-        title=escape(plan.title),
-        runs=escape(f"plan: {plan.name}"),
-        verdict=escape(verdict),
-        caveats="".join(f"<li>{escape(note)}</li>" for note in caveats),
-        navigation="".join(f'<a href="#{name}">{escape(title)}</a>' for name, title, _ in sections),
-        sections="".join(
-            f'<section id="{name}"><h2>{escape(title)}</h2>{body}</section>'
-            for name, title, body in sections
-        ),
+    return Article(
+        name=name,
+        label=label,
+        title=plan.title,
+        eyebrow=f"plan: {plan.name}",
+        verdict=verdict,
+        notes=caveats,
+        sections=sections,
         footer="Written by presence_t5x.reproduce. Hover a chart to read its values.",
     )
 
@@ -68,7 +96,7 @@ def _charts(grids: Iterable[Grid]) -> str:
             if any(row.mean is not None or row.paper is not None for _, row in lines):
                 title = f"{grid.title}, {column}"
                 drawn.append((title, interval_chart(title, lines, guess)))
-    return _figures(drawn)
+    return figure_grid(drawn)
 
 
 def _temperature_charts(grids: Iterable[Grid]) -> str:
@@ -79,13 +107,13 @@ def _temperature_charts(grids: Iterable[Grid]) -> str:
                 continue
             title = f"{grid.title}, {line.label}"
             drawn.append((title, temperature_chart(title, line)))
-    return _figures(drawn)
+    return figure_grid(drawn)
 
 
 def _language_section(plan: Plan, rows: Sequence[Row]) -> str:
     grids = language_grids(plan, rows)
     if not grids:
-        return "<p class='missing'>Nothing was run yet.</p>"
+        return missing("Nothing was run yet.")
     lines = "".join(f"<li>{escape(line)}</li>" for line in transfer_lines(plan, rows))
     return f"<ul class='caveats'>{lines}</ul>" + "".join(map(_html_table, grids))
 
@@ -98,8 +126,8 @@ def _html_table(grid: Grid) -> str:
         for line in grid.lines
     )
     return (
-        f"<h3>{escape(grid.title)}</h3><div class='scroll'><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
+        f"<h3>{escape(grid.title)}</h3><div class='scroll'><table class='sortable'>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -107,11 +135,3 @@ def _html_cell(row: Row | float | str | None) -> str:
     figure, spread, paper = cell_parts(row)
     small = "".join(f"<br><span class='note-text'>{escape(t)}</span>" for t in (spread, paper) if t)
     return f"<td>{escape(figure)}{small}</td>"
-
-
-def _figures(drawn: Iterable[tuple[str, str]]) -> str:
-    found = "".join(
-        f"<figure><figcaption>{escape(title)}</figcaption>{chart}</figure>"
-        for title, chart in drawn
-    )
-    return f'<div class="figures">{found}</div>'

@@ -1,5 +1,7 @@
 """Plans as TOML files, packaged in `configs/plans` or a user's own."""
 
+import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,26 @@ def load_plan(
         raise ValueError(f"{path}: {_without_class(error)}; see the packaged plans") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def plan_as_json(plan: Plan) -> dict[str, Any]:
+    """Returns a plan as JSON can hold it; `plan_from_json` gives it back."""
+    content = dataclasses.asdict(plan)
+    content["tasks"] = {task.pop("name"): task for task in content["tasks"]}
+    return json.loads(json.dumps(content))
+
+
+def plan_from_json(content: Mapping[str, Any]) -> Plan:
+    """Returns a plan that `plan_as_json` wrote.
+
+    Raises:
+      ValueError: it is none.
+    """
+    try:
+        fields = dict(content)
+        return _build(fields.pop("name"), fields)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"no plan: {_without_class(error)}") from error
 
 
 def replace_text(value: Any, replacements: Mapping[str, str]) -> Any:

@@ -5,14 +5,13 @@ Data in, text out; every text is escaped. Which rows a chart shows is in `result
 
 import itertools
 import math
-import string
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 import numpy as np
 
 from presence_t5x.reporting.distributions import DotRow, dot_plot
+from presence_t5x.reporting.page import Article, Section, render_articles
 from presence_t5x.reporting.plots import Axis, Band, LineChart, Series, legend_line, line_chart
 from presence_t5x.reporting.scales import data_bounds, nice_bounds
 from presence_t5x.reporting.svg import escape
@@ -45,17 +44,18 @@ def study_section(study: Mapping[str, Any]) -> str:
 
 def study_page(study: Mapping[str, Any]) -> str:
     """Returns a page that needs nothing else."""
-    template = resources.files("presence_t5x.reporting").joinpath("template.html")
-    findings = study.get("findings", ())
-    return string.Template(template.read_text(encoding="utf-8")).substitute(
-        title=escape(study["title"]),
-        runs=escape(f"presence_t5x.study {study['study']}"),
-        verdict=escape(findings[0] if findings else ""),
-        caveats="".join(f"<li>{escape(line)}</li>" for line in findings[1:]),
-        navigation="",
-        sections=f"<section>{_body(study, with_findings=False)}</section>",
+    verdict, *notes = study.get("findings") or [""]
+    article = Article(
+        name="study",
+        label="Study",
+        title=study["title"],
+        eyebrow=f"presence_t5x.study {study['study']}",
+        verdict=verdict,
+        notes=notes,
+        sections=[Section("results", "Results", _body(study, with_findings=False))],
         footer="Written by presence_t5x.study. Hover a chart to read its values.",
     )
+    return render_articles([article], {})
 
 
 def _body(study: Mapping[str, Any], with_findings: bool = True) -> str:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import synthetic_runs
 
@@ -250,9 +252,43 @@ def test_command_line(small, tmp_path):
 
 def test_command_line_reports_a_missing_run(small, tmp_path, capsys):
     arguments = [f"--baseline={tmp_path / 'none'}", f"--presence={small[1]}", "--output=unused"]
-    with pytest.raises(SystemExit, match="2"):
-        main(arguments)
+    assert main(arguments) == 2
     assert "none does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to show; give --baseline and --presence, --scores, --study or --plan"),
+        (["--baseline=x"], "--baseline and --presence belong together; give both"),
+        (["--scores=none.parquet"], "--scores=none.parquet is no file; write one with"),
+        (["--scores={}/text"], "is no parquet file"),
+        (["--scores={}/short.parquet"], "lacks the columns ['source', 'num_tokens', 'loss'"),
+        (["--scores={}/empty.parquet"], "has no document"),
+        (["--study={}"], "has no study.json; python -m presence_t5x.study writes it"),
+        (["--study={}/broken"], "study.json lacks"),
+        (["--plan={}"], "plan.json is missing; python -m presence_t5x.reproduce --tables_only"),
+        (["--plan={}/broken"], "plan.json or tables.json is damaged (no plan: it has no 'name')"),
+        (["--study=x", "--texts=-1"], "--texts=-1"),
+        (["--other"], "unrecognized arguments: --other; --help lists the arguments"),
+    ],
+)  # fmt: skip
+def test_command_line_says_what_is_wrong_on_one_line(tmp_path, capsys, arguments, message):
+    (tmp_path / "text").write_text("no parquet")
+    columns = {"example_id": ["a"], "language": ["en"]}
+    pq.write_table(pa.table(columns), tmp_path / "short.parquet")
+    numbers = {name: [1.0] for name in ("num_tokens", "loss", "score")}
+    whole = pa.table({**columns, "source": [""], **numbers})
+    pq.write_table(whole.slice(0, 0), tmp_path / "empty.parquet")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "study.json").write_text("{}")
+    (tmp_path / "broken" / "plan.json").write_text('{"plan": {}, "protocols": {}}')
+    (tmp_path / "broken" / "tables.json").write_text("[]")
+    filled = [argument.format(tmp_path) for argument in arguments]
+    assert main([*filled, f"--output={tmp_path / 'out'}"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and message in told and told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_change_table_knows_better_from_worse(small):
