@@ -10,6 +10,7 @@ no request. The figures come from `summary`, the words from `text`, the charts f
 
 import argparse
 import string
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
+from presence_t5x.command_line import OneLineParser, exit_status
 from presence_t5x.files import write_text_atomically
 from presence_t5x.reporting import figures, text, weights
 from presence_t5x.reporting.figures import Figure
@@ -80,20 +82,27 @@ def render_report(baseline: Run, presence: Run) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes summary and report as the command line asks, and prints the tables and both paths."""
-    parser = argparse.ArgumentParser(prog="python -m presence_t5x.report", description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Reports on two runs; errors are one line and exit status 2."""
+    return exit_status(lambda: _report(_parser().parse_args(arguments)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="python -m presence_t5x.report", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("--baseline", required=True, help="directory of the unweighted run")
     parser.add_argument("--presence", required=True, help="directory of the weighted run")
     parser.add_argument("--output", required=True, help="gets summary.json and report/")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def _report(options: argparse.Namespace) -> None:
+    """Writes summary and report, and prints the tables and both paths."""
     output = Path(options.output)
-    try:
-        summary = summarize(read_run(options.baseline), read_run(options.presence))
-        page = write_report(options.baseline, options.presence, output / "report")
-        write_summary(summary, output / "summary.json")
-    except ValueError as error:
-        parser.error(str(error))
+    summary = summarize(read_run(options.baseline), read_run(options.presence))
+    page = write_report(options.baseline, options.presence, output / "report")
+    write_summary(summary, output / "summary.json")
     print_tables(summary, Console())
     print(f"summary: {output / 'summary.json'}\nreport:  {page}")
 
@@ -235,4 +244,4 @@ def _missing(words: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

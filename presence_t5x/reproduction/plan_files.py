@@ -8,6 +8,7 @@ from typing import Any
 
 from presence_t5x._validate import check_int, did_you_mean
 from presence_t5x.reproduction.plans import (
+    MOST_SEEDS,
     Evaluation,
     Filtering,
     Finetuning,
@@ -19,6 +20,7 @@ from presence_t5x.reproduction.plans import (
 )
 
 DATA_DIR = "{data_dir}"
+_LISTS = ("tables", "pretrainings", "finetunings", "preparations")
 
 
 def load_plan(
@@ -46,14 +48,16 @@ def load_plan(
             raise ValueError(f"data_dir={data_dir!r} is no folder; give the one with your files")
         content = replace_text(content, {DATA_DIR: str(Path(data_dir).resolve())})
     shortcuts = content.pop("quick", None)
-    if quick:
-        if shortcuts is None:
-            raise ValueError(f"plan {name!r} has no [quick] settings; run it without --quick")
-        content = _with_shortcuts(content, shortcuts)
+    if quick and shortcuts is None:
+        raise ValueError(f"plan {name!r} has no [quick] settings; run it without --quick")
     if seeds is not None:
-        check_int("--seeds", seeds, minimum=1)
-        content["seeds"] = seeds
+        check_int("--seeds", seeds, minimum=1, maximum=MOST_SEEDS)
     try:
+        _check_tables(content)
+        if quick:
+            content = _with_shortcuts(content, shortcuts)
+        if seeds is not None:
+            content["seeds"] = seeds
         return _build(path.stem, content)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: {_without_class(error)}; see the packaged plans") from error
@@ -85,8 +89,21 @@ def _read(name: str) -> tuple[Path, dict[str, Any]]:
         )
     try:
         return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path} is no TOML: too many brackets within each other") from error
     except ValueError as error:
-        raise ValueError(f"{path} is no TOML: {error}") from error
+        raise ValueError(f"{path} is no TOML: {error}; see the packaged plans") from error
+
+
+def _check_tables(content: Mapping[str, Any]) -> None:
+    """Refuses other things where tables of TOML belong."""
+    for name in _LISTS:
+        found = content.get(name, [])
+        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+            raise ValueError(f"{name} must be tables, each under its own [[{name}]]")
+    for name in ("tasks", "pretraining_defaults", "finetuning_defaults"):
+        if not isinstance(content.get(name, {}), dict):
+            raise ValueError(f"{name} must be a table, [{name}]")
 
 
 def _build(name: str, content: Mapping[str, Any]) -> Plan:
