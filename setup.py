@@ -45,7 +45,7 @@ setup(
         "presence_t5x.configs.runs": ["*.gin"],
         "presence_t5x.configs.t5x": ["*.gin"],
         "presence_t5x.data.encyclopedia": ["*.model"],
-        "presence_t5x": ["py.typed"],
+        "presence_t5x": ["constraints.txt", "py.typed"],
         "presence_t5x.reporting": ["template.html"],
     },
     install_requires=[
