@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -127,8 +128,8 @@ def part_outside_of_the_store(place):
 @CASES.add("train", "manifest.json", r"\.\./", "damaged|beside|outside")
 def index_outside_of_the_store(place):
     def change(manifest, directory):
-        (directory / "token_counts.npy").rename(directory.parent / "elsewhere.npy")
-        manifest["index"]["../elsewhere"] = manifest["index"].pop("token_counts")
+        shutil.copy(directory / "token_counts.npy", directory.parent / "elsewhere.npy")
+        manifest["index"]["../elsewhere"] = manifest["index"]["token_counts"]
 
     return with_manifest(place, change)
 
