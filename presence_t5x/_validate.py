@@ -20,7 +20,7 @@ def check_int(name: str, value: Any, *, minimum: int, maximum: int = LARGEST_INT
         )
     if value < minimum:
         raise ValueError(f"{name}={value} must be >= {minimum}")
-    if value > maximum:
+    if int(value) > maximum:
         raise ValueError(f"{name}={value} must be <= {maximum}")
 
 

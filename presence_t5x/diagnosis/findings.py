@@ -36,7 +36,7 @@ def from_error(check: str, error: BaseException) -> Finding:
 
 def worst(findings: Iterable[Finding]) -> Verdict:
     """Returns the worst verdict; "ok" of nothing."""
-    return max((found.verdict for found in findings), key=VERDICTS.index, default="ok")
+    return VERDICTS[max((VERDICTS.index(found.verdict) for found in findings), default=0)]
 
 
 def look(check: str, fun: Callable[[], Iterable[Finding]]) -> list[Finding]:
