@@ -253,7 +253,8 @@ def test_command_line(small, tmp_path):
 def test_command_line_reports_a_missing_run(small, tmp_path, capsys):
     arguments = [f"--baseline={tmp_path / 'none'}", f"--presence={small[1]}", "--output=unused"]
     assert main(arguments) == 2
-    assert "none does not exist" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "none does not exist" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
