@@ -48,7 +48,7 @@ setup(
         "presence_t5x.configs.studies": ["*.toml"],
         "presence_t5x.configs.t5x": ["*.gin"],
         "presence_t5x.data.encyclopedia": ["*.model"],
-        "presence_t5x": ["py.typed"],
+        "presence_t5x": ["constraints.txt", "py.typed"],
         "presence_t5x.reporting": ["template.html", "*.js"],
     },
     install_requires=[

@@ -6,18 +6,22 @@ Only argument checks live here; what a combination of settings means is decided 
 import difflib
 import math
 import numbers
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+LARGEST_INT32, LARGEST_INT64 = 2**31 - 1, 2**63 - 1
 
-def check_int(name: str, value: Any, *, minimum: int) -> None:
-    """Raises ValueError unless `value` is an int (not a bool or a float) of at least `minimum`."""
+
+def check_int(name: str, value: Any, *, minimum: int, maximum: int = LARGEST_INT32) -> None:
+    """Raises ValueError unless `value` is an int (not a bool or a float) within the bounds."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise ValueError(
             f"{name}={value!r} must be an integer >= {minimum}, not {type(value).__name__}"
         )
     if value < minimum:
         raise ValueError(f"{name}={value} must be >= {minimum}")
+    if int(value) > maximum:
+        raise ValueError(f"{name}={value} must be <= {maximum}")
 
 
 def check_float(
@@ -44,6 +48,27 @@ def check_bool(name: str, value: Any) -> None:
     """Raises ValueError unless `value` is True or False."""
     if not isinstance(value, bool):
         raise ValueError(f"{name}={value!r} must be True or False, not {type(value).__name__}")
+
+
+def check_sequence(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is a list or a tuple."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ValueError(f"{name}={value!r} must be a list or tuple, not {type(value).__name__}")
+
+
+def check_mapping(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is a dict."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name}={value!r} must be a dict, not {type(value).__name__}")
+
+
+def check_instance(name: str, value: Any, wanted: type) -> None:
+    """Raises ValueError unless `value` is an instance of a class of settings."""
+    if not isinstance(value, wanted):
+        raise ValueError(
+            f"{name} must be a {wanted.__name__}, not {type(value).__name__}; in gin files "
+            f"@{wanted.__name__}()"
+        )
 
 
 def check_text(name: str, value: Any) -> None:

@@ -135,7 +135,7 @@ def load_model(directory: str | Path) -> tuple[T5, PyTree]:
       ValueError: there is no complete checkpoint; says what was looked for.
     """
     path = find_checkpoint(Path(directory))
-    config = T5Config(**read_settings(path)["model"])
+    config = read_model_config(path)
     with ocp.StandardCheckpointer() as checkpointer:
         like = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(
@@ -203,11 +203,25 @@ def read_settings(checkpoint: Path) -> dict[str, Any]:
     Raises:
       ValueError: they are damaged.
     """
+    place = checkpoint / "position"
     try:
-        return ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(checkpoint / "position")[
-            "settings"
-        ]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        settings = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(place)["settings"]
+        settings["model"].keys()
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{place} is damaged ({error}); use another checkpoint") from error
+    return settings
+
+
+def read_model_config(checkpoint: Path) -> T5Config:
+    """Returns the configuration of a checkpoint's model.
+
+    Raises:
+      ValueError: it is damaged, or of another version of this package.
+    """
+    try:
+        return T5Config(**read_settings(checkpoint)["model"])
+    except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{checkpoint / 'position'} is damaged ({error}); use another checkpoint"
+            f"{checkpoint / 'position'}: {str(error).removeprefix('T5Config.__init__() ')}; it is "
+            "damaged or of another version of this package: use another checkpoint"
         ) from error

@@ -13,15 +13,33 @@ class OneLineParser(argparse.ArgumentParser):
         raise ValueError(f"{message}; --help lists the arguments")
 
 
-def exit_status(command: Callable[[], object]) -> int:
+def one_line(error: BaseException) -> str:
+    """Returns what an error says, as one line that no terminal takes for a command.
+
+    >>> one_line(ValueError("no file a\\n\\x1b[31m.txt"))
+    'no file a \\\\x1b[31m.txt'
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
+
+
+def report_error(error: BaseException) -> None:
+    """Prints an error for people, on one line."""
+    print(f"error: {one_line(error)}", file=sys.stderr)
+
+
+def exit_status(command: Callable[[], object], *also: type[Exception]) -> int:
     """Runs a command that the same call continues; returns its exit status.
 
-    Errors of settings and files are one line and status 2, an interruption is 130.
+    Errors of settings and files, and those of classes in `also`, are one line and status 2, an
+    interruption is 130.
     """
     try:
         command()
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    except (ValueError, OSError, *also) as error:
+        report_error(error)
         return 2
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue", file=sys.stderr)

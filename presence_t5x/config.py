@@ -25,6 +25,7 @@ from presence_t5x.config_types import (
     TaskEvaluationConfig,
     TemperatureConfig,
 )
+from presence_t5x.gin_files import check_gin_file, check_gin_text
 
 _CONFIGURABLES = (
     DataConfig,
@@ -41,6 +42,7 @@ for _class in _CONFIGURABLES:
 # The folder that holds `configs/`, in a checkout and in an installed wheel.
 _ROOT = Path(str(importlib.resources.files("presence_t5x.configs"))).parent
 gin.add_config_file_search_path(str(_ROOT))
+_SHOWN = 200  # characters of a value, in messages
 
 
 def load_config(
@@ -63,20 +65,22 @@ def load_config(
     if not gin_files:
         raise ValueError("no gin file given; pass --gin_file=configs/runs/NAME.gin")
     bindings = list(bindings)
+    paths = [check_gin_file(file, (Path(), _ROOT)) for file in gin_files]
     gin.clear_config()
     try:
-        for file in gin_files:
-            gin.parse_config_file(_existing_file(file))
+        for path in paths:
+            gin.parse_config_file(str(path))
         _check_bound_names(bindings)
         for binding in bindings:
             _parse_binding(binding)
+        _check_circles()
         _check_macros_are_used()
         for name in _required_macros():
             if unused and name in unused:
                 gin.parse_config(f"{name} = {unused[name]}")
         _check_required_macros()
         return gin.get_configurable("presence_t5x.RunConfig")()
-    except (OSError, SyntaxError, TypeError, RuntimeError, ValueError) as error:
+    except (OSError, SyntaxError, TypeError, RuntimeError, ValueError, ImportError) as error:
         raise ValueError(_without_gin_context(error)) from error
     finally:
         gin.clear_config()
@@ -127,15 +131,6 @@ def flatten_settings(settings: dict[str, Any], prefix: str = "") -> dict[str, An
     return flat
 
 
-def _existing_file(file: str) -> str:
-    """Returns the path of a gin file, or raises with the nearest packaged ones."""
-    for candidate in (Path(file), _ROOT / file):
-        if candidate.is_file():
-            return str(candidate)
-    known = sorted(str(path.relative_to(_ROOT)) for path in (_ROOT / "configs").rglob("*.gin"))
-    raise ValueError(f"gin_file={file!r} does not exist{did_you_mean(file, known)}")
-
-
 def _check_bound_names(bindings: Iterable[str]) -> None:
     """Refuses macros that no gin file defines, and settings that no class has."""
     macros = {scope for scope, selector in gin_config._CONFIG if selector == "gin.macro"}
@@ -144,6 +139,7 @@ def _check_bound_names(bindings: Iterable[str]) -> None:
         name = name.strip()
         if not equals:
             raise ValueError(f"--gin.{binding} needs a value: --gin.{name}=VALUE")
+        check_gin_text(binding, f"--gin.{name}")
         if "." not in name and name not in macros:
             raise ValueError(
                 f"unknown macro {name!r}: no gin file defines it{did_you_mean(name, macros)}"
@@ -156,19 +152,68 @@ def _parse_binding(binding: str) -> None:
     try:
         gin.parse_config(f"{name.strip()} = {value.strip()}")
     except SyntaxError as error:
+        shown = value if len(value) < _SHOWN else f"{value[:_SHOWN]}..."
         raise ValueError(
-            f"--gin.{binding}: {value!r} is not a gin value; text needs quotes of its own: "
-            f"--gin.{name}='\"{value}\"'"
+            f"--gin.{name}={shown}: {shown!r} is not a gin value; text needs quotes of its own: "
+            f"--gin.{name}='\"{shown}\"'"
         ) from error
 
 
+def _references() -> dict[str, set[str]]:
+    """Returns what each macro ("%NAME") and class ("@NAME") refers to, by the same names."""
+
+    def within(value: Any) -> set[str]:
+        if isinstance(value, gin_config.ConfigurableReference):
+            sign, name = re.match(r"([%@])([\w./]+)", repr(value)).groups()  # pyright: ignore
+            return {f"%{name}" if sign == "%" else f"@{name.rpartition('.')[2]}"}
+        if isinstance(value, Mapping):
+            return within([*value, *value.values()])
+        if isinstance(value, (list, tuple)):
+            return set().union(*map(within, value))
+        return set()
+
+    found: dict[str, set[str]] = {}
+    for (scope, selector), values in gin_config._CONFIG.items():
+        name = f"%{scope}" if selector == "gin.macro" else f"@{selector.rpartition('.')[2]}"
+        found.setdefault(name, set()).update(within(values))
+    return found
+
+
+def _check_circles() -> None:
+    """Refuses macros and classes that lead back to themselves: they never become a value."""
+    references = _references()
+
+    def follow(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            circle = " -> ".join((*path[path.index(name) :], name))
+            raise ValueError(f"settings refer to each other in a circle: {circle}; change one")
+        for other in sorted(references.get(name, ())):
+            follow(other, (*path, name))
+
+    for name in sorted(references):
+        follow(name, ())
+
+
 def _check_macros_are_used() -> None:
-    """Refuses macros that nothing reads: most likely a misspelt name."""
-    macros = {scope for scope, selector in gin_config._CONFIG if selector == "gin.macro"}
-    text = gin.config_str(max_line_length=100_000)
-    used = set(re.findall(r"%([A-Za-z_][\w./]*)", text))
+    """Refuses macros that nothing reads, or nothing defines: most likely misspelt names."""
+    references = _references()
+    macros = {name for name in references if name[0] == "%"}
+    used = {name for names in references.values() for name in names if name[0] == "%"}
+    for name in sorted(used - macros):
+        if name != "%gin.REQUIRED":
+            raise ValueError(
+                f"macro {name[1:]!r} is read but has no value: no gin file defines it"
+                f"{did_you_mean(name[1:], _names(macros))}"
+            )
     for name in sorted(macros - used):
-        raise ValueError(f"macro {name!r} is set but no setting reads it{did_you_mean(name, used)}")
+        raise ValueError(
+            f"macro {name[1:]!r} is set but no setting reads it"
+            f"{did_you_mean(name[1:], _names(used))}"
+        )
+
+
+def _names(references: Iterable[str]) -> list[str]:
+    return [name[1:] for name in references]
 
 
 def _required_macros() -> list[str]:

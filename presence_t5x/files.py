@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 
+class DamagedFileError(OSError, ValueError):
+    """A file holds something else than it should; the message says which and what to do."""
+
+
 def write_text_atomically(text: str, path: str | Path) -> None:
     """Replaces a file in one step, so that a reader sees the old text or the new one."""
     write_bytes_atomically(text.encode("utf-8"), path)

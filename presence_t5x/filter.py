@@ -7,11 +7,9 @@ et al. 2023, section 3; N is the caller's, the paper states none.
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +19,12 @@ from rich.console import Console
 from presence_t5x.command_line import OneLineParser, exit_status
 from presence_t5x.data.store_subset import write_subset
 from presence_t5x.data.token_store import TokenStore, open_store
+from presence_t5x.json_files import read_json_object
 from presence_t5x.scoring import dropped
 from presence_t5x.scoring.choice import MEASURES, ORDERS, Rule, choose
 from presence_t5x.scoring.parts import manifest_path
 
+_AGAIN = "write it again with python -m presence_t5x.score"
 _LABELS = ("example_id", "language", "source", "noise", "split", "num_tokens", "loss")
 
 
@@ -64,6 +64,11 @@ def filter_store(options: argparse.Namespace, command: Sequence[str]) -> None:
     """
     scores = _read_scores(Path(options.scores), options.column)
     store = _open_scored(options)
+    if len(scores) != len(store):
+        raise ValueError(
+            f"{options.scores} has {len(scores)} rows, but {store.directory} {len(store)} "
+            f"documents; {_AGAIN}"
+        )
     is_share = options.keep is None
     rule = Rule(
         order=options.order,
@@ -98,10 +103,20 @@ def _read_scores(path: Path, column: str) -> pa.Table:
     """
     if not path.is_file():
         raise ValueError(f"--scores={path} is no file; write one with python -m presence_t5x.score")
-    names = pq.read_schema(path).names
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is no readable Parquet file ({error}); {_AGAIN}") from error
+    names = schema.names
+    if missing := [name for name in _LABELS if name not in names]:
+        raise ValueError(f"{path} has no columns {missing}; {_AGAIN}")
     if column not in names:
         known = [name for name in names if name == "loss" or name.startswith("score")]
         raise ValueError(f"--column={column!r} is not in {path}; it has {known}")
+    for name in (column, "num_tokens"):
+        kind = schema.field(name).type
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            raise ValueError(f"{path}: column {name!r} is of the type {kind}, no number; {_AGAIN}")
     table = pq.read_table(path, columns=[*_LABELS, *({column} - {*_LABELS})])
     return table.append_column("score", table[column]) if column != "score" else table
 
@@ -113,10 +128,12 @@ def _open_scored(options: argparse.Namespace) -> TokenStore:
       ValueError: another one.
     """
     path = manifest_path(Path(options.scores))
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{options.scores} has no manifest {path.name} beside it") from error
+    if not path.is_file():
+        raise ValueError(f"{options.scores} has no manifest {path.name} beside it; {_AGAIN}")
+    manifest = read_json_object(path, _AGAIN)
+    for name in ("store", "content_sha256"):
+        if not isinstance(manifest.get(name), str):
+            raise ValueError(f"{path} is damaged: it does not tell {name!r}; {_AGAIN}")
     store = open_store(options.input or manifest["store"])
     if store.manifest["content_sha256"] != manifest["content_sha256"]:
         raise ValueError(

@@ -27,5 +27,7 @@ def read_packaged_toml(name: str, folder: str) -> tuple[Path, dict[str, Any]]:
         )
     try:
         return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path} is no TOML: too many brackets within each other") from error
     except ValueError as error:
-        raise ValueError(f"{path} is no TOML: {error}") from error
+        raise ValueError(f"{path} is no TOML: {error}; see the packaged {folder}") from error

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from presence_t5x._validate import check_float, did_you_mean
+from presence_t5x.command_line import report_error
 from presence_t5x.config import load_config, parse_arguments
 from presence_t5x.config_types import RunConfig
 from presence_t5x.planning.analytic import training_flops
@@ -192,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prepare_environment(options.topology)
         _run(options, config)
     except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        report_error(error)
         return 2
     return 0
 

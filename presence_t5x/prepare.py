@@ -14,7 +14,8 @@ from typing import Any
 
 from rich.console import Console
 
-from presence_t5x.command_line import OneLineParser, parse_task_files
+from presence_t5x._validate import check_int
+from presence_t5x.command_line import OneLineParser, exit_status, parse_task_files
 from presence_t5x.data.documents import TRAIN, Document, Problem, Source, id_hash, split_of
 from presence_t5x.prepare_display import ProgressDisplay
 
@@ -66,25 +67,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; a wrong setting ends it with one line and status 2."""
     command = ["presence_t5x.prepare", *(sys.argv[1:] if arguments is None else arguments)]
-    try:
-        settings = _parse(arguments)
-        if settings.num_processes < 1:
-            raise ValueError(f"num_processes={settings.num_processes} must be >= 1")
-        return prepare(settings, command)
-    except (ValueError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to continue", file=sys.stderr)
-        return 130
+    # RuntimeError: a process that writes parts died.
+    return exit_status(lambda: prepare(_parse(arguments), command), RuntimeError)
 
 
-def prepare(settings: argparse.Namespace, command: Sequence[str]) -> int:
-    """Previews and writes a store; returns the exit status.
+def prepare(settings: argparse.Namespace, command: Sequence[str]) -> None:
+    """Previews and writes a store.
 
     Raises:
       ValueError: settings that do not fit each other, or an input that cannot be read.
     """
+    check_int("num_processes", settings.num_processes, minimum=1)
     # It imports TensorFlow and seqio, which takes seconds: not before the arguments are checked.
     from presence_t5x.data.prepared import write_store
 
@@ -92,10 +85,10 @@ def prepare(settings: argparse.Namespace, command: Sequence[str]) -> int:
     source = _source(settings)
     vocabulary = _vocabulary(settings, source, console)
     if settings.output is None:
-        return 0
+        return
     estimate = _tell(settings, source, vocabulary, console)
     if settings.dry_run:
-        return 0
+        return
     with ProgressDisplay(console, estimate and estimate.num_text_bytes) as display:
         store = write_store(
             source,
@@ -107,7 +100,6 @@ def prepare(settings: argparse.Namespace, command: Sequence[str]) -> int:
             command=command,
         )
     _say_result(console, store)
-    return 0
 
 
 def _tell(settings: argparse.Namespace, source: Source, vocabulary: Any, console: Console) -> Any:
@@ -214,10 +206,13 @@ def _train_documents(source: Source, problems: Counter) -> Iterator[Document]:
 
 
 def _writer(settings: argparse.Namespace) -> Any:
+    """Beam, a pool of processes, or this one alone (None)."""
     if settings.beam:
         from presence_t5x.data.beam_writer import BeamWriter
 
         return BeamWriter(settings.beam_options.split())
+    if settings.num_processes == 1:
+        return None
     from presence_t5x.data.store_writer import ProcessPool
 
     return ProcessPool(settings.num_processes)

@@ -9,7 +9,6 @@ terminal.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,9 +30,9 @@ from presence_t5x.reporting.summary import print_tables, summarize, write_summar
 from presence_t5x.reproduction.page import plan_article
 from presence_t5x.reproduction.saved_tables import read_saved
 from presence_t5x.studies.page import study_section
+from presence_t5x.studies.results import read_study
 
 _PAGE = "index.html"
-_STUDY = "study.json"
 
 
 def write_report(
@@ -135,8 +134,8 @@ def _studies_article(directories: Sequence[Path]) -> Article:
     """Returns all studies, a section each."""
     sections: list[Section] = []
     for directory in directories:
-        study = _read_study(directory)
-        name = study["study"]
+        study = read_study(directory)
+        name = anchor_of(study["study"])
         taken = {section.name for section in sections}
         names = (name, *(f"{name}-{number}" for number in range(2, len(directories) + 1)))
         study["study"] = next(one for one in names if f"study-{one}" not in taken)
@@ -152,33 +151,6 @@ def _studies_article(directories: Sequence[Path]) -> Article:
         sections=sections,
         footer="Written by presence_t5x.report from what presence_t5x.study found.",
     )
-
-
-def _read_study(directory: Path) -> dict[str, Any]:
-    """Returns the content of a study's file, with a name, a title and columns.
-
-    Raises:
-      ValueError: there is none, or it is damaged.
-    """
-    path = directory / _STUDY
-    if not path.is_file():
-        raise ValueError(
-            f"--study={directory} has no {_STUDY}; write one with python -m presence_t5x.study"
-        )
-    try:
-        study = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(study["rows"], list) or not isinstance(study["protocol"], dict):
-            raise ValueError("rows must be a list and protocol an object")
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error})") from error
-    names = list(study["rows"][0]) if study["rows"] else []
-    numbers = {n for n in names if not any(isinstance(row.get(n), str) for row in study["rows"])}
-    columns = [
-        {"name": n, "title": n.replace("_", " "), "kind": "number" if n in numbers else "label"}
-        for n in names
-    ]
-    found = {"title": f"Study {directory.name}", "columns": columns, "charts": [], **study}
-    return {**found, "study": anchor_of(study.get("study") or directory.name)}
 
 
 def _plan_articles(directories: Sequence[Path]) -> list[Article]:

@@ -20,6 +20,7 @@ from jaxtyping import PyTree
 from presence_t5x import held_out, initial_checkpoint, run_log
 from presence_t5x.accumulation import rows_of_units
 from presence_t5x.checkpoint import Checkpointer, check_resumable
+from presence_t5x.command_line import report_error
 from presence_t5x.config import (
     config_to_dict,
     config_to_gin,
@@ -87,10 +88,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"unknown arguments {rest}; this command takes --gin_file=FILE and --gin.NAME=VALUE"
             )
         run = prepare(load_config(files, bindings))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        report_error(error)
         return 2
-    train(run)
+    try:
+        train(run)
+    except OSError as error:  # a file that is damaged, or a disk that is full
+        report_error(error)
+        return 1
     return 0
 
 

@@ -113,7 +113,7 @@ def unit_scoring_sweep(
         selected = _reduced(problem, take_selected(gradient, problem.selection))
         return None, _global_unit(problem, loss, selected, jnp.bool_(True))
 
-    return lax.scan(body, None, indexed(microbatches, problem))[1]
+    return scan_microbatches(body, None, microbatches)[1]
 
 
 def streaming_sweep(

@@ -5,14 +5,13 @@ encyclopedia, mT5's fine-tuning tasks) once; `register_local_text` and `register
 take files. Import it as `presence_t5x.tasks`.
 """
 
+from presence_t5x.data.quiet_tensorflow import seqio
 from presence_t5x.tasks.encyclopedia import register_encyclopedia
 from presence_t5x.tasks.encyclopedia_examples import register_encyclopedia_examples
 from presence_t5x.tasks.local_examples import register_local_examples
 from presence_t5x.tasks.local_text import register_local_text
 from presence_t5x.tasks.mc4 import register_mc4
 from presence_t5x.tasks.xtreme import UNIONS, register_xtreme
-
-from presence_t5x.data.quiet_tensorflow import seqio
 
 __all__ = [
     "UNIONS",

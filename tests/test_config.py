@@ -251,3 +251,17 @@ def test_dataclasses_refuse(make, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         make()
     assert dataclasses.is_dataclass(PresenceConfig)
+
+
+def test_signs_of_gin_within_text_are_text():
+    model_dir = "gs://a%b@RunConfig/%MODEL_DIR"
+    assert load(BASE, MODEL_DIR=model_dir).model_dir == model_dir
+
+
+def test_one_file_may_be_included_twice_but_not_by_itself(tmp_path):
+    one = tmp_path / "one.gin"
+    one.write_text(f'include "{BASE}"\ninclude "{BASE}"\n')
+    assert load(str(one)).train_steps == 1_000_000
+    one.write_text(f'include "{one}"\n')
+    with pytest.raises(ValueError, match=r"in a circle: .*one\.gin -> .*one\.gin; remove one"):
+        load(str(one))

@@ -5,7 +5,19 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-from presence_t5x._validate import check_bool, check_choice, check_float, check_int, check_text
+from presence_t5x._validate import (
+    LARGEST_INT64,
+    check_bool,
+    check_choice,
+    check_float,
+    check_int,
+    check_mapping,
+    check_sequence,
+    check_text,
+)
+
+# Of a batch or a row: far beyond any, and small enough that products of them do not overflow.
+_LARGEST_SIZE = 2**20
 
 COMPOSITIONS = ("random", "language", "source")
 
@@ -76,13 +88,15 @@ class DataConfig:
                 "'inputs' and 'targets', e.g. {'inputs': 1024, 'targets': 229}"
             )
         for feature, length in self.task_feature_lengths.items():
-            check_int(f"task_feature_lengths[{feature!r}]", length, minimum=2)
-        check_int("batch_size", self.batch_size, minimum=1)
+            check_int(
+                f"task_feature_lengths[{feature!r}]", length, minimum=2, maximum=_LARGEST_SIZE
+            )
+        check_int("batch_size", self.batch_size, minimum=1, maximum=_LARGEST_SIZE)
         check_choice("reader", self.reader, ("prepared", "streaming"))
         check_bool("pack", self.pack)
         self._check_mixing()
         self._check_composition()
-        check_int("seed", self.seed, minimum=0)
+        check_int("seed", self.seed, minimum=0, maximum=LARGEST_INT64)
         check_float(
             "noise_density", self.noise_density, minimum=0.0, maximum=0.99, exclusive_minimum=True
         )
@@ -109,6 +123,8 @@ class DataConfig:
             check_text("prepared_stores", pattern)
         if self.mixing_exponent is not None:
             check_float("mixing_exponent", self.mixing_exponent, minimum=0.0, maximum=1.0)
+        if self.mixing_rates is not None:
+            check_mapping("mixing_rates", self.mixing_rates)
         for name, rate in (self.mixing_rates or {}).items():
             check_float(f"mixing_rates[{name!r}]", rate, minimum=0.0)
         if self.mixing_rates is not None and self.mixing_exponent is not None:
@@ -138,4 +154,7 @@ class DataConfig:
         if self.prepared_stores is None:
             return ()
         found = self.prepared_stores
-        return (found,) if isinstance(found, str) else tuple(found)
+        if isinstance(found, str):
+            return (found,)
+        check_sequence("prepared_stores", found)
+        return tuple(found)

@@ -4,8 +4,17 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-from presence_t5x._validate import check_bool, check_choice, check_float, check_int, check_text
+from presence_t5x._validate import (
+    check_bool,
+    check_choice,
+    check_float,
+    check_int,
+    check_sequence,
+    check_text,
+)
 
+# Far beyond any model, and small enough that describing one takes no time.
+_MOST_LAYERS, _LARGEST_SIZE, _MOST_IDS = 1024, 2**20, 2**24
 REMAT_POLICIES = ("none", "elementwise", "attention", "minimal", "full")
 
 
@@ -43,11 +52,12 @@ class T5Config:
 
     def __post_init__(self):
         if self.vocab_size is not None:
-            check_int("vocab_size", self.vocab_size, minimum=1)
+            check_int("vocab_size", self.vocab_size, minimum=1, maximum=_MOST_IDS)
         for name in ("emb_dim", "num_heads", "head_dim", "mlp_dim"):
-            check_int(name, getattr(self, name), minimum=1)
-        check_int("num_encoder_layers", self.num_encoder_layers, minimum=1)
-        check_int("num_decoder_layers", self.num_decoder_layers, minimum=1)
+            check_int(name, getattr(self, name), minimum=1, maximum=_LARGEST_SIZE)
+        for name in ("num_encoder_layers", "num_decoder_layers"):
+            check_int(name, getattr(self, name), minimum=1, maximum=_MOST_LAYERS)
+        check_sequence("mlp_activations", self.mlp_activations)
         for activation in self.mlp_activations:
             check_choice("mlp_activations", activation, ("gelu", "relu", "silu", "linear"))
         object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))

@@ -4,7 +4,15 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-from presence_t5x._validate import check_bool, check_choice, check_float, check_int, check_text
+from presence_t5x._validate import (
+    LARGEST_INT64,
+    check_bool,
+    check_choice,
+    check_float,
+    check_instance,
+    check_int,
+    check_text,
+)
 from presence_t5x.config_types.data import DataConfig
 from presence_t5x.config_types.model import OptimizerConfig, T5Config
 from presence_t5x.config_types.weighting import PresenceConfig, TemperatureConfig
@@ -119,6 +127,7 @@ class RunConfig:
     influence_log: bool = False
 
     def __post_init__(self):
+        self._check_parts()
         check_text("model_dir", self.model_dir)
         check_bool("influence_log", self.influence_log)
         if self.influence_log and self.temperature.schedule == "unweighted":
@@ -138,8 +147,8 @@ class RunConfig:
             )
         for name in ("checkpoint_period", "log_period", "eval_period", "eval_rows"):
             check_int(name, getattr(self, name), minimum=1)
-        for name in ("random_seed", "probe_period"):
-            check_int(name, getattr(self, name), minimum=0)
+        check_int("random_seed", self.random_seed, minimum=0, maximum=LARGEST_INT64)
+        check_int("probe_period", self.probe_period, minimum=0)
         check_float("z_loss", self.z_loss, minimum=0.0)
         if self.initial_checkpoint is not None:
             check_text("initial_checkpoint", self.initial_checkpoint)
@@ -156,6 +165,12 @@ class RunConfig:
                 f"num_microbatches={self.presence.num_microbatches} must divide "
                 f"batch_size={self.data.batch_size}; use one of {divisors}"
             )
+
+    def _check_parts(self):
+        """Refuses other things in the places of settings, as gin puts them there."""
+        for field in dataclasses.fields(self):
+            if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
+                check_instance(field.name, getattr(self, field.name), field.type)
 
     def counting_from(self, step: int) -> "RunConfig":
         """Returns the run with `train_steps` filled in, if it is given relative to a step."""

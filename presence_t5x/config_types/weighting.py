@@ -4,7 +4,13 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from presence_t5x._validate import check_choice, check_float, check_int, check_text
+from presence_t5x._validate import (
+    check_choice,
+    check_float,
+    check_int,
+    check_sequence,
+    check_text,
+)
 
 GRANULARITIES = ("microbatch", "shard", "example")
 NORMALIZERS = ("batch", "ema", "none")
@@ -94,14 +100,15 @@ class PresenceConfig:
         self._check_exactness()
 
     def _check_layers(self):
-        layers = (self.layers,) if isinstance(self.layers, str) else tuple(self.layers)
+        layers = (self.layers,) if isinstance(self.layers, str) else self.layers
+        check_sequence("layers", layers)
         if not layers:
             raise ValueError(
                 "layers=() selects nothing; name at least one path, e.g. 'encoder/layers_0'"
             )
         for pattern in layers:
             check_text("layers", pattern)
-        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "layers", tuple(layers))
 
     def _check_loss_normalizer(self):
         value = self.loss_normalizer
@@ -189,7 +196,11 @@ class TemperatureConfig:
                 f"points={self.points!r} belong to schedule='piecewise' and are needed there "
                 f"(schedule={self.schedule!r})"
             )
-        for step, temperature in self.points:
+        check_sequence("points", self.points)
+        for point in self.points:
+            if not isinstance(point, Sequence) or len(point) != 2:
+                raise ValueError(f"points: {point!r} must be a pair (step, temperature)")
+            step, temperature = point
             check_int("points: step", step, minimum=0)
             check_float("points: temperature", temperature)
         if list(self.points) != sorted(self.points, key=lambda point: point[0]):

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from absl import logging
 from rich.console import Console
 
-from presence_t5x.command_line import OneLineParser
+from presence_t5x.command_line import OneLineParser, report_error
 from presence_t5x.convert.conversion import Conversion, Report, convert
 from presence_t5x.convert.formats import FORMATS
 from presence_t5x.convert.logits import LIMIT
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         report = convert(_conversion(options))
     except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        report_error(error)
         return 2
     if options.json:
         print(json.dumps(_as_json(report), indent=2))

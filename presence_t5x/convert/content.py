@@ -69,20 +69,24 @@ def sized(params: Tensors, origin: str, *, scan_layers: bool) -> T5Config:
         raise ValueError(
             f"{params[_QUERY].origin} has {joined} columns, which {num_heads} heads do not divide"
         )
-    return T5Config(
-        vocab_size=vocab_size,
-        emb_dim=emb_dim,
-        num_heads=num_heads,
-        head_dim=joined // num_heads,
-        mlp_dim=mlp_dim,
-        num_encoder_layers=_num_layers(params, "encoder"),
-        num_decoder_layers=_num_layers(params, "decoder"),
-        mlp_activations=_GATED if is_gated else _PLAIN,
-        dtype="float32",
-        logits_via_embedding="decoder/logits_dense/kernel" not in params,
-        position_biases_per_layer=per_layer,
-        scan_layers=scan_layers,
-    )
+    sizes = {
+        "vocab_size": vocab_size,
+        "emb_dim": emb_dim,
+        "num_heads": num_heads,
+        "head_dim": joined // num_heads,
+        "mlp_dim": mlp_dim,
+        "num_encoder_layers": _num_layers(params, "encoder"),
+        "num_decoder_layers": _num_layers(params, "decoder"),
+        "mlp_activations": _GATED if is_gated else _PLAIN,
+        "dtype": "float32",
+        "logits_via_embedding": "decoder/logits_dense/kernel" not in params,
+        "position_biases_per_layer": per_layer,
+        "scan_layers": scan_layers,
+    }
+    try:
+        return T5Config(**sizes)
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}; its shapes are those of no T5") from error
 
 
 def expected_shapes(config: T5Config) -> dict[str, tuple[int, ...]]:

@@ -73,7 +73,7 @@ def read_config(values: Mapping[str, Any], has_output: bool) -> HuggingFaceConfi
       ValueError: another family, a missing size, or a setting that `T5Config` cannot say.
     """
     family = values.get("model_type")
-    if family not in _CLASSES:
+    if not isinstance(family, str) or family not in _CLASSES:
         raise ValueError(f"model_type={family!r} is not of the T5 family {sorted(_CLASSES)}")
     for name, wanted in _FIXED.items():
         if values.get(name, wanted) != wanted:
@@ -143,7 +143,7 @@ def _scales_logits(values: Mapping[str, Any], family: str, is_tied: bool) -> boo
 
 
 def _activations(feed_forward: Any) -> tuple[str, ...]:
-    if feed_forward not in _ACTIVATIONS:
+    if not isinstance(feed_forward, str) or feed_forward not in _ACTIVATIONS:
         raise ValueError(
             f"feed_forward_proj={feed_forward!r} is not supported; use one of "
             f"{sorted(_ACTIVATIONS)}"

@@ -29,11 +29,13 @@ from presence_t5x.convert.huggingface_names import (
 )
 from presence_t5x.convert.tensors import Tensor, Tensors
 from presence_t5x.convert.zarr_arrays import first_line
+from presence_t5x.json_files import read_json_object
 
 CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+_COPY = "copy the whole folder again"
 _SHARD_BYTES = 5 * 10**9
 _FLOATS = ("BF16", "F16", "F32", "F64")
 # Names under which the token table may stand once more, or instead.
@@ -57,7 +59,7 @@ def read_huggingface(folder: Path) -> Content:
     """
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} holds no {CONFIG}; is it a folder of Hugging Face's?")
-    values = _read_json(folder / CONFIG)
+    values = read_json_object(folder / CONFIG, _COPY)
     found = _read_weights(folder)
     copies = [name for name in _EMBEDDING_COPIES if name in found]
     if EMBEDDING not in found and copies:
@@ -141,7 +143,7 @@ def _with_logits(
 def _read_weights(folder: Path) -> Tensors:
     """Returns every array of the folder's safetensors files, unread."""
     if (folder / _INDEX).is_file():
-        weight_map = _read_json(folder / _INDEX).get("weight_map")
+        weight_map = read_json_object(folder / _INDEX, _COPY).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise ValueError(f"{folder / _INDEX} names no files; it is damaged")
         files = sorted(set(map(str, weight_map.values())))
@@ -221,16 +223,6 @@ def _num_bytes(tensor: Tensor) -> int:
 def _same(left: Tensor, right: Tensor) -> bool:
     """Tells whether two arrays are equal, without reading them if their shapes are not."""
     return left.shape == right.shape and np.array_equal(left.read(), right.read())
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} is no readable JSON ({first_line(error)})") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{file} holds no JSON object")
-    return values
 
 
 def _write_json(file: Path, values: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from presence_t5x.checkpoint import CHECKPOINTS, find_checkpoint, read_settings
+from presence_t5x.checkpoint import CHECKPOINTS, find_checkpoint, read_model_config
 from presence_t5x.config_types import OptimizerConfig, PresenceConfig, T5Config
 from presence_t5x.convert import content, moments, stacks, tensors
 from presence_t5x.convert.content import Content
@@ -40,7 +40,7 @@ def read_presence(directory: Path, *, parameters_only: bool = False) -> Content:
       ValueError: damaged, or parameters that are not those of its own configuration.
     """
     path = find_checkpoint(directory)
-    config = dataclasses.replace(T5Config(**read_settings(path)["model"]), dtype="float32")
+    config = dataclasses.replace(read_model_config(path), dtype="float32")
     params = read_orbax(path / "params")
     unrolled = stacks.unroll(params)
     left = content.check_complete(unrolled, config, str(path / "params"))
@@ -53,7 +53,7 @@ def read_presence(directory: Path, *, parameters_only: bool = False) -> Content:
     elif not parameters_only:
         training = read_orbax(path / "training")
         found = _moments(training, params)
-        notes += _lost(training)
+        notes += _lost(training, path / "training")
         if found is None:
             notes.append("the optimizer is not Adafactor; its state was left out")
     step = int(path.name) if path.name.isdigit() else 0
@@ -123,14 +123,17 @@ def _moments(training: Tensors, params: Tensors) -> dict[str, moments.Moments] |
     return moments.read_moments(slots, params, own_layout(params)) if slots else None
 
 
-def _lost(training: Tensors) -> list[str]:
+def _lost(training: Tensors, directory: Path) -> list[str]:
     """Returns what of a training state no other format has a place for, if it has happened."""
     notes = []
-    skipped = int(training["num_skipped_updates"].read())
+    counts = ("num_skipped_updates", "presence/num_updates")
+    if missing := [name for name in counts if name not in training]:
+        raise ValueError(f"{directory}: {missing} are missing; use another checkpoint")
+    skipped, updates = (tensors.read_integer(training[name]) for name in counts)
     if skipped:
         notes.append(
             f"{skipped} updates were skipped: their number is lost, and the optimizer counts them"
         )
-    if int(training["presence/num_updates"].read()):
+    if updates:
         notes.append("the score averages of normalizer 'ema' are lost: they start anew")
     return notes

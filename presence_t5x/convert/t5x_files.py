@@ -6,6 +6,7 @@ arrays or tensorstore specifications of zarr folders beside it, `target.encoder.
 """
 
 import functools
+import operator
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -90,7 +91,7 @@ def read_t5x(directory: Path, *, parameters_only: bool = False) -> Content:
         config=config,
         params={path: tensor for path, tensor in params.items() if path not in left},
         moments=found,
-        step=0 if step is None else int(step.read()),
+        step=0 if step is None else tensors.read_integer(step),
         notes=(*_notes(config, bool(states)), *_not_carried(others)),
         leftovers=content.describe({f"{_TARGET}{path}": tensor for path, tensor in left.items()}),
     )
@@ -128,16 +129,22 @@ def _read_index(file: Path) -> Tensors:
     """Returns the leaves of a msgpack index."""
     try:
         tree: Any = serialization.msgpack_restore(file.read_bytes())
-        tree = tree.get("optimizer", tree)
+        leaves = list(_leaves(tree.get("optimizer", tree), ()))
     except Exception as error:  # msgpack raises many kinds
         raise ValueError(f"{file} is no readable T5X index ({first_line(error)})") from error
     # One array is kept: layers of a stack are asked for one after another.
     read = functools.lru_cache(maxsize=1)(_read_folder)
     found: Tensors = {}
-    for path, leaf in _leaves(tree, ()):
+    for path, leaf in leaves:
         if isinstance(leaf, dict):
-            folder = _folder(file, path, leaf)
-            shape = tuple(leaf["metadata"]["shape"])
+            try:
+                folder = _folder(file, path, leaf)
+                shape = tuple(map(operator.index, leaf["metadata"]["shape"]))
+            except (AttributeError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{file} is damaged: {path} is no specification of an array "
+                    f"({first_line(error)}); copy the whole checkpoint directory"
+                ) from error
             found[path] = Tensor(shape, functools.partial(read, folder, shape), str(folder))
         else:
             found[path] = tensors.of_array(np.asarray(leaf), f"{file}: {path}")

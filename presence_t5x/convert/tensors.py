@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -111,8 +112,36 @@ def scaled(tensor: Tensor, factor: float) -> Tensor:
 
 
 def as_float32(tensor: Tensor) -> Tensor:
-    """Returns a tensor of float32 numbers."""
-    return tensor._replace(read=lambda: tensor.read().astype(np.float32, copy=False))
+    """Returns a tensor of float32 numbers.
+
+    Reading it raises ValueError if its numbers are no floating-point ones.
+    """
+
+    def read() -> np.ndarray:
+        array = tensor.read()
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise ValueError(
+                f"{tensor.origin} has the type {array.dtype}; parameters are floating-point "
+                "numbers: it is damaged, or no parameter"
+            )
+        return array.astype(np.float32, copy=False)
+
+    return tensor._replace(read=read)
+
+
+def read_integer(tensor: Tensor) -> int:
+    """Returns the number that a tensor of one element holds.
+
+    Raises:
+      ValueError: it holds something else.
+    """
+    array = tensor.read()
+    if array.size != 1 or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"{tensor.origin} holds {array.dtype} of shape {array.shape}, not one integer: it is "
+            "damaged"
+        )
+    return int(array.reshape(()))
 
 
 def in_reading_order(tensors: Tensors) -> Tensors:

@@ -15,6 +15,7 @@ from presence_t5x.convert import tensors
 from presence_t5x.convert.content import Content
 from presence_t5x.convert.moments import Moments
 from presence_t5x.convert.tensors import Tensors
+from presence_t5x.convert.zarr_arrays import first_line
 
 _VOCABULARY_AXES = {"token_embedder/embedding": 0, "decoder/logits_dense/kernel": 1}
 _MT5_ROWS, _MT5_PIECES = 250_112, 250_100
@@ -28,7 +29,13 @@ def describe_vocabulary(num_rows: int, source: Path) -> str:
     """
     model = source / "spiece.model"
     if model.is_file():
-        pieces = SentencePieceProcessor(model_file=str(model)).get_piece_size()
+        try:
+            pieces = SentencePieceProcessor(model_file=str(model)).get_piece_size()
+        except (OSError, RuntimeError) as error:
+            raise ValueError(
+                f"{model} is no SentencePiece model ({first_line(error)}); copy it again "
+                "or remove it"
+            ) from error
         origin = f"of {model}"
     elif num_rows == _MT5_ROWS:
         pieces, origin = _MT5_PIECES, "of mT5's vocabulary"

@@ -6,7 +6,10 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import psutil
 import tensorstore
+
+from presence_t5x.files import DamagedFileError
 
 _CHUNK_BYTES = 64 * 2**20
 
@@ -19,14 +22,21 @@ def read_zarr(kvstore: Mapping[str, Any], origin: str, *, driver: str = "zarr") 
       origin: what to call it in messages.
 
     Raises:
-      ValueError: a piece is missing or truncated.
+      DamagedFileError: a piece is missing or truncated.
     """
     spec = {"driver": driver, "kvstore": dict(kvstore)}
     spec["fill_missing_data_reads"] = False  # or a lost piece would read as zeros
     try:
-        array = tensorstore.open(spec).result().read().result()
+        store = tensorstore.open(spec).result()
+        num_bytes = store.size * store.dtype.numpy_dtype.itemsize
+        if num_bytes > psutil.virtual_memory().total:
+            raise ValueError(
+                f"it says that it has {num_bytes / 2**30:,.0f} GiB, more than this machine has "
+                "memory"
+            )
+        array = store.read().result()
     except ValueError as error:
-        raise ValueError(f"{origin} cannot be read ({first_line(error)})") from error
+        raise DamagedFileError(f"{origin} cannot be read ({first_line(error)})") from error
     # Version 2 of T5X's older layout kept the bits of bfloat16 as integers.
     return array.view(ml_dtypes.bfloat16) if array.dtype == np.uint16 else array
 

@@ -66,7 +66,7 @@ def prepared_vocabulary(data_config: DataConfig) -> seqio.Vocabulary:
         if found["sha256"] != expected:
             raise ValueError(
                 f"{directory} was written with another vocabulary (SHA-256 "
-                f"{found['sha256'][:12]}..., {found['num_ids']} ids) than {spec} "
+                f"{found['sha256'][:12]}..., {found.get('num_ids')} ids) than {spec} "
                 f"({expected[:12]}...); its token ids would mean other pieces: use that "
                 "vocabulary, or prepare it again"
             )

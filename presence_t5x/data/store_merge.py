@@ -96,8 +96,8 @@ def _task_ranges(summaries, task_rates) -> list[dict[str, Any]]:
     for name, rate in task_rates.items():
         if not sizes[name]:
             raise ValueError(
-                f"task {name!r} has no document with a token; nothing to write (see the problems "
-                "reported above)"
+                f"task {name!r} has no document with a token; nothing to write"
+                f"{_first_problem(summaries, name)}"
             )
         ranges.append(
             {
@@ -109,6 +109,15 @@ def _task_ranges(summaries, task_rates) -> list[dict[str, Any]]:
         )
         first_document += sizes[name]
     return ranges
+
+
+def _first_problem(summaries, task: str) -> str:
+    """The first of what was left out of a task, with the number of the others."""
+    listed = [p for summary in summaries if summary["task"] == task for p in summary["problems"]]
+    if not listed:
+        return "; give files with text"
+    more = f" (and {len(listed) - 1} more problems)" if len(listed) > 1 else ""
+    return f": {Problem(**listed[0])}{more}"
 
 
 def _label_tables(summaries) -> dict[str, list[str]]:

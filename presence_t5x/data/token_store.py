@@ -11,7 +11,6 @@ parameters and versions give the same bytes. No pickle anywhere.
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,7 +20,10 @@ import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from jaxtyping import Int
 
+from presence_t5x.data.manifests import check_index_array, check_manifest
 from presence_t5x.data.token_records import TokenizedDocument, decode_record
+from presence_t5x.files import DamagedFileError
+from presence_t5x.json_files import read_json_object
 
 FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
@@ -66,12 +68,17 @@ class TokenStore:
         """Reads one document.
 
         Raises:
-          ValueError: its record is damaged; names the part.
+          DamagedFileError: its record is damaged; names the part.
         """
         try:
             document = decode_record(self._records[index])
+            if document.tokens.size != self.token_counts[index]:
+                raise ValueError(
+                    f"it has {document.tokens.size} tokens, the index says "
+                    f"{self.token_counts[index]}"
+                )
         except (RuntimeError, ValueError) as error:
-            raise ValueError(
+            raise DamagedFileError(
                 f"{self.directory / self._part_of(index)}: record of document {index} is damaged "
                 f"({error}); delete the store directory to write it again"
             ) from error
@@ -92,7 +99,8 @@ class TokenStore:
     @property
     def tasks(self) -> list[TaskRange]:
         """The tasks in order; their ranges follow one another."""
-        return [TaskRange(**task) for task in self.manifest["tasks"]]
+        names = TaskRange._fields
+        return [TaskRange(*(task[name] for name in names)) for task in self.manifest["tasks"]]
 
     def labels(self, name: str) -> list[str]:
         """Returns the values of one of `LABEL_NAMES` that documents have, in order of code."""
@@ -181,19 +189,14 @@ def read_manifest(directory: str | os.PathLike) -> dict[str, Any]:
     path = Path(directory) / MANIFEST_NAME
     if not path.is_file():
         raise ValueError(f"{directory} is no token store: it has no {MANIFEST_NAME}")
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-        version = manifest["format_version"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"{path}: damaged ({type(error).__name__}: {error}); delete the store directory to "
-            "write it again"
-        ) from error
+    manifest = read_json_object(path, "delete the store directory to write it again")
+    version = manifest.get("format_version")
     if version != FORMAT_VERSION:
         raise ValueError(
             f"{path}: format_version={version} but this version reads {FORMAT_VERSION}; delete the "
             "store directory to write it again"
         )
+    check_manifest(manifest, path, LABEL_NAMES)
     return manifest
 
 
@@ -219,7 +222,13 @@ def open_store(directory: str | os.PathLike) -> TokenStore:
         path = directory / f"{name}.npy"
         _check_size(path, expected["num_bytes"])
         _check_sha256(path, expected["sha256"])
-        arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+        try:
+            arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+            check_index_array(name, arrays[name], manifest)
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: {error}; delete the store directory to write it again"
+            ) from error
     records = ArrayRecordDataSource(
         [f"{directory / part['name']}[0:{part['num_documents']}]" for part in manifest["parts"]]
     )

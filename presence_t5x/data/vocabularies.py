@@ -13,6 +13,7 @@ import hashlib
 import socket
 from pathlib import Path
 
+import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
 from presence_t5x._validate import check_text
@@ -58,6 +59,7 @@ def load_vocabulary(spec: str) -> seqio.Vocabulary:
     model = _parse_model(path, read_model(path))
     _check_special_ids(path, model)
     extra_ids = 0 if _num_sentinels_at_top(path, model) else NUM_EXTRA_IDS
+    _check_loads(path, model)
     return seqio.SentencePieceVocabulary(path, extra_ids=extra_ids)
 
 
@@ -177,6 +179,17 @@ def _parse_model(path: str, content: bytes) -> sentencepiece_model_pb2.ModelProt
             "copy it again"
         )
     return model
+
+
+def _check_loads(path: str, model: sentencepiece_model_pb2.ModelProto) -> None:
+    """Refuses a model that SentencePiece itself refuses, as it would in the middle of the work."""
+    try:
+        sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
+    except RuntimeError as error:
+        raise ValueError(
+            f"vocabulary file {path!r} is damaged, SentencePiece refuses it ({error}); copy "
+            "it again"
+        ) from error
 
 
 def _check_special_ids(path, model):

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
-from presence_t5x._validate import check_choice, check_float, check_int
+from presence_t5x._validate import LARGEST_INT64, check_choice, check_float, check_int
 from presence_t5x.data.documents import Document, id_hash
 from presence_t5x.files import check_writable, write_bytes_atomically
 
@@ -233,7 +233,7 @@ def _check_arguments(
     check_int("vocabulary_size", vocabulary_size, minimum=1)
     check_int("num_sentinels", num_sentinels, minimum=1)
     check_float("alpha", alpha, minimum=0.0, maximum=1.0)
-    check_int("max_training_bytes", max_training_bytes, minimum=1)
+    check_int("max_training_bytes", max_training_bytes, minimum=1, maximum=LARGEST_INT64)
     check_float("character_coverage", character_coverage, minimum=0.9, maximum=1.0)
     needed = _NUM_SPECIAL_IDS + _NUM_BYTE_PIECES + num_sentinels + 1
     if vocabulary_size < needed:

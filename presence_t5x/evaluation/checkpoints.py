@@ -11,7 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from presence_t5x.checkpoint import CHECKPOINTS, find_checkpoint, load_model, read_settings
+from presence_t5x.checkpoint import (
+    CHECKPOINTS,
+    find_checkpoint,
+    load_model,
+    read_model_config,
+    read_settings,
+)
 from presence_t5x.config_types import T5Config
 from presence_t5x.convert import tensors
 from presence_t5x.convert.content import Content
@@ -61,7 +67,7 @@ def find(source: str, select: Select = "newest") -> Checkpoint:
         location = _best(path) if select == "best" else find_checkpoint(path)
         settings = read_settings(location)
         step = int(location.name) if location.name.isdigit() else 0
-        return Checkpoint(location, step, T5Config(**settings["model"]), settings, None)
+        return Checkpoint(location, step, read_model_config(location), settings, None)
     if select == "best":
         raise ValueError(f"--select=best needs a MODEL_DIR of presence_t5x.train, not {source!r}")
     content = open_checkpoint(path, found_format, parameters_only=True)

@@ -101,6 +101,8 @@ def parse_module(text: str) -> Module:
                 name, instructions = header[2], {}
                 entry = name if header[1] else entry
         elif line.startswith("}") and name:
+            if not instructions:
+                raise ValueError(f"computation {name!r} of a compiled program has no instruction")
             computations[name] = Computation(
                 name, instructions, root or next(reversed(instructions))
             )

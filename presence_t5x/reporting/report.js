@@ -238,7 +238,7 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const section of document.querySelectorAll("section[id]")) {
     addAnchor(section.querySelector("h2"), section.id);
   }
-  [...document.querySelectorAll("table.sortable, #studies table")]
+  [...document.querySelectorAll("table.sortable, #studies table, #study table")]
     .filter(isPlain)
     .forEach(startTable);
   startDocuments(JSON.parse(document.getElementById("data").textContent).files ?? []);

@@ -5,10 +5,12 @@ what the numbers mean (`summary`) and never writes.
 """
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from presence_t5x._validate import LARGEST_INT64
+from presence_t5x.json_files import parse_json
 
 Record = Mapping[str, Any]
 
@@ -23,6 +25,8 @@ _RECORD_KEYS = {
     "probe.jsonl": ("step", "rows"),
     "probe_scores.jsonl": ("step", "language", "noise", "score", "loss"),
 }
+_TEXTS = ("language", "noise")
+_LISTS = ("presence/weights",)
 _OPTIONAL = ("probe.jsonl", "probe_scores.jsonl")
 
 
@@ -118,21 +122,36 @@ def _parse_record(path: Path, line_number: int, line: str) -> Record:
     """Returns the object on one line after checking its keys."""
     where = f"{path}, line {line_number}"
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except ValueError as error:
         raise ValueError(
             f"{where}: no complete JSON object ({error}); if the run was stopped while writing it, "
             "remove the line or resume the run"
         ) from error
     _check_keys(where, record, _RECORD_KEYS[path.name])
-    if isinstance(record["step"], bool) or not isinstance(record["step"], int):
-        raise ValueError(f"{where}: step={record['step']!r} must be an integer")
+    step = record["step"]
+    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= LARGEST_INT64:
+        raise ValueError(f"{where}: step={step!r:.80} must be an integer from 0 to 2**63 - 1")
+    _check_values(where, record)
     row_keys = _ROW_KEYS.get(path.name, ())
     if row_keys and not isinstance(record["rows"], list):
         raise ValueError(f"{where}: rows={record['rows']!r} must be a list")
     for position, row in enumerate(record["rows"] if row_keys else ()):
         _check_keys(f"{where}, rows[{position}]", row, row_keys)
+        _check_values(f"{where}, rows[{position}]", row)
     return record
+
+
+def _check_values(where: str, record: Record) -> None:
+    """Raises ValueError for values that are no number or text where one is drawn or printed."""
+    for key, value in record.items():
+        if key in _TEXTS and not isinstance(value, str):
+            raise ValueError(f"{where}: {key}={value!r:.80} must be text")
+        is_list = isinstance(value, list) and all(isinstance(v, int | float) for v in value)
+        if key in _LISTS and value is not None and not is_list:
+            raise ValueError(f"{where}: {key}={value!r:.80} must be a list of numbers")
+        if isinstance(value, int) and abs(value) > LARGEST_INT64:
+            raise ValueError(f"{where}: {key} has more digits than a number of a run can have")
 
 
 def _check_keys(where: str, record: Any, keys: Iterable[str]) -> None:
@@ -149,7 +168,7 @@ def _read_config(path: Path) -> Record:
     if not path.is_file():
         raise ValueError(f"{path} is missing; every run writes its resolved settings there")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: no complete JSON object ({error})") from error
     _check_keys(str(path), config, ())

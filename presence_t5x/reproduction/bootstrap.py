@@ -15,7 +15,7 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Float, Int, UInt16
 
-from presence_t5x._validate import check_float, check_int
+from presence_t5x._validate import LARGEST_INT64, check_float, check_int
 
 _TINY = 1e-13  # as in span_f1
 _COUNTS_AT_A_TIME = 4_000_000  # as float64: 32 MB
@@ -32,7 +32,7 @@ class BootstrapConfig:
     def __post_init__(self):
         check_int("num_replicates", self.num_replicates, minimum=1)
         check_float("level", self.level, minimum=0.0, maximum=1.0, exclusive_minimum=True)
-        check_int("seed", self.seed, minimum=0)
+        check_int("seed", self.seed, minimum=0, maximum=LARGEST_INT64)
 
 
 def mean_metric(sums: Float[np.ndarray, "*draws 2"]) -> Float[np.ndarray, "*draws"]:

@@ -9,6 +9,7 @@ from typing import Any
 from presence_t5x._validate import check_int
 from presence_t5x.packaged_toml import read_packaged_toml
 from presence_t5x.reproduction.plans import (
+    MOST_SEEDS,
     Evaluation,
     Filtering,
     Finetuning,
@@ -21,6 +22,7 @@ from presence_t5x.reproduction.plans import (
 )
 
 DATA_DIR = "{data_dir}"
+_LISTS = ("tables", "pretrainings", "finetunings", "preparations")
 
 
 def load_plan(
@@ -48,14 +50,16 @@ def load_plan(
             raise ValueError(f"data_dir={data_dir!r} is no folder; give the one with your files")
         content = replace_text(content, {DATA_DIR: str(Path(data_dir).resolve())})
     shortcuts = content.pop("quick", None)
-    if quick:
-        if shortcuts is None:
-            raise ValueError(f"plan {name!r} has no [quick] settings; run it without --quick")
-        content = _with_shortcuts(content, shortcuts)
+    if quick and shortcuts is None:
+        raise ValueError(f"plan {name!r} has no [quick] settings; run it without --quick")
     if seeds is not None:
-        check_int("--seeds", seeds, minimum=1)
-        content = _with_seeds(content, seeds)
+        check_int("--seeds", seeds, minimum=1, maximum=MOST_SEEDS)
     try:
+        _check_tables(content)
+        if quick:
+            content = _with_shortcuts(content, shortcuts)
+        if seeds is not None:
+            content = _with_seeds(content, seeds)
         return _build(path.stem, content)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: {_without_class(error)}; see the packaged plans") from error
@@ -94,6 +98,17 @@ def replace_text(value: Any, replacements: Mapping[str, str]) -> Any:
     if isinstance(value, (list, tuple)):
         return [replace_text(item, replacements) for item in value]
     return value
+
+
+def _check_tables(content: Mapping[str, Any]) -> None:
+    """Refuses other things where tables of TOML belong."""
+    for name in _LISTS:
+        found = content.get(name, [])
+        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+            raise ValueError(f"{name} must be tables, each under its own [[{name}]]")
+    for name in ("tasks", "pretraining_defaults", "finetuning_defaults"):
+        if not isinstance(content.get(name, {}), dict):
+            raise ValueError(f"{name} must be a table, [{name}]")
 
 
 def _build(name: str, content: Mapping[str, Any]) -> Plan:

@@ -6,6 +6,7 @@ and, in a fine-tuning, `{model}`.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from presence_t5x._validate import check_choice, check_float, check_int, check_t
 
 FINETUNED, HELD_OUT = ("zero_shot", "translate_train"), "held_out"
 SETTINGS = (*FINETUNED, HELD_OUT)
+MOST_SEEDS = 1000
+_NAME = re.compile(r"\w[\w.+:-]*")  # of folders and files
 LAYOUTS = ("variants", "temperatures")
 TRAIN_STEPS = "TRAIN_STEPS"
 
@@ -103,6 +106,9 @@ class Evaluation:
     split: str = "test"
     select: str = "newest"
     arguments: Sequence[str] = ()
+
+    def __post_init__(self):
+        _check_folder_name("evaluations: mixture", self.mixture)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -236,12 +242,14 @@ class Plan:
 
     def __post_init__(self):
         check_text("title", self.title)
-        check_int("seeds", self.seeds, minimum=1)
+        check_int("seeds", self.seeds, minimum=1, maximum=MOST_SEEDS)
         check_int("jobs", self.jobs, minimum=1)
         if not self.tables:
             raise ValueError("tables=() asks for nothing; describe at least one in [[tables]]")
         for kind in ("tasks", "tables", "pretrainings", "finetunings", "preparations"):
             names = [item.name for item in getattr(self, kind)]
+            for name in names:
+                _check_folder_name(f"{kind}: name", name)
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{kind}: {twice} stand there twice; give each its own name")
         self._check_references()
@@ -325,6 +333,15 @@ class Plan:
     def pretraining(self, name: str) -> Pretraining:
         """Returns a pre-training by name."""
         return next(found for found in self.pretrainings if found.name == name)
+
+
+def _check_folder_name(label: str, name: Any) -> None:
+    """Refuses what would lead out of the plan's directory as a part of a path."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{label}={name!r} becomes a name of files; use letters, digits and, after the first, "
+            "any of . _ + : -"
+        )
 
 
 def _check_gin_files(label: str, files: Any) -> None:

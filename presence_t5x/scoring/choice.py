@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from presence_t5x._validate import check_bool, check_choice, check_float, check_int
+from presence_t5x._validate import LARGEST_INT64, check_bool, check_choice, check_float, check_int
 
 ORDERS = ("lowest", "highest", "random")
 MEASURES = ("documents", "tokens")
@@ -39,7 +39,7 @@ class Rule:
         check_choice("measure", self.measure, MEASURES)
         check_float("amount", self.amount, minimum=0.0, maximum=1.0 if self.is_share else math.inf)
         check_bool("per_language", self.per_language)
-        check_int("seed", self.seed, minimum=0)
+        check_int("seed", self.seed, minimum=0, maximum=LARGEST_INT64)
 
 
 def choose(

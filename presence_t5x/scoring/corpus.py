@@ -117,7 +117,7 @@ def open_input(
     found, wanted = store.manifest["vocabulary"], describe_vocabulary(vocabulary)
     if found["sha256"] != wanted["sha256"]:
         raise ValueError(
-            f"{store.directory} has another vocabulary ({found['num_ids']} ids) than the model "
+            f"{store.directory} has another vocabulary ({found.get('num_ids')} ids) than the model "
             f"({wanted['num_ids']} ids): its token ids would mean other pieces; prepare it again "
             "with the model's"
         )

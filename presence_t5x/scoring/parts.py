@@ -22,12 +22,14 @@ from presence_t5x.files import (
     write_bytes_atomically,
     write_text_atomically,
 )
+from presence_t5x.json_files import read_json_object
 from presence_t5x.scoring.scorer import DocumentScores, tracin
 
 MANIFEST_ENDING, PARTIAL_ENDING = ".manifest.json", ".partial"
 DOCUMENTS_A_PART = 1024
 FORMAT_VERSION = 1
 _IDENTITY = "scoring.json"
+_REMOVE = "choose another --output, or remove it"
 _FREE = ("commit",)  # of the manifest: may differ when a scoring is continued
 
 
@@ -70,7 +72,7 @@ class PartFiles:
         identity = json.loads(json.dumps(identity))  # as it will be read
         path = self.directory / _IDENTITY
         if path.is_file():
-            _check_same(json.loads(path.read_text("utf-8")), identity, self.directory)
+            _check_same(read_json_object(path, _REMOVE), identity, self.directory)
         else:
             write_text_atomically(json.dumps(identity, indent=2) + "\n", path)
 
@@ -159,7 +161,7 @@ def check_same_result(output: Path, identity: Mapping[str, Any]) -> bool:
     path = manifest_path(output)
     if not path.is_file():
         raise ValueError(f"{output} exists, without {path.name}; choose another --output")
-    found = json.loads(path.read_text("utf-8"))
+    found = read_json_object(path, _REMOVE)
     identity = json.loads(json.dumps(identity))
     _check_same({name: found.get(name) for name in identity}, identity, output)
     return True

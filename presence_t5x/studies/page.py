@@ -44,18 +44,18 @@ def study_section(study: Mapping[str, Any]) -> str:
 
 def study_page(study: Mapping[str, Any]) -> str:
     """Returns a page that needs nothing else."""
-    findings = study.get("findings", ())
+    verdict, *notes = study.get("findings") or [""]
     article = Article(
         name="study",
         label="Study",
         title=study["title"],
         eyebrow=f"presence_t5x.study {study['study']}",
-        verdict=findings[0] if findings else "",
-        notes=findings[1:],
+        verdict=verdict,
+        notes=notes,
         sections=[Section("results", "Results", _body(study, with_findings=False))],
         footer="Written by presence_t5x.study. Hover a chart to read its values.",
     )
-    return render_articles([article])
+    return render_articles([article], {})
 
 
 def _body(study: Mapping[str, Any], with_findings: bool = True) -> str:

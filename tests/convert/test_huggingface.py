@@ -270,7 +270,7 @@ def test_indices_that_lead_astray_are_refused(folder, arrays):
     index.write_text(json.dumps({"weight_map": {"lost.weight": "model.safetensors"}}))
     refused(folder, r"parameters of model.safetensors.index.json are missing: lost.weight \(of mod")
     index.write_text("{")
-    refused(folder, f"{index} is no readable JSON")
+    refused(folder, f"{index}: damaged .no readable JSON")
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from presence_t5x.tasks.mc4 import NUM_TRAIN_PAGES
 
 from presence_t5x.data.documents import Document
 from presence_t5x.data.mixing import RowGroup, make_groups
 from presence_t5x.data.rows import RowOrder
 from presence_t5x.data.running_totals import RunningTotals
+from presence_t5x.tasks.mc4 import NUM_TRAIN_PAGES
 
 
 def encode(text):

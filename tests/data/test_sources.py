@@ -99,9 +99,9 @@ def test_broken_files_write_nothing(config, tmp_path):
 
 def test_mixture_store_keeps_tasks_and_rates(tmp_path):
     import seqio
-    from presence_t5x.tasks.encyclopedia import register_encyclopedia_task
 
     from presence_t5x.data.encyclopedia.corpus import EncyclopediaConfig
+    from presence_t5x.tasks.encyclopedia import register_encyclopedia_task
 
     name = "two_languages"
     config = DataConfig(mixture_or_task_name=name, task_feature_lengths=LENGTHS, batch_size=64)

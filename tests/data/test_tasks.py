@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
-from presence_t5x.tasks import mc4
 
 from presence_t5x import tasks
 from presence_t5x.data import preprocessors
@@ -15,6 +14,7 @@ from presence_t5x.data.documents import id_hash
 from presence_t5x.data.encyclopedia.lexicons import LANGUAGES
 from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
 from presence_t5x.data.vocabularies import load_vocabulary
+from presence_t5x.tasks import mc4
 
 LENGTHS = {"inputs": 32, "targets": 8}
 RAW_LENGTH = 34

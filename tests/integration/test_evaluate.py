@@ -7,7 +7,6 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from presence_t5x.tasks import encyclopedia_examples
 from tiny_model import SIZES
 
 from presence_t5x import evaluate, tasks, train
@@ -21,6 +20,7 @@ from presence_t5x.convert.writers import write_checkpoint
 from presence_t5x.data.encyclopedia import LANGUAGES
 from presence_t5x.decode import make_decoder
 from presence_t5x.models.t5 import init_params
+from presence_t5x.tasks import encyclopedia_examples
 
 NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 48, 12, 5
 START, STEPS, PERIOD = 5, 16, 4

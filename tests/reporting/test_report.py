@@ -253,7 +253,8 @@ def test_command_line(small, tmp_path):
 def test_command_line_reports_a_missing_run(small, tmp_path, capsys):
     arguments = [f"--baseline={tmp_path / 'none'}", f"--presence={small[1]}", "--output=unused"]
     assert main(arguments) == 2
-    assert "none does not exist" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "none does not exist" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -265,8 +266,8 @@ def test_command_line_reports_a_missing_run(small, tmp_path, capsys):
         (["--scores={}/text"], "is no parquet file"),
         (["--scores={}/short.parquet"], "lacks the columns ['source', 'num_tokens', 'loss'"),
         (["--scores={}/empty.parquet"], "has no document"),
-        (["--study={}"], "has no study.json; write one with python -m presence_t5x.study"),
-        (["--study={}/broken"], "study.json is damaged (KeyError: 'rows')"),
+        (["--study={}"], "has no study.json; python -m presence_t5x.study writes it"),
+        (["--study={}/broken"], "study.json lacks"),
         (["--plan={}"], "plan.json is missing; python -m presence_t5x.reproduce --tables_only"),
         (["--plan={}/broken"], "plan.json or tables.json is damaged (no plan: it has no 'name')"),
         (["--study=x", "--texts=-1"], "--texts=-1"),

@@ -1,57 +1,10 @@
 """Plans: the packaged ones say what they should, broken ones are refused in one line."""
 
 import pytest
+from plan_text import PLAN
 
 from presence_t5x.reproduction.plan_files import load_plan
 from presence_t5x.reproduction.units import expand
-
-PLAN = """
-title = "A plan"
-seeds = 2
-
-[tasks.nli]
-title = "NLI"
-family = "encyclopedia_nli_eval"
-metric = "accuracy"
-
-[pretraining_defaults]
-model = "tiny"
-gin_files = ["configs/runs/quickstart_presence.gin"]
-settings = { TRAIN_STEPS = 10, SWITCH_STEP = 5 }
-
-[[pretrainings]]
-name = "baseline"
-variant = "baseline"
-settings = { TEMPERATURE_SCHEDULE = "unweighted" }
-
-[[pretrainings]]
-name = "presence"
-variant = "presence"
-
-[[pretrainings]]
-name = "filtered"
-variant = "sequential"
-unavailable = "no filter"
-
-[[finetunings]]
-name = "en"
-setting = "zero_shot"
-gin_files = ["configs/runs/finetune_encyclopedia.gin"]
-evaluations = [{ mixture = "encyclopedia_nli_zeroshot", tasks = ["nli"] }]
-
-[[tables]]
-name = "one"
-title = "One"
-rows = ["baseline", "presence", "filtered"]
-tasks = ["nli"]
-settings = ["zero_shot"]
-
-[[tables]]
-name = "two"
-title = "Two"
-rows = ["baseline"]
-tasks = ["nli"]
-"""
 
 UNAVAILABLE = 'unavailable = "no filter"'
 

@@ -19,6 +19,8 @@ from presence_t5x.data.text_files.lines import (
 )
 
 _FIELDS_SHOWN = 20
+_LABELS = ("id", "url", "language", "lang", "source")
+_MOST_LABEL_CHARACTERS = 16_000  # of at most four bytes, and a store keeps 65,535
 _CONVERT = "convert the file, e.g. with iconv -t UTF-8"
 
 
@@ -87,6 +89,21 @@ class FileRules:
                 f"{self.text_field}={reprlib.repr(text)} must be a non-empty string; repair or "
                 "remove the line",
             )
+        for name in _LABELS:
+            if isinstance(record.get(name), (dict, list)):
+                return self.problem(
+                    line,
+                    "label",
+                    f"{name}={reprlib.repr(record[name])} must be a string; repair or remove the "
+                    "line",
+                )
+            if isinstance(record.get(name), str) and len(record[name]) > _MOST_LABEL_CHARACTERS:
+                return self.problem(
+                    line,
+                    "label",
+                    f"{name} has {len(record[name])} characters, at most {_MOST_LABEL_CHARACTERS} "
+                    "fit a store (65535 bytes); shorten it",
+                )
         identity = record.get("id")
         if identity is None and self.url_is_id:
             identity = record.get("url")

@@ -10,6 +10,7 @@ import glob as glob_module
 import hashlib
 import os
 import posixpath
+import stat
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
@@ -93,7 +94,13 @@ def _list_local(pattern: str) -> Iterator[TextFile]:
     elif os.path.lexists(pattern):  # a name may hold [ or *
         root, paths = os.path.dirname(pattern), [pattern]
     else:
-        root, paths = _fixed_directory(pattern), glob_module.glob(pattern, recursive=True)
+        root = _fixed_directory(pattern)
+        if ".." in pattern.removeprefix(root).split("/"):
+            raise ValueError(
+                f"local_text_files={pattern!r} climbs out of {root!r} by '..' behind a wildcard; "
+                "write the folder that is meant before the wildcard"
+            )
+        paths = glob_module.glob(pattern, recursive=True)
     for path in paths:
         if not os.path.isdir(path):
             name = os.path.relpath(path, root or ".")
@@ -169,6 +176,10 @@ def _file_system(url: str) -> tuple[Any, str]:
 def open_bytes(path: str) -> BinaryIO:
     """Opens a local file or a URL for reading."""
     if "://" not in path:
+        if not stat.S_ISREG(
+            os.stat(path).st_mode
+        ):  # a pipe would wait for ever, a device never end
+            raise OSError("it is no regular file but a pipe, a device or a folder; remove it")
         return open(path, "rb")
     file_system, inner = _file_system(path)
     return file_system.open(inner, "rb")

@@ -16,7 +16,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from presence_t5x._validate import check_int, check_text
+from presence_t5x._validate import LARGEST_INT64, check_int, check_text
 from presence_t5x.data.documents import (
     UNKNOWN_KIND,
     Document,
@@ -69,8 +69,8 @@ class FilesSource:
         check_text("pattern", self.pattern)
         check_text("text_field", self.text_field)
         check_text("task", self.task)
-        check_int("max_document_bytes", self.max_document_bytes, minimum=1)
-        check_int("slice_bytes", self.slice_bytes, minimum=1)
+        check_int("max_document_bytes", self.max_document_bytes, minimum=1, maximum=LARGEST_INT64)
+        check_int("slice_bytes", self.slice_bytes, minimum=1, maximum=LARGEST_INT64)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves what was found out about the files behind."""

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 import seqio
-from presence_t5x.tasks import encyclopedia_examples
 
 from presence_t5x import tasks
 from presence_t5x.config_types import DataConfig
@@ -17,6 +16,7 @@ from presence_t5x.data.finetuning.entity_tags import spans_of_tags
 from presence_t5x.data.finetuning.evaluation_sets import evaluation_sets
 from presence_t5x.data.sources import check_data, open_batches
 from presence_t5x.data.vocabularies import load_vocabulary
+from presence_t5x.tasks import encyclopedia_examples
 
 FAMILIES = ("nli", "qa", "ner")
 NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 24, 9, 12

@@ -9,7 +9,6 @@ import seqio
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from data.tfds_files import write_tydiqa
-from presence_t5x.tasks import xtreme
 
 from presence_t5x import tasks
 from presence_t5x.config import load_config
@@ -20,6 +19,7 @@ from presence_t5x.data.finetuning.evaluation_sets import evaluation_sets
 from presence_t5x.data.prepared import open_stores
 from presence_t5x.data.providers import find_provider
 from presence_t5x.data.sources import check_data, resolve_vocabulary
+from presence_t5x.tasks import xtreme
 
 # TFDS reads its own metadata with a function that protobuf has deprecated.
 pytestmark = pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated:DeprecationWarning")
