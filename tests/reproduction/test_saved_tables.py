@@ -17,17 +17,19 @@ def plan():
     return load_plan("encyclopedia", quick=True)
 
 
-@pytest.mark.parametrize("name", ["encyclopedia", "sequential", "paper"])
+@pytest.mark.parametrize("name", ["encyclopedia", "sequential", "score_functions", "paper"])
 def test_a_plan_survives_json(name):
     plan = load_plan(name)
     content = plan_as_json(plan)
     again = plan_from_json(content)
     assert plan_as_json(again) == content and type(again) is type(plan)
-    output = Path("output")
-    commands = [
-        [unit.command(output, "python") for unit in expand(found).units] for found in (plan, again)
-    ]
-    assert commands[0] == commands[1] != []
+    if name == "encyclopedia":  # planning the larger ones takes long
+        output = Path("output")
+        commands, others = (
+            [unit.command(output, "python") for unit in expand(found).units]
+            for found in (plan, again)
+        )
+        assert commands == others != []
 
 
 def test_saved_tables_give_the_same_page(plan, tmp_path):

@@ -117,9 +117,11 @@ def test_the_section_shows_everything_escaped(written):
     assert len(lines) == 2 and len(list(tree.iter("polygon"))) == 2  # two languages with intervals
 
 
-def test_the_page_holds_the_section_and_no_script(written):
+def test_the_page_holds_the_section_and_no_script_but_its_own(written):
     page = study_page(written[1])
-    assert "<script" not in page and "http" not in page.replace("http-equiv", "")
+    assert page.count("<script") == 2 and page.count("</script") == 2  # no data, and what sorts
+    assert '<script type="application/json" id="data">{}</script>' in page
+    assert "http" not in page.replace("http-equiv", "")
     assert page.count("<svg") == 2 and "Found &lt;script&gt;" in page
     assert (written[0] / "study.html").read_text() == page
 
