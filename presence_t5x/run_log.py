@@ -1,7 +1,7 @@
 """Where a run's numbers go: JSON lines in MODEL_DIR, TensorBoard, and the terminal.
 
-Every file holds one object a line with its "step" (updates done). When a run resumes, lines after
-the restored step and a torn last line are cut off, so that an interrupted run and an uninterrupted
+Every file holds one object a line with its "step" (updates done). When a run resumes, lines (and
+TensorBoard's events) after the restored step and a torn last line are cut off, so that an interrupted run and an uninterrupted
 one leave the same files. Times are in a file of their own: they are never the same twice.
 """
 
@@ -18,6 +18,7 @@ from rich import progress
 from rich.console import Console
 
 from presence_t5x.files import write_text_atomically
+from presence_t5x.tensorboard_files import drop_steps_beyond
 
 METRICS, TIMING, EVALUATION, PROBE, EPOCHS, TASKS = (
     "metrics.jsonl",
@@ -68,6 +69,7 @@ class RunLog:
         }
         from clu.metric_writers import SummaryWriter  # imports TensorFlow: only where it is used
 
+        drop_steps_beyond(model_dir / "tensorboard", resume_step)
         self._tensorboard = SummaryWriter(str(model_dir / "tensorboard"))
         self._display = Display(total_steps, resume_step)
 
@@ -122,6 +124,7 @@ class RunLog:
     def sync(self) -> None:
         """Returns once everything logged is on the disk."""
         if self._enabled:
+            self._tensorboard.flush()
             for file in self._files.values():
                 file.sync()
 
