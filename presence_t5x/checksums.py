@@ -1,8 +1,9 @@
 """A checksum of every array of a state, whatever devices it lies on.
 
-The sum of an array's bits, each element times an odd number of its place, modulo 2^32: any change of
-a single element changes it, two that changed places do with near certainty, and since integer sums
-can be taken in any order it is the same on one device and on many. Against disks, not attackers.
+The sum of an array's bits, each element times an odd number of its place, modulo 2^32: any change
+of a single element changes it, two that changed places do with near certainty, and since integer
+sums can be taken in any order it is the same on one device and on many. Against disks, not
+attackers.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
+
+from presence_t5x.convert.tensors import leaves_of
 
 _BITS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
 
@@ -25,14 +28,14 @@ def array_checksums(tree: PyTree) -> dict[str, int]:
     {'a': 13}
     """
     checksums = jax.device_get(_checksums(jax.tree.leaves(tree)))
-    return {name: int(value) for name, value in zip(_names(tree), checksums)}
+    return {name: int(value) for name, value in zip(leaves_of(tree), checksums)}
 
 
 def check_same_arrays(saved: Mapping[str, int], tree: PyTree) -> None:
     """Raises ValueError unless a tree has the arrays that were saved, by name."""
     if not saved:
         return
-    if differing := sorted(saved.keys() ^ set(_names(tree))):
+    if differing := sorted(saved.keys() ^ leaves_of(tree).keys()):
         raise ValueError(
             f"the checkpoint and this program's state differ in {', '.join(differing[:3])}"
             f"{' ...' if len(differing) > 3 else ''}; continue with the version of presence_t5x "
@@ -49,11 +52,6 @@ def differing_arrays(saved: Mapping[str, int], tree: PyTree) -> str | None:
         return None
     found = array_checksums(tree)
     return next((name for name, value in found.items() if saved.get(name, value) != value), None)
-
-
-def _names(tree: PyTree) -> list[str]:
-    paths = (path for path, _ in jax.tree.flatten_with_path(tree)[0])
-    return [jax.tree_util.keystr(path, simple=True, separator="/") for path in paths]
 
 
 @jax.jit

@@ -17,6 +17,7 @@ _FREE_SETTINGS = {
     "checkpoint_period",
     "checkpoint_seconds",
     "stop_seconds",
+    "host_timeout_seconds",
     "max_skipped_updates",
     "keep_checkpoints",
     "log_period",

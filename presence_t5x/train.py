@@ -4,6 +4,7 @@ The loop and nothing else; the one place where all modules meet. Running the sam
 continues from the newest checkpoint, bit for bit, whatever ended it.
 """
 
+import argparse
 import functools
 import logging
 import shlex
@@ -11,13 +12,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
 
 from presence_t5x import initial_checkpoint, run_log
 from presence_t5x.checkpoint import Checkpointer, check_resumable
+from presence_t5x.command_line import OneLineParser
 from presence_t5x.config import config_to_dict, load_config, parse_arguments
 from presence_t5x.config_types import RunConfig
 from presence_t5x.convert.content import Content
@@ -34,7 +36,17 @@ from presence_t5x.objective import (
 )
 from presence_t5x.partitioning import batch_sharding, num_unit_parts
 from presence_t5x.resilience import hosts
+from presence_t5x.resilience.bad_steps import save_bad_step
+from presence_t5x.resilience.connecting import add_host_arguments, connect, hosts_of
+from presence_t5x.resilience.fingerprints import (
+    check_same_on_all_hosts,
+    data_fingerprint,
+    program_fingerprint,
+)
+from presence_t5x.resilience.host_watch import HostWatch
+from presence_t5x.resilience.skip_watch import Skipped, SkipWatch
 from presence_t5x.resilience.stopping import StopError, StopRequest
+from presence_t5x.resilience.weight_watch import WeightWatch
 from presence_t5x.run_directory import check_same_run, with_vocabulary, write_settings
 from presence_t5x.train_step import Objective, TrainState
 
@@ -72,22 +84,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stop.install()
     files, bindings, rest = parse_arguments(words)
     try:
-        if rest:
-            raise ValueError(
-                f"unknown arguments {rest}; this command takes --gin_file=FILE and --gin.NAME=VALUE"
-            )
+        told = hosts_of(_parser().parse_args(rest))
         config = load_config(files, bindings)
         stop.grace_seconds = config.stop_seconds
+        connect(told, config.host_timeout_seconds)
         run = prepare(config)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    watch = HostWatch(config.host_timeout_seconds, stop.how_to_resume())
     try:
-        train(run, stop)
+        train(run, stop, watch)
     except (StopError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except Exception:
+        watch.wait_for_a_name()  # an exchange with a host that died fails before it is missed
+        raise
+    watch.close()
     return stop.status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="python -m presence_t5x.train",
+        description="Train, or continue a run: --gin_file=FILE and --gin.NAME=VALUE say what.",
+    )
+    add_host_arguments(parser)
+    return parser
 
 
 def prepare(config: RunConfig) -> Run:
@@ -98,6 +122,7 @@ def prepare(config: RunConfig) -> Run:
     """
     from presence_t5x.data import evaluation, sources  # these import TensorFlow and seqio
 
+    check_same_on_all_hosts("program", program_fingerprint(config_to_dict(config)))
     model_dir = Path(config.model_dir)
     config, initial = initial_checkpoint.resolve(config)
     config = with_vocabulary(config, sources)
@@ -112,12 +137,16 @@ def prepare(config: RunConfig) -> Run:
     tasks = TaskJudge(config, objective.mesh)
     for line in tasks.describe():
         say(line)
-    batches = sources.open_batches(
-        config.data,
-        prepared_root=root,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+    batches = hosts.first_host_first(
+        "data",
+        lambda: sources.open_batches(
+            config.data,
+            prepared_root=root,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        ),
     )
+    check_same_on_all_hosts("data", data_fingerprint(batches))
     for found in getattr(batches, "trimmed", list)():
         if found["inputs"] or found["targets"]:
             say(
@@ -135,19 +164,20 @@ def prepare(config: RunConfig) -> Run:
     return Run(config, config_to_dict(config), objective, batches, held_out, tasks, initial)
 
 
-def train(run: Run, stop: StopRequest | None = None) -> TrainState:
+def train(run: Run, stop: StopRequest | None = None, watch: HostWatch | None = None) -> TrainState:
     """Trains until `train_steps` or a stop, from the newest checkpoint if there is one.
 
     Args:
       run: what `prepare` returned.
       stop: tells when to save and return early; None is never.
+      watch: is told how far this host is.
 
     Returns:
       The state after the last step; its checkpoint is on the disk.
 
     Raises:
       SaveError: a checkpoint could not be written.
-      StopError: every checkpoint of the run is damaged.
+      StopError: every checkpoint of the run is damaged, or too many updates in a row were skipped.
     """
     config, objective, stop = run.config, run.objective, stop or StopRequest()
     checkpointer = Checkpointer(config.model_dir, keep=config.keep_checkpoints)
@@ -165,16 +195,24 @@ def train(run: Run, stop: StopRequest | None = None) -> TrainState:
     run.tasks.resume(step)
     compiled = compile_ready_step(config, objective)
     batches = run.batches.iterate() if step < config.train_steps else ()
+    skips = SkipWatch(config.max_skipped_updates, int(state.num_skipped_updates))
+    weights = WeightWatch()
+    weights.resume(log.rows_so_far(run_log.METRICS))
     timer, clock, stopped = _Timer(step), _SaveClock(config), False
     for batch in batches:
+        if watch is not None:  # before the step: a host that waits for another is ahead of it
+            watch.step = step + 1
         state, metrics = compiled(state, _to_devices(batch.features, objective.mesh))
         step += 1
         stop.start_saving()
+        if skipped := skips.add(step, batch, metrics):
+            _stop_for_bad_numbers(run, state, skipped)
         influences.add(step, batch, metrics)
         last = step == config.train_steps
         if logs := step % config.log_period == 0 or last:
             metrics = jax.device_get(metrics)
             log.step(step, metrics, timer.lap(step, float(metrics["train/num_tokens"])))
+            log.warnings(step, weights.look(step, metrics))
         evaluates = step % config.eval_period == 0 or last
         probes = config.probe_period and (step % config.probe_period == 0 or last)
         if evaluates or probes:
@@ -257,6 +295,17 @@ def _state_to_go_on_from(run: Run, checkpointer: Checkpointer) -> TrainState:
     except ValueError as error:
         raise StopError(str(error)) from error
     return restored.state
+
+
+def _stop_for_bad_numbers(run: Run, state: TrainState, skipped: Skipped) -> NoReturn:
+    """Saves the step that was skipped last, and stops."""
+    model_dir = run.config.model_dir
+    folder = save_bad_step(model_dir, skipped.step, state, skipped.batch, run.settings)
+    raise StopError(
+        f"step {skipped.step}: the last {skipped.num_in_a_row} updates were skipped, for no unit or "
+        f"gradient was finite (MAX_SKIPPED_UPDATES); the batch and its example ids are in {folder}; "
+        f"see what went wrong: python -m presence_t5x.replay {shlex.quote(model_dir)}"
+    )
 
 
 def _to_devices(features: dict[str, np.ndarray], mesh) -> dict[str, Any]:

@@ -90,10 +90,12 @@ class RunConfig:
         place of `train_steps`, which is 0 then; the run fills that in.
       random_seed: of parameters, dropout, data order and masks.
       z_loss: factor of log(Z)^2 in the token loss.
-      checkpoint_seconds: after so many seconds since the last checkpoint another one is saved, beside
-        those every `checkpoint_period` steps; None is never. With several hosts it is looked at
-        every `log_period` steps. Results do not depend on it.
+      checkpoint_seconds: after so many seconds since the last checkpoint another one is saved,
+        beside those every `checkpoint_period` steps; None is never. With several hosts it is looked
+        at every `log_period` steps. Results do not depend on it.
       stop_seconds: how long the end of a step and its save may take after SIGTERM or Ctrl-C.
+      host_timeout_seconds: a host of several may be silent, or behind the others, for so long
+        before they name it and stop.
       max_skipped_updates: after so many skipped updates in a row the run stops and leaves what
         `presence_t5x.replay` needs; None goes on for ever.
       keep_checkpoints: how many are kept, the newest, and the best beside them; None keeps all.
@@ -119,6 +121,7 @@ class RunConfig:
     checkpoint_period: int = 1000
     checkpoint_seconds: int | None = None
     stop_seconds: int = 120
+    host_timeout_seconds: int = 300
     max_skipped_updates: int | None = 10
     keep_checkpoints: int | None = None
     log_period: int = 10
@@ -144,7 +147,8 @@ class RunConfig:
                 f"{self.train_steps_relative} exclude each other; keep one (TRAIN_STEPS=0, or "
                 "TRAIN_STEPS_RELATIVE=None)"
             )
-        for name in ("checkpoint_period", "log_period", "eval_period", "eval_rows", "stop_seconds"):
+        periods = ("checkpoint_period", "log_period", "eval_period", "eval_rows")
+        for name in (*periods, "stop_seconds", "host_timeout_seconds"):
             check_int(name, getattr(self, name), minimum=1)
         for name in ("random_seed", "probe_period"):
             check_int(name, getattr(self, name), minimum=0)

@@ -1,8 +1,16 @@
 """What hosts tell each other; with one of them it is what it knows itself."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import jax
 import numpy as np
+from jax._src import distributed  # JAX has no public way to its key-value store
 from jax.experimental import multihost_utils
+
+Result = TypeVar("Result")
+_PREFIX = "presence_t5x"
+_DAYS_7 = 7 * 24 * 3600 * 1000  # milliseconds; a host that dies meanwhile ends the others
 
 
 def any_host(fact: bool) -> bool:
@@ -34,3 +42,48 @@ def wait_for_all(what: str) -> None:
     """Returns once every host has come here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
+
+
+def exchange(name: str, text: str) -> list[str]:
+    """Returns the texts of all hosts, in their order; needs no devices.
+
+    Args:
+      name: of this exchange, used once.
+      text: of this host.
+    """
+    if jax.process_count() == 1:
+        return [text]
+    client().key_value_set(f"{_PREFIX}/{name}/{jax.process_index()}", text)
+    return [
+        client().blocking_key_value_get(f"{_PREFIX}/{name}/{host}", _DAYS_7)
+        for host in range(jax.process_count())
+    ]
+
+
+def first_host_first(name: str, fun: Callable[[], Result]) -> Result:
+    """Runs a function on every host, on the others once the first one is done.
+
+    So that what it writes to a shared disk is written once.
+
+    Raises:
+      ValueError: what it raised here, or on the first host.
+    """
+    if jax.process_count() == 1:
+        return fun()
+    key = f"{_PREFIX}/{name}"
+    if jax.process_index() == 0:
+        try:
+            result = fun()
+        except Exception as error:
+            client().key_value_set(key, f"{error}")
+            raise
+        client().key_value_set(key, "")
+        return result
+    if said := client().blocking_key_value_get(key, _DAYS_7):
+        raise ValueError(f"host 0 said: {said}")
+    return fun()
+
+
+def client() -> Any:
+    """Returns the client of JAX's coordination service."""
+    return distributed.global_state.client

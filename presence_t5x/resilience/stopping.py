@@ -1,8 +1,8 @@
 """A run that is asked to stop: by SIGTERM (preemption) or Ctrl-C it saves first, within a set time.
 
 The first signal is noted and the loop saves at the end of its step; a second one, or no end of the
-step in time, ends the process at once. A signal before the first step ends it at once as well: there
-is nothing to save. Whatever happens, the same command continues bit for bit.
+step in time, ends the process at once. A signal before the first step ends it at once as well:
+there is nothing to save. Whatever happens, the same command continues bit for bit.
 
 Of several hosts, JAX's preemption service agrees on the step at which all of them stop.
 """
