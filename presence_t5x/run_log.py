@@ -2,7 +2,8 @@
 
 Every file holds one object a line with its "step" (updates done). When a run resumes, lines (and
 TensorBoard's events) after the restored step and a torn last line are cut off, so that an
-interrupted run and an uninterrupted one leave the same files. Times are in a file of their own: they are never the same twice.
+interrupted run and an uninterrupted one leave the same files. Times are in a file of their own:
+they are never the same twice.
 """
 
 import json

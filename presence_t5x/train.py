@@ -84,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stop.install()
     files, bindings, rest = parse_arguments(words)
     try:
-        told = hosts_of(_parser().parse_args(rest))
+        options = _parser().parse_args(rest)
+        told, stop.stopped_status = hosts_of(options), options.stopped_status
         config = load_config(files, bindings)
         stop.grace_seconds = config.stop_seconds
         connect(told, config.host_timeout_seconds)
@@ -94,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     watch = HostWatch(config.host_timeout_seconds, stop.how_to_resume())
     try:
-        train(run, stop, watch)
+        state = train(run, stop, watch)
     except (StopError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         watch.wait_for_a_name()  # an exchange with a host that died fails before it is missed
         raise
     watch.close()
-    return stop.status
+    return stop.status if int(state.step) < run.config.train_steps else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,6 +112,14 @@ def _parser() -> argparse.ArgumentParser:
         description="Train, or continue a run: --gin_file=FILE and --gin.NAME=VALUE say what.",
     )
     add_host_arguments(parser)
+    parser.add_argument(
+        "--stopped_status",
+        type=int,
+        default=0,
+        metavar="STATUS",
+        help="exit status of a run that SIGTERM stopped and that saved, for schedulers that start "
+        "again only what failed (default: 0)",
+    )
     return parser
 
 
@@ -302,9 +311,9 @@ def _stop_for_bad_numbers(run: Run, state: TrainState, skipped: Skipped) -> NoRe
     model_dir = run.config.model_dir
     folder = save_bad_step(model_dir, skipped.step, state, skipped.batch, run.settings)
     raise StopError(
-        f"step {skipped.step}: the last {skipped.num_in_a_row} updates were skipped, for no unit or "
-        f"gradient was finite (MAX_SKIPPED_UPDATES); the batch and its example ids are in {folder}; "
-        f"see what went wrong: python -m presence_t5x.replay {shlex.quote(model_dir)}"
+        f"step {skipped.step}: the last {skipped.num_in_a_row} updates were skipped, no unit or "
+        "gradient was finite (MAX_SKIPPED_UPDATES); the batch and its example ids are in "
+        f"{folder}; see what went wrong: python -m presence_t5x.replay {shlex.quote(model_dir)}"
     )
 
 

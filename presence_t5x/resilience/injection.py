@@ -1,7 +1,7 @@
 """A small job in processes of its own, the faults that it is to survive, and what it left.
 
-A full disk is a limit on the size of files (RLIMIT_FSIZE, set on the running process by `prlimit`):
-it needs no privilege and no file system of its own, and writes fail in the middle of a file just so.
+A full disk is a limit on the size of files (RLIMIT_FSIZE, set on the process by `prlimit`): it needs
+no privilege and no file system of its own, and writes fail in the middle of a file just so.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from presence_t5x.influence_log import DIRECTORY
 TRAIN_STEPS, CHECKPOINT_PERIOD = 60, 6
 _MOST_SECONDS = 300  # of one process
 _HOST_TIMEOUT = 5
-_LIMIT_BYTES = 65_536  # the log files stay below, parameters do not
+_LIMIT_BYTES = 131_072  # the log files stay below, parameters do not
 _SETTINGS = {
     "VOCABULARY_FILE": "bytes",
     "TASK_FEATURE_LENGTHS": {"inputs": 32, "targets": 8},
@@ -173,7 +173,7 @@ class Job:
             "JAX_PLATFORMS": "cpu",
             "TF_CPP_MIN_LOG_LEVEL": "3",
             # LLVM's optimisations take longer than these few steps.
-            "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",
         }
         return {**os.environ, **cache}
 
@@ -284,7 +284,7 @@ def _influence(folder: Path) -> bytes:
 
 
 def _tensorboard(folder: Path) -> list[list[Any]]:
-    """Returns every value of TensorBoard but times, in order; a doubled step would be there twice."""
+    """Returns every value of TensorBoard but times; a doubled step would be there twice."""
     from tensorboard.compat.proto.event_pb2 import Event
 
     from presence_t5x.data.quiet_tensorflow import tf

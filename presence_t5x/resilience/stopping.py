@@ -29,11 +29,13 @@ class StopRequest:
     Attributes:
       command: that continues the run.
       grace_seconds: how long the end of a step and its save may take; None is for ever.
+      stopped_status: exit status after SIGTERM.
     """
 
     def __init__(self, command: Sequence[str] = (), grace_seconds: float | None = None):
         self.command = " ".join(command)
         self.grace_seconds = grace_seconds
+        self.stopped_status = 0
         self._signals: list[int] = []
         self._saves = False
 
@@ -63,8 +65,8 @@ class StopRequest:
 
     @property
     def status(self) -> int:
-        """The exit status of a run that saved: 130 after Ctrl-C, so that scripts stop too."""
-        return 130 if signal.SIGINT in self._signals else 0
+        """The exit status of a run that saved early: 130 after Ctrl-C, so that scripts stop too."""
+        return 130 if signal.SIGINT in self._signals else self.stopped_status
 
     def how_to_resume(self) -> str:
         """Returns the line that tells how to go on."""
