@@ -88,5 +88,7 @@ esac
     calls = [line.split()[0] for line in (tmp_path / "calls").read_text().splitlines()]
     changes = [call for call in calls if call in ("create", "delete")]
     assert changes == ["create", "delete", "create"]
-    trained = [line for line in (tmp_path / "calls").read_text().splitlines() if "t5x.train" in line]
+    trained = [
+        line for line in (tmp_path / "calls").read_text().splitlines() if "t5x.train" in line
+    ]
     assert len(trained) == 2

@@ -1,6 +1,6 @@
 """A small job in processes of its own, the faults that it is to survive, and what it left.
 
-A full disk is a limit on the size of files (RLIMIT_FSIZE, set on the process by `prlimit`): it needs
+A full disk is a limit on the size of files (RLIMIT_FSIZE, set on the process by prlimit): it needs
 no privilege and no file system of its own, and writes fail in the middle of a file just so.
 """
 
@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,40 +78,57 @@ def write_texts(folder: Path) -> None:
 class Job:
     """A training of its own directory, on one or several hosts of this machine."""
 
-    def __init__(self, output: Path, name: str, num_hosts: int):
+    def __init__(
+        self, output: Path, name: str, num_hosts: int = 1, *, num_devices: int = 1, **changes: Any
+    ):
+        """Starts nothing.
+
+        Args:
+          output: holds the texts, and everything the jobs write.
+          name: of its directory there.
+          num_hosts: processes.
+          num_devices: of each.
+          changes: of settings.
+        """
         self.model_dir = output / name
         self._output, self._num_hosts = output, num_hosts
+        self._num_devices, self._changes = num_devices, changes
         self._processes: list[subprocess.Popen] = []
 
     def clear(self) -> None:
         """Removes what an earlier job of this name left."""
         shutil.rmtree(self.model_dir, ignore_errors=True)
 
-    def start(self) -> list[subprocess.Popen]:
-        """Starts the command, on every host."""
-        values = {
-            "MODEL_DIR": str(self.model_dir),
-            "LOCAL_TEXT_FILES": str(self._output / "texts" / "*.jsonl"),
-            **_SETTINGS,
-        }
-        command = [sys.executable, "-m", "presence_t5x.train"]
-        command += ["--gin_file=configs/runs/pretrain_local.gin"]
-        command += [f"--gin.{name}={value!r}" for name, value in values.items()]
+    def start(self, each: Sequence[Mapping[str, Any]] | None = None) -> list[subprocess.Popen]:
+        """Starts the command on every host; `each` changes settings of single ones."""
         port = _free_port()
         self._processes = []
         for host in range(self._num_hosts):
             told = [f"--coordinator_address=127.0.0.1:{port}"]
             told += [f"--num_processes={self._num_hosts}", f"--process_id={host}"]
-            with self.log(host).open("ab") as log:
+            command = self._command(each[host] if each else {})
+            with self.log(host).open("wb") as log:
                 self._processes.append(
                     subprocess.Popen(
                         [*command, *(told if self._num_hosts > 1 else [])],
                         stdout=log,
                         stderr=subprocess.STDOUT,
-                        env=self._environment(),
+                        env=self.environment(),
                     )
                 )
         return self._processes
+
+    def _command(self, changes: Mapping[str, Any]) -> list[str]:
+        values = {
+            "MODEL_DIR": str(self.model_dir),
+            "LOCAL_TEXT_FILES": str(self._output / "texts" / "*.jsonl"),
+            **_SETTINGS,
+            **self._changes,
+            **changes,
+        }
+        command = [sys.executable, "-m", "presence_t5x.train"]
+        command += ["--gin_file=configs/runs/pretrain_local.gin"]
+        return command + [f"--gin.{name}={value!r}" for name, value in values.items()]
 
     def wait(self) -> list[int]:
         """Returns the exit statuses; a process that takes too long is killed and counts as hung."""
@@ -166,14 +184,16 @@ class Job:
             return 0
         return json.loads(lines[-1])["step"] if lines else 0
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Returns the environment of its processes: a shared cache of compiled programs."""
         cache = {
             "JAX_COMPILATION_CACHE_DIR": str(self._output.absolute() / "compilation_cache"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
             "JAX_PLATFORMS": "cpu",
             "TF_CPP_MIN_LOG_LEVEL": "3",
             # LLVM's optimisations take longer than these few steps.
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+            "XLA_FLAGS": "--xla_backend_optimization_level=0 "
+            f"--xla_force_host_platform_device_count={self._num_devices}",
         }
         return {**os.environ, **cache}
 
