@@ -318,15 +318,15 @@ def _is_checkpoint(directory: Path) -> bool:
 
 
 def check_resumable(model_dir: Path) -> None:
-    """Raises ValueError if a run cannot go on from the newest checkpoint of a directory.
+    """Raises ValueError if a run cannot go on from the checkpoints of a directory.
 
-    That is where there is one and it holds parameters alone, as a converted one may.
+    That is where there are some and all hold parameters alone, as a converted one may.
     """
     try:
         path = find_checkpoint(model_dir)
     except ValueError:
         return
-    if not (path / "training").is_dir():
+    if not any((other / "training").is_dir() for other in path.parent.iterdir()):
         raise ValueError(
             f"{path} holds parameters alone, nothing to continue from; start a run from it: "
             f"another MODEL_DIR, and INITIAL_CHECKPOINT={str(model_dir)!r}"

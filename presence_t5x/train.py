@@ -10,6 +10,7 @@ import logging
 import shlex
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -18,7 +19,7 @@ import jax
 import numpy as np
 
 from presence_t5x import initial_checkpoint, run_log
-from presence_t5x.checkpoint import Checkpointer, check_resumable
+from presence_t5x.checkpoint import Checkpointer, SaveError, check_resumable
 from presence_t5x.command_line import OneLineParser
 from presence_t5x.config import config_to_dict, load_config, parse_arguments
 from presence_t5x.config_types import RunConfig
@@ -89,19 +90,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load_config(files, bindings)
         stop.grace_seconds = config.stop_seconds
         connect(told, config.host_timeout_seconds)
-        run = prepare(config)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
     watch = HostWatch(config.host_timeout_seconds, stop.how_to_resume())
     try:
+        run = prepare(config)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return hosts.leave(2)
+    try:
         state = train(run, stop, watch)
-    except (StopError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    except (StopError, SaveError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return hosts.leave(1)
+    except OSError as error:
+        print(f"error: {error}; {stop.how_to_resume()}", file=sys.stderr, flush=True)
+        return hosts.leave(1)
     except Exception:
+        traceback.print_exc()
         watch.wait_for_a_name()  # an exchange with a host that died fails before it is missed
-        raise
+        return hosts.leave(1)
     watch.close()
     return stop.status if int(state.step) < run.config.train_steps else 0
 
