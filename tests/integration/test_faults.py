@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -144,3 +145,37 @@ def test_memory_threads_and_files_stay_flat(output):
     memory, threads, files = zip(*seen.values())
     assert max(memory) <= 1.05 * memory[0], seen
     assert max(threads) <= threads[0] + 2 and max(files) <= files[0] + 2, seen
+
+
+@pytest.mark.slow
+def test_a_killed_stream_resumes_to_the_same_bits(output):
+    """Chaos kills runs of prepared data; a stream's position is another thing."""
+    whole = Job(output, "stream", READER="streaming").finish_fresh()
+    job = Job(output, "killed_stream", READER="streaming")
+    job.clear()
+    (process,) = job.start()
+    job.wait_for_step(33)
+    process.kill()
+    process.wait()
+    assert job.finish() == whole
+
+
+@pytest.mark.slow
+def test_sigterm_on_one_host_stops_both_at_one_step(output):
+    whole = Job(output, "two_whole", 2).finish_fresh()
+    job = Job(output, "two_stopped", 2)
+    job.clear()
+    processes = job.start()
+    job.wait_for_step(9)
+    processes[1].send_signal(signal.SIGTERM)
+    assert job.wait() == [0, 0]
+    assert "stopped and saved; resume with python -m" in job.log(0).read_text()
+    assert 9 <= job.step() < injection.TRAIN_STEPS
+    assert job.finish() == whole
+
+
+@pytest.mark.slow
+def test_saving_by_time_changes_nothing(output):
+    whole = Job(output, "by_steps").finish_fresh()
+    job = Job(output, "by_time", CHECKPOINT_SECONDS=1, CHECKPOINT_PERIOD=1000)
+    assert job.finish_fresh() == whole
