@@ -49,7 +49,7 @@ def save_bad_step(
     folder.mkdir(parents=True, exist_ok=True)
     name = f"rows.{jax.process_index()}"
     with replacing(folder / f"{name}.npz") as path, path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **batch.features)
+        np.savez(file, **batch.features)
     labels = {"example_ids": batch.example_ids, "languages": batch.languages}
     write_text_atomically(json.dumps(labels, indent=1) + "\n", folder / f"{name}.json")
     checkpointer = Checkpointer(folder)
