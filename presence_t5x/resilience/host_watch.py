@@ -140,7 +140,8 @@ def lost_host(peers: list[Peer], timeout: float, now: float) -> str | None:
             )
     furthest = max(peer.told["step"] for peer in peers)
     for peer in peers:
-        if peer.told["step"] < furthest and now - peer.moved > timeout and not peer.told["ended"]:
+        is_behind = 0 < peer.told["step"] < furthest  # before the first step hosts are not in step
+        if is_behind and now - peer.moved > timeout and not peer.told["ended"]:
             return (
                 f"{peer.name} is stuck: at step {peer.told['step']} for {now - peer.moved:.0f} s "
                 f"while others are at {furthest}"

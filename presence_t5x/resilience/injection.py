@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -27,7 +28,7 @@ from presence_t5x.influence_log import DIRECTORY
 
 TRAIN_STEPS, CHECKPOINT_PERIOD = 60, 6
 _MOST_SECONDS = 300  # of one process
-_HOST_TIMEOUT = 5
+_HOST_TIMEOUT = 20  # seconds; with less a machine under load passes for a dead one
 _LIMIT_BYTES = 131_072  # the log files stay below, parameters do not
 _SETTINGS = {
     "VOCABULARY_FILE": "bytes",
@@ -270,8 +271,7 @@ def hashes(model_dir: Path) -> dict[str, str]:
     newest = find_checkpoint(model_dir)
     found = {}
     for name, item in (("parameters", "params"), ("state", "training")):
-        tree = ocp.PyTreeCheckpointer().restore(newest / item)
-        found[f"{name}_sha256"] = _hash_arrays(tree)
+        found[f"{name}_sha256"] = _hash_arrays(_read_arrays(newest / item))
     digest = hashlib.sha256()
     for name in ("metrics.jsonl", "evaluation.jsonl", "epochs.jsonl", "warnings.jsonl"):
         digest.update((model_dir / name).read_bytes())
@@ -281,10 +281,17 @@ def hashes(model_dir: Path) -> dict[str, str]:
     return found
 
 
+def _read_arrays(folder: Path) -> Any:
+    """Returns the arrays of a checkpoint as NumPy has them, wherever they lay on devices."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        tree = checkpointer.metadata(folder).item_metadata.tree
+    whole = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        return checkpointer.restore(folder, restore_args=whole)
+
+
 def _hash_arrays(tree: Any) -> str:
     """Returns the SHA-256 of the arrays of a tree, in order of path."""
-    import jax
-
     digest = hashlib.sha256()
     for path, leaf in jax.tree.flatten_with_path(tree)[0]:
         array = np.ascontiguousarray(leaf)
