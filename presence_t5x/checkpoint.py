@@ -144,13 +144,27 @@ class Checkpointer:
         """
         step = self.latest_step() if step is None else step
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        damage = None
+        try:
+            state, position = self._read(step, abstract)
+        except DamagedError as error:
+            state, position, damage = None, {}, error
+        # A host may have read its part of a checkpoint of which another's is damaged.
+        if hosts.any_host(f"checkpoint {step} is damaged", damage is not None) or state is None:
+            raise damage or DamagedError("another host cannot read it")
+        if differing := differing_arrays(position.get("checksums", {}), state):
+            raise DamagedError(f"{differing} is not what was saved, by its checksum")
+        states = _data_states(position)
+        return Restored(state, states[jax.process_index() if len(states) > 1 else 0])
+
+    def _read(self, step: int | None, abstract: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """Returns a checkpoint's state and what else it holds."""
         with _damage():
             position = self._manager.restore(
                 step, args=ocp.args.Composite(position=ocp.args.JsonRestore())
             )["position"]
-            states = [base64.b64decode(state) for state in _data_states(position)]
-            saved = position.get("checksums", {})
-        check_same_arrays(saved, like)
+            _data_states(position)
+        check_same_arrays(position.get("checksums", {}), abstract)
         with _damage():
             items = self._manager.restore(
                 step,
@@ -159,10 +173,7 @@ class Checkpointer:
                     training=ocp.args.StandardRestore(_training_part(abstract)),
                 ),
             )
-        state = TrainState(params=items["params"], **items["training"])
-        if differing := differing_arrays(saved, state):
-            raise DamagedError(f"{differing} is not what was saved, by its checksum")
-        return Restored(state, states[jax.process_index() if len(states) > 1 else 0])
+        return TrainState(params=items["params"], **items["training"]), position
 
     def restore_newest(self, like: TrainState, say: Callable[[str], None]) -> Restored | None:
         """Returns the newest undamaged checkpoint, or None if there never was one.
@@ -174,14 +185,13 @@ class Checkpointer:
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
-            found, damage = None, ""
             try:
                 found = self.restore(like, step)
             except DamagedError as error:
-                damage = f": {error}"
-            if hosts.any_host(found is None) or found is None:
                 moved = self._set_aside(step)
-                say(f"WARNING: the checkpoint of step {step} is damaged{damage}. It is now {moved}")
+                say(
+                    f"WARNING: the checkpoint of step {step} is damaged: {error}. It is now {moved}"
+                )
                 continue
             if step != steps[0]:
                 say(f"WARNING: going on from the checkpoint of step {step} instead of {steps[0]}")
@@ -277,10 +287,11 @@ def _reason(error: Exception) -> str:
     return text if len(text) <= 300 else f"{text[:100]} ... {text[-180:]}"
 
 
-def _data_states(position: Mapping[str, Any]) -> list[str]:
+def _data_states(position: Mapping[str, Any]) -> list[bytes]:
     """Returns the data position of every host, or the one that all share."""
     states = position.get("data_states", [position["data_state"]])
-    return states if len(states) == jax.process_count() else states[:1]
+    states = states if len(states) == jax.process_count() else states[:1]
+    return [base64.b64decode(state) for state in states]
 
 
 def _training_part(state: TrainState) -> dict[str, Any]:

@@ -216,10 +216,13 @@ def train(run: Run, stop: StopRequest | None = None, watch: HostWatch | None = N
     skips = SkipWatch(config.max_skipped_updates, int(state.num_skipped_updates))
     weights = WeightWatch()
     weights.resume(log.rows_so_far(run_log.METRICS))
-    timer, clock, stopped = _Timer(step), _SaveClock(config), False
+    timer, clock, stopped, started = _Timer(step), _SaveClock(config), False, False
     for batch in batches:
-        if watch is not None:  # before the step: a host that waits for another is ahead of it
+        # Told before the step, since a host that waits for another one is ahead of it; and not before
+        # the first, which each host compiles in its own time.
+        if watch is not None and started:
             watch.step = step + 1
+        started = True
         state, metrics = compiled(state, _to_devices(batch.features, objective.mesh))
         step += 1
         stop.start_saving()

@@ -84,7 +84,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(damage, ru
     found, said = restore(run_dir)
     assert int(found.state.step) == 2 and found.data_state == b"data 2"
     np.testing.assert_array_equal(found.state.params["a"], np.arange(5000.0) * 2)
-    assert "checkpoint of step 3 is damaged" in said[0] and str(run_dir / DAMAGED) in said[0]
+    assert "checkpoint 3 is damaged" in said[0] and str(run_dir / DAMAGED) in said[0]
     assert "from the checkpoint of step 2 instead of 3" in said[1]
     assert sorted(path.name for path in (run_dir / DAMAGED / "3").rglob("*")) == left
     assert not (run_dir / "checkpoints/3").exists()

@@ -83,6 +83,9 @@ def connect(hosts: Hosts, timeout_seconds: int) -> None:
             f"the hosts did not find each other ({' '.join(str(error).split())[:200]}); see that "
             "every host runs the same command and reaches the coordinator's port"
         ) from error
+    # On CPU, collectives that run ahead of each other meet in another order on another host, and
+    # Gloo ends the process ("EnforceNotMet").
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     if jax.process_count() > 1:
         print(
             f"host {jax.process_index()} of {jax.process_count()} ({socket.gethostname()}), "

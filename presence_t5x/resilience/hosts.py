@@ -16,11 +16,12 @@ _PREFIX = "presence_t5x"
 _SECONDS_10, _DAYS_7 = 10_000, 7 * 24 * 3600 * 1000  # in milliseconds
 
 
-def any_host(fact: bool) -> bool:
-    """Tells whether a fact holds on any host; every host must ask."""
-    if jax.process_count() == 1:
-        return fact
-    return bool(np.any(multihost_utils.process_allgather(np.asarray(fact))))
+def any_host(name: str, fact: bool) -> bool:
+    """Tells whether a fact holds on any host; every host must ask, once under a name.
+
+    Needs no devices: after a failure hosts may be at different collectives.
+    """
+    return any(text == "yes" for text in exchange(name, "yes" if fact else "no"))
 
 
 def first_host_decides(fact: bool) -> bool:

@@ -28,7 +28,7 @@ from presence_t5x.influence_log import DIRECTORY
 
 TRAIN_STEPS, CHECKPOINT_PERIOD = 60, 6
 _MOST_SECONDS = 300  # of one process
-_HOST_TIMEOUT = 20  # seconds; with less a machine under load passes for a dead one
+_HOST_TIMEOUT = 60  # seconds; with less a machine under load passes for a dead one
 _LIMIT_BYTES = 131_072  # the log files stay below, parameters do not
 _SETTINGS = {
     "VOCABULARY_FILE": "bytes",
