@@ -27,7 +27,7 @@ def one_line(error: BaseException) -> str:
 
 def report_error(error: BaseException) -> None:
     """Prints an error for people, on one line."""
-    print(f"error: {one_line(error)}", file=sys.stderr)
+    print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
 
 
 def exit_status(command: Callable[[], object], *also: type[Exception]) -> int:

@@ -28,6 +28,8 @@ from presence_t5x.reduction import Cut, RowDevices, scatter_axis
 from presence_t5x.units import Problem, unit_scoring_sweep
 from presence_t5x.weighting import PresenceState, init_presence_state
 
+_OF_UNITS = ("scores", "weights", "losses", "live")
+
 
 def presence_gradients(
     loss_fun: Callable[..., Any],
@@ -92,7 +94,7 @@ def presence_gradients(
     gradients, aux = mapped(params, batch, rng, temperature, state)
     if local.config.row_order != config.row_order and config.granularity == "example":
         restore = functools.partial(_rows_from_strided, config=config)
-        vectors = {name: restore(aux[name]) for name in ("scores", "weights", "live")}
+        vectors = {name: restore(aux[name]) for name in _OF_UNITS}
         aux = dataclasses.replace(aux, **vectors)
     return gradients, aux
 

@@ -61,9 +61,9 @@ class InfluenceLog:
         self._rows = [rows[(rows >= first) & (rows < first + size)] - first for rows in units]
         self._waiting: list[tuple[int, Batch, Any]] = []
         self._directory.mkdir(parents=True, exist_ok=True)
-        for path in self._directory.glob(f"*.{jax.process_index()}.parquet"):
+        for path in self._directory.glob("*.parquet"):  # of all hosts: there may have been more
             if int(path.name.split(".")[0]) > resume_step:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def add(self, step: int, batch: "Batch", metrics: dict[str, Any]) -> None:
         """Takes the units out of a step's metrics; leaves them on the devices for now.

@@ -43,6 +43,7 @@ class PresenceAux:
     Attributes:
       scores: one a unit, before normalisation; whatever was computed for dead units.
       weights: after the softmax; they sum to 1 over the live units, 0 elsewhere.
+      losses: mean token loss of each unit; whatever was computed for dead units.
       live: which units had a finite loss, score and gradient, and at least one token.
       loss_sum, num_tokens: over the live units of the whole batch.
       effective_sample_size: 1 / sum(weights^2), in units.
@@ -55,6 +56,7 @@ class PresenceAux:
 
     scores: Float[Array, " units"]
     weights: Float[Array, " units"]
+    losses: Float[Array, " units"]
     live: Bool[Array, " units"]
     loss_sum: Float[Array, ""]
     num_tokens: Float[Array, ""]
@@ -213,6 +215,7 @@ def _aux(units: UnitResults, weights, temperature, state: PresenceState) -> Pres
     return PresenceAux(
         scores=units.score,
         weights=weights,
+        losses=units.loss_sum / jnp.maximum(units.num_tokens, 1.0),
         live=units.live,
         loss_sum=live_sum(units.loss_sum),
         num_tokens=live_sum(units.num_tokens),

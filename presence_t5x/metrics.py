@@ -30,7 +30,7 @@ def step_metrics(aux: PresenceAux, *, weighted: bool, every_unit: bool = False) 
         if total in aux.metrics:
             metrics[f"train/{name}"] = aux.metrics[total] / num_tokens
     if every_unit:
-        metrics["units"] = {name: aux[name] for name in ("scores", "weights", "live")}
+        metrics["units"] = {name: aux[name] for name in ("scores", "weights", "losses", "live")}
     return metrics | (weighting_metrics(aux) if weighted else {})
 
 
@@ -49,6 +49,7 @@ def weighting_metrics(aux: PresenceAux) -> dict[str, Float[Array, "..."]]:
         "temperature": aux.temperature,
         "num_live_units": aux.num_live_units,
         "num_nonfinite_units": aux.num_nonfinite_units,
+        "score_loss_correlation": _correlation(aux.scores, aux.losses, aux.live),
     }
     if aux.scores.size <= _MOST_LISTED_UNITS:
         metrics |= {"scores": aux.scores, "weights": aux.weights}
@@ -63,3 +64,14 @@ def _mean_and_std(
     mean = jnp.sum(jnp.where(live, values, 0.0)) / count
     variance = jnp.sum(jnp.where(live, (values - mean) ** 2, 0.0)) / count
     return mean, jnp.sqrt(variance)
+
+
+def _correlation(
+    left: Float[Array, " units"], right: Float[Array, " units"], live: Bool[Array, " units"]
+) -> Float[Array, ""]:
+    """Returns Pearson's correlation over the live units; 0 where one of them does not vary."""
+    means, stds = zip(_mean_and_std(left, live), _mean_and_std(right, live))
+    scale = stds[0] * stds[1]
+    product = jnp.where(live, (left - means[0]) * (right - means[1]), 0.0)
+    mean = jnp.sum(product) / jnp.maximum(jnp.sum(live), 1)
+    return jnp.where(scale > 0, mean / jnp.where(scale > 0, scale, 1.0), 0.0)

@@ -1,8 +1,9 @@
 """Where a run's numbers go: JSON lines in MODEL_DIR, TensorBoard, and the terminal.
 
-Every file holds one object a line with its "step" (updates done). When a run resumes, lines after
-the restored step and a torn last line are cut off, so that an interrupted run and an uninterrupted
-one leave the same files. Times are in a file of their own: they are never the same twice.
+Every file holds one object a line with its "step" (updates done). When a run resumes, lines (and
+TensorBoard's events) after the restored step and a torn last line are cut off, so that an
+interrupted run and an uninterrupted one leave the same files. Times are in a file of their own:
+they are never the same twice.
 """
 
 import json
@@ -18,14 +19,16 @@ from rich import progress
 from rich.console import Console
 
 from presence_t5x.files import write_text_atomically
+from presence_t5x.tensorboard_files import drop_steps_beyond
 
-METRICS, TIMING, EVALUATION, PROBE, EPOCHS, TASKS = (
+METRICS, TIMING, EVALUATION, PROBE, EPOCHS, TASKS, WARNINGS = (
     "metrics.jsonl",
     "timing.jsonl",
     "evaluation.jsonl",
     "probe.jsonl",
     "epochs.jsonl",
     "tasks.jsonl",
+    "warnings.jsonl",
 )
 PROBE_SCORES = "probe_scores.jsonl"
 
@@ -59,17 +62,22 @@ class RunLog:
         self, model_dir: Path, *, resume_step: int, total_steps: int, enabled: bool = True
     ):
         """Opens the files of `model_dir` at `resume_step`, TensorBoard and the display."""
-        self._enabled = enabled
+        self._enabled, self._model_dir = enabled, model_dir
         if not enabled:
             return
         self._files = {
             name: JsonLines(model_dir / name, resume_step=resume_step)
-            for name in (METRICS, TIMING, EVALUATION, PROBE, EPOCHS, TASKS)
+            for name in (METRICS, TIMING, EVALUATION, PROBE, EPOCHS, TASKS, WARNINGS)
         }
         from clu.metric_writers import SummaryWriter  # imports TensorFlow: only where it is used
 
+        drop_steps_beyond(model_dir / "tensorboard", resume_step)
         self._tensorboard = SummaryWriter(str(model_dir / "tensorboard"))
         self._display = Display(total_steps, resume_step)
+
+    def rows_so_far(self, file: str) -> list[dict[str, Any]]:
+        """Returns what a file of the run holds."""
+        return read_lines(self._model_dir / file) if self._enabled else []
 
     def step(self, step: int, metrics: Mapping[str, Any], timing: Mapping[str, float]) -> None:
         """Logs one training step."""
@@ -114,6 +122,14 @@ class RunLog:
         scalars |= {} if value is None else {"value": value}
         self._tensorboard.write_scalars(step, _prefixed("tasks", scalars))
 
+    def warnings(self, step: int, found: Sequence[tuple[str, str]]) -> None:
+        """Logs and prints signs that something goes wrong, each with what it means."""
+        if not self._enabled:
+            return
+        for sign, text in found:
+            self._files[WARNINGS].write({"step": step, "sign": sign, "warning": text})
+            self.say(f"WARNING: step {step}: {text}")
+
     def say(self, text: str) -> None:
         """Prints one line above the progress bar."""
         if self._enabled:
@@ -122,6 +138,7 @@ class RunLog:
     def sync(self) -> None:
         """Returns once everything logged is on the disk."""
         if self._enabled:
+            self._tensorboard.flush()
             for file in self._files.values():
                 file.sync()
 
@@ -185,6 +202,11 @@ class Display:
         """Leaves the terminal as it was."""
         if self._live:
             self._bar.stop()
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Returns the objects of a file of JSON lines, without a torn last line."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def plain_numbers(value: Any) -> Any:

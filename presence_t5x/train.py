@@ -1,37 +1,32 @@
 """The pre-training run: `python -m presence_t5x.train --gin_file=... --gin.MODEL_DIR='"DIR"'`.
 
 The loop and nothing else; the one place where all modules meet. Running the same command again
-continues from the newest checkpoint, bit for bit.
+continues from the newest checkpoint, bit for bit, whatever ended it.
 """
 
-import dataclasses
+import argparse
 import functools
-import json
+import logging
+import shlex
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
-from jaxtyping import PyTree
 
-from presence_t5x import held_out, initial_checkpoint, run_log
+from presence_t5x import initial_checkpoint, run_log
 from presence_t5x.accumulation import rows_of_units
-from presence_t5x.checkpoint import Checkpointer, check_resumable
-from presence_t5x.command_line import report_error
-from presence_t5x.config import (
-    config_to_dict,
-    config_to_gin,
-    flatten_settings,
-    load_config,
-    parse_arguments,
-)
+from presence_t5x.checkpoint import Checkpointer, SaveError, check_resumable
+from presence_t5x.command_line import OneLineParser, report_error
+from presence_t5x.config import config_to_dict, load_config, parse_arguments
 from presence_t5x.config_types import RunConfig
 from presence_t5x.convert.content import Content
 from presence_t5x.evaluation.during_training import TaskJudge
-from presence_t5x.files import write_text_atomically
+from presence_t5x.evaluation.held_out_judge import HeldOutJudge
 from presence_t5x.host_memory import keep_freed_memory
 from presence_t5x.influence_log import InfluenceLog
 from presence_t5x.objective import (
@@ -40,25 +35,22 @@ from presence_t5x.objective import (
     initial_state,
     make_mesh,
     make_objective,
-    row_loss_fun,
 )
 from presence_t5x.partitioning import batch_sharding, num_unit_parts
+from presence_t5x.resilience import hosts
+from presence_t5x.resilience.bad_steps import save_bad_step
+from presence_t5x.resilience.connecting import add_host_arguments, connect, hosts_of
+from presence_t5x.resilience.fingerprints import (
+    check_same_on_all_hosts,
+    data_fingerprint,
+    program_fingerprint,
+)
+from presence_t5x.resilience.host_watch import HostWatch
+from presence_t5x.resilience.skip_watch import Skipped, SkipWatch
+from presence_t5x.resilience.stopping import StopError, StopRequest
+from presence_t5x.resilience.weight_watch import WeightWatch
+from presence_t5x.run_directory import check_same_run, with_vocabulary, write_settings
 from presence_t5x.train_step import Objective, TrainState
-from presence_t5x.vocabulary_table import check_table_is_used, table_rows
-
-# Settings that may change when a run continues: they alter how long and how it is watched.
-_FREE_SETTINGS = {
-    "model_dir",
-    "train_steps",
-    "checkpoint_period",
-    "keep_checkpoints",
-    "log_period",
-    "eval_period",
-    "eval_rows",
-    "probe_period",
-    "influence_log",
-    "data.prepared_dir",
-}
 
 
 class Run(NamedTuple):
@@ -79,24 +71,66 @@ class Run(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; a wrong setting ends it with one line and status 2."""
+    """Runs the command line.
+
+    Returns:
+      0 when the run is done, or was preempted and saved; 130 after Ctrl-C; 2 for a wrong setting, 1
+      for what went wrong later, each with one line.
+    """
     keep_freed_memory()
-    files, bindings, rest = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    # Orbax logs errors with their tracebacks before it raises them: here they are one line each.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    stop = StopRequest(["python -m presence_t5x.train", shlex.join(words)])
+    if arguments is None:
+        stop.install()
+    files, bindings, rest = parse_arguments(words)
     try:
-        if rest:
-            raise ValueError(
-                f"unknown arguments {rest}; this command takes --gin_file=FILE and --gin.NAME=VALUE"
-            )
-        run = prepare(load_config(files, bindings))
+        options = _parser().parse_args(rest)
+        told, stop.stopped_status = hosts_of(options), options.stopped_status
+        config = load_config(files, bindings)
+        stop.grace_seconds = config.stop_seconds
+        connect(told, config.host_timeout_seconds)
     except (ValueError, OSError) as error:
         report_error(error)
         return 2
+    watch = HostWatch(config.host_timeout_seconds, stop.how_to_resume())
     try:
-        train(run)
-    except OSError as error:  # a file that is damaged, or a disk that is full
+        run = prepare(config)
+    except (ValueError, OSError) as error:
         report_error(error)
-        return 1
-    return 0
+        return hosts.leave(2)
+    try:
+        state = train(run, stop, watch)
+    except (StopError, SaveError) as error:
+        report_error(error)
+        return hosts.leave(1)
+    except OSError as error:
+        report_error(OSError(f"{error}; {stop.how_to_resume()}"))
+        return hosts.leave(1)
+    except Exception:
+        traceback.print_exc()
+        watch.wait_for_a_name()  # an exchange with a host that died fails before it is missed
+        return hosts.leave(1)
+    watch.close()
+    return stop.status if int(state.step) < run.config.train_steps else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="python -m presence_t5x.train",
+        description="Train, or continue a run: --gin_file=FILE and --gin.NAME=VALUE say what.",
+    )
+    add_host_arguments(parser)
+    parser.add_argument(
+        "--stopped_status",
+        type=int,
+        default=0,
+        metavar="STATUS",
+        help="exit status of a run that SIGTERM stopped and that saved, for schedulers that start "
+        "again only what failed (default: 0)",
+    )
+    return parser
 
 
 def prepare(config: RunConfig) -> Run:
@@ -107,12 +141,13 @@ def prepare(config: RunConfig) -> Run:
     """
     from presence_t5x.data import evaluation, sources  # these import TensorFlow and seqio
 
+    check_same_on_all_hosts("program", program_fingerprint(config_to_dict(config)))
     model_dir = Path(config.model_dir)
     config, initial = initial_checkpoint.resolve(config)
-    config = _with_vocabulary(config, sources)
+    config = with_vocabulary(config, sources)
     objective = make_objective(config, make_mesh(config))
     check_resumable(model_dir)
-    _check_same_run(config, model_dir)
+    check_same_run(config, model_dir)
     root = model_dir / "data"
     say = functools.partial(print, file=sys.stderr, flush=True)
     say(f"opening {config.data.mixture_or_task_name!r} ({config.data.reader})")
@@ -121,15 +156,19 @@ def prepare(config: RunConfig) -> Run:
     tasks = TaskJudge(config, objective.mesh)
     for line in tasks.describe():
         say(line)
-    batches = sources.open_batches(
-        config.data,
-        prepared_root=root,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        units=rows_of_units(
-            config.data.batch_size, config.presence, _num_unit_parts(objective.mesh)
+    batches = hosts.first_host_first(
+        "data",
+        lambda: sources.open_batches(
+            config.data,
+            prepared_root=root,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            units=rows_of_units(
+                config.data.batch_size, config.presence, _num_unit_parts(objective.mesh)
+            ),
         ),
     )
+    check_same_on_all_hosts("data", data_fingerprint(batches))
     for found in getattr(batches, "trimmed", list)():
         if found["inputs"] or found["targets"]:
             say(
@@ -142,21 +181,29 @@ def prepare(config: RunConfig) -> Run:
         prepared_root=root,
         plant_noise=config.probe_period > 0,
     )
-    settings = config_to_dict(config)
     if jax.process_index() == 0:
-        write_text_atomically(json.dumps(settings, indent=2) + "\n", model_dir / "config.json")
-        write_text_atomically(config_to_gin(config), model_dir / "config.gin")
-    return Run(config, settings, objective, batches, held_out, tasks, initial)
+        write_settings(config, model_dir)
+    return Run(config, config_to_dict(config), objective, batches, held_out, tasks, initial)
 
 
-def train(run: Run) -> TrainState:
-    """Trains until `train_steps`, from the newest checkpoint if there is one; returns the state."""
-    config, objective = run.config, run.objective
+def train(run: Run, stop: StopRequest | None = None, watch: HostWatch | None = None) -> TrainState:
+    """Trains until `train_steps` or a stop, from the newest checkpoint if there is one.
+
+    Args:
+      run: what `prepare` returned.
+      stop: tells when to save and return early; None is never.
+      watch: is told how far this host is.
+
+    Returns:
+      The state after the last step; its checkpoint is on the disk.
+
+    Raises:
+      SaveError: a checkpoint could not be written.
+      StopError: every checkpoint of the run is damaged, or too many updates in a row were skipped.
+    """
+    config, objective, stop = run.config, run.objective, stop or StopRequest()
     checkpointer = Checkpointer(config.model_dir, keep=config.keep_checkpoints)
-    state = initial_state(config, objective)
-    if run.initial is not None:
-        state = initial_checkpoint.start_from(run.initial, state)
-    state = _restore(run, checkpointer, state)
+    state = _state_to_go_on_from(run, checkpointer)
     step = int(state.step)
     log = run_log.RunLog(
         Path(config.model_dir),
@@ -166,19 +213,31 @@ def train(run: Run) -> TrainState:
     )
     parts = _num_unit_parts(objective.mesh)
     influences = InfluenceLog(config, num_parts=parts, resume_step=step)
-    judge = _Judge(run, log)
+    judge = HeldOutJudge(config, run.evaluation, run.batches, log)
     run.tasks.resume(step)
     compiled = compile_ready_step(config, objective)
     batches = run.batches.iterate() if step < config.train_steps else ()
-    timer = _Timer(step)
+    skips = SkipWatch(config.max_skipped_updates, int(state.num_skipped_updates))
+    weights = WeightWatch()
+    weights.resume(log.rows_so_far(run_log.METRICS))
+    timer, clock, stopped, started = _Timer(step), _SaveClock(config), False, False
     for batch in batches:
+        # Told before the step, since a host that waits for another one is ahead of it; and not
+        # before the first, which each host compiles in its own time.
+        if watch is not None and started:
+            watch.step = step + 1
+        started = True
         state, metrics = compiled(state, _to_devices(batch.features, objective.mesh))
         step += 1
+        stop.start_saving()
+        if skipped := skips.add(step, batch, metrics):
+            _stop_for_bad_numbers(run, state, skipped)
         influences.add(step, batch, metrics)
         last = step == config.train_steps
-        if step % config.log_period == 0 or last:
+        if logs := step % config.log_period == 0 or last:
             metrics = jax.device_get(metrics)
             log.step(step, metrics, timer.lap(step, float(metrics["train/num_tokens"])))
+            log.warnings(step, weights.look(step, metrics))
         evaluates = step % config.eval_period == 0 or last
         probes = config.probe_period and (step % config.probe_period == 0 or last)
         if evaluates or probes:
@@ -189,56 +248,26 @@ def train(run: Run) -> TrainState:
             judge.count_epochs(step)
         if probes:
             judge.probe(step, params, final=last)
-        if step % config.checkpoint_period == 0 or last or run.tasks.best_step == step:
+        stopped = not last and stop.reached(step)
+        is_due = step % config.checkpoint_period == 0 or clock.is_due(logs)
+        if saves := is_due or last or stopped or run.tasks.best_step == step:
             log.sync()
             influences.write()
             checkpointer.best_step = run.tasks.best_step
             checkpointer.save(state, run.batches.get_state(), run.settings)
             run.tasks.record()
-        if last:
+            clock.start()
+        checkpointer.check()
+        if last or stopped:
             break
-        if evaluates or step % config.checkpoint_period == 0:
+        if evaluates or saves:
             timer = _Timer(step)
     checkpointer.close()
     run.tasks.record()
-    log.say(f"done: step {step}, results in {config.model_dir}")
+    how = f"stopped and saved; {stop.how_to_resume()}" if stopped else "done"
+    log.say(f"step {step}: {how}. Results are in {config.model_dir}")
     log.close()
     return state
-
-
-class _Judge:
-    """Evaluates and probes the run's held-out rows."""
-
-    def __init__(self, run: Run, log: run_log.RunLog):
-        self._run, self._log = run, log
-        self._losses = held_out.loss_rows(row_loss_fun(run.config))
-        self._scores = held_out.score_rows(row_loss_fun(run.config), run.config.presence)
-
-    def evaluate(self, step: int, params: PyTree) -> None:
-        """Logs the mean token loss of every language and noise label."""
-        if not self._run.evaluation:
-            return
-        rows = held_out.run_rows(self._losses, params, self._run.evaluation)
-        self._log.rows(run_log.EVALUATION, step, held_out.mean_losses(rows), "eval/loss", "loss")
-
-    def count_epochs(self, step: int) -> None:
-        """Logs how often the rows of each task, language or source of the mixture were seen."""
-        epochs_at = getattr(self._run.batches, "epochs_at", None)  # a stream does not know
-        if epochs_at is not None:
-            rows = epochs_at(step)
-            self._log.rows(run_log.EPOCHS, step, rows, "data/epochs", "epochs", ("group",))
-
-    def probe(self, step: int, params: PyTree, *, final: bool) -> None:
-        """Logs how well scores and losses rank noise above clean text."""
-        if not self._run.evaluation:
-            return
-        rows = held_out.run_rows(self._scores, params, self._run.evaluation)
-        separations = held_out.separations(rows)
-        self._log.rows(run_log.PROBE, step, separations, "probe/auroc_score", "auroc_score")
-        if final and jax.process_index() == 0:
-            path = Path(self._run.config.model_dir) / run_log.PROBE_SCORES
-            lines = [json.dumps(row) for row in held_out.score_table(rows, step)]
-            write_text_atomically("\n".join(lines) + "\n", path)
 
 
 class _Timer:
@@ -255,52 +284,58 @@ class _Timer:
         return {"seconds_per_step": seconds, "tokens_per_second": num_tokens / seconds}
 
 
-def _with_vocabulary(config: RunConfig, sources) -> RunConfig:
-    """Returns the run with the model's table sized, after every check of its data."""
-    table = config.model.vocab_size
-    vocabulary = sources.check_data(config.data, sys.maxsize if table is None else table)
-    if table is None:
-        model = dataclasses.replace(config.model, vocab_size=table_rows(vocabulary.vocab_size))
-        return dataclasses.replace(config, model=model)
-    check_table_is_used(config.data.mixture_or_task_name, vocabulary.vocab_size, table)
-    return config
+class _SaveClock:
+    """Tells when `checkpoint_seconds` have passed since the last checkpoint."""
+
+    def __init__(self, config: RunConfig):
+        self._seconds = config.checkpoint_seconds
+        self.start()
+
+    def start(self) -> None:
+        """Begins to count anew."""
+        self._start = time.perf_counter()
+
+    def is_due(self, logs: bool) -> bool:
+        """Tells whether to save, by the first host's clock; of several hosts only where one logs,
+        for they have to wait for each other."""
+        if self._seconds is None or (jax.process_count() > 1 and not logs):
+            return False
+        return hosts.first_host_decides(time.perf_counter() - self._start >= self._seconds)
 
 
-def _check_same_run(config: RunConfig, model_dir: Path) -> None:
-    """Refuses a MODEL_DIR that was written with other settings, and names them."""
-    file = model_dir / "config.json"
-    if not file.exists():
-        return
+def _state_to_go_on_from(run: Run, checkpointer: Checkpointer) -> TrainState:
+    """Returns the newest undamaged checkpoint's state, with the batches set behind it, or the
+    state before the first step."""
+    state = initial_state(run.config, run.objective)
+    if run.initial is not None:
+        state = initial_checkpoint.start_from(run.initial, state)
     try:
-        found = flatten_settings(json.loads(file.read_text()))
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged ({error}); choose another MODEL_DIR") from error
-    wanted = flatten_settings(config_to_dict(config))
-    differing = [
-        f"{name}={found.get(name)!r} there, {wanted.get(name)!r} here"
-        for name in sorted(found.keys() | wanted.keys())
-        if name not in _FREE_SETTINGS and found.get(name) != wanted.get(name)
-    ]
-    if differing:
-        raise ValueError(
-            f"{model_dir} holds a run with other settings: {'; '.join(differing)}. Choose another "
-            "MODEL_DIR, or the settings of that run"
+        restored = checkpointer.restore_newest(
+            state, functools.partial(print, file=sys.stderr, flush=True)
         )
-
-
-def _restore(run: Run, checkpointer: Checkpointer, state: TrainState) -> TrainState:
-    """Returns the newest checkpoint's state, with the batches set behind it, or the state given."""
-    if checkpointer.latest_step() is None:
-        return state
-    restored = checkpointer.restore(state)
-    if restored.data_state:  # a converted checkpoint has none
-        run.batches.set_state(restored.data_state)
+        if restored is None:
+            return state
+        if restored.data_state:  # a converted checkpoint has none
+            run.batches.set_state(restored.data_state)
+    except ValueError as error:
+        raise StopError(str(error)) from error
     return restored.state
 
 
 def _num_unit_parts(mesh: jax.sharding.Mesh | None) -> int:
     """Returns how many devices, or groups of them, hold rows of their own."""
     return 1 if mesh is None else num_unit_parts(mesh)
+
+
+def _stop_for_bad_numbers(run: Run, state: TrainState, skipped: Skipped) -> NoReturn:
+    """Saves the step that was skipped last, and stops."""
+    model_dir = run.config.model_dir
+    folder = save_bad_step(model_dir, skipped.step, state, skipped.batch, run.settings)
+    raise StopError(
+        f"step {skipped.step}: the last {skipped.num_in_a_row} updates were skipped, no unit or "
+        "gradient was finite (MAX_SKIPPED_UPDATES); the batch and its example ids are in "
+        f"{folder}; see what went wrong: python -m presence_t5x.replay {shlex.quote(model_dir)}"
+    )
 
 
 def _to_devices(features: dict[str, np.ndarray], mesh) -> dict[str, Any]:

@@ -98,6 +98,14 @@ class RunConfig:
         place of `train_steps`, which is 0 then; the run fills that in.
       random_seed: of parameters, dropout, data order and masks.
       z_loss: factor of log(Z)^2 in the token loss.
+      checkpoint_seconds: after so many seconds since the last checkpoint another one is saved,
+        beside those every `checkpoint_period` steps; None is never. With several hosts it is looked
+        at every `log_period` steps. Results do not depend on it.
+      stop_seconds: how long the end of a step and its save may take after SIGTERM or Ctrl-C.
+      host_timeout_seconds: a host of several may be silent, or behind the others, for so long
+        before they name it and stop.
+      max_skipped_updates: after so many skipped updates in a row the run stops and leaves what
+        `presence_t5x.replay` needs; None goes on for ever.
       keep_checkpoints: how many are kept, the newest, and the best beside them; None keeps all.
       eval_rows: held-out rows of each language and noise label, at most.
       probe_period: steps between probes of how scores and losses rank those rows; 0 is never.
@@ -119,6 +127,10 @@ class RunConfig:
     random_seed: int = 0
     z_loss: float = 1e-4
     checkpoint_period: int = 1000
+    checkpoint_seconds: int | None = None
+    stop_seconds: int = 120
+    host_timeout_seconds: int = 300
+    max_skipped_updates: int | None = 10
     keep_checkpoints: int | None = None
     log_period: int = 10
     eval_period: int = 1000
@@ -145,14 +157,16 @@ class RunConfig:
                 f"{self.train_steps_relative} exclude each other; keep one (TRAIN_STEPS=0, or "
                 "TRAIN_STEPS_RELATIVE=None)"
             )
-        for name in ("checkpoint_period", "log_period", "eval_period", "eval_rows"):
+        periods = ("checkpoint_period", "log_period", "eval_period", "eval_rows")
+        for name in (*periods, "stop_seconds", "host_timeout_seconds"):
             check_int(name, getattr(self, name), minimum=1)
         check_int("random_seed", self.random_seed, minimum=0, maximum=LARGEST_INT64)
         check_int("probe_period", self.probe_period, minimum=0)
         check_float("z_loss", self.z_loss, minimum=0.0)
         if self.initial_checkpoint is not None:
             check_text("initial_checkpoint", self.initial_checkpoint)
-        for name in ("keep_checkpoints", "train_steps_relative"):
+        optional = ("keep_checkpoints", "train_steps_relative", "checkpoint_seconds")
+        for name in (*optional, "max_skipped_updates"):
             if getattr(self, name) is not None:
                 check_int(name, getattr(self, name), minimum=1)
         if self.data.batch_size % self.presence.num_microbatches:

@@ -101,6 +101,10 @@ class PreparedBatches:
         """Rows of one epoch of each group."""
         return self._order.rows_per_epoch
 
+    def manifests(self) -> dict[str, Any]:
+        """Returns the manifest of each group's store, by the group's name."""
+        return {group.name: group.store.manifest for group in self._order.groups}
+
     def epochs_at(self, step: int) -> list[dict[str, Any]]:
         """Returns how often each group's rows have been seen after `step` steps."""
         epochs = self._order.epochs_at(step * self._batch_size)

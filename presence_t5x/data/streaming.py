@@ -154,7 +154,10 @@ class StreamingBatches:
 
     def get_state(self) -> bytes:
         """Returns the position of this process, to be stored with the checkpoint."""
-        state: dict[str, Any] = {"num_batches": self._num_batches}
+        state: dict[str, Any] = {
+            "num_batches": self._num_batches,
+            "process_count": self._shards.num_shards,
+        }
         if self.checkpoints_iterator:
             with tempfile.TemporaryDirectory() as directory:
                 tf.train.Checkpoint(iterator=self._iterator).write(os.path.join(directory, "state"))
@@ -168,7 +171,8 @@ class StreamingBatches:
         """Continues exactly where `get_state` was called, in this process or another one.
 
         Raises:
-          ValueError: the state is damaged or belongs to the other kind of source.
+          ValueError: the state is damaged, belongs to the other kind of source or to another
+            number of processes.
         """
         try:
             content = json.loads(state)
@@ -177,6 +181,13 @@ class StreamingBatches:
             raise ValueError(
                 f"damaged data position: {error!r}; resume from another checkpoint"
             ) from (error)
+        processes = content.get("process_count", self._shards.num_shards)
+        if processes != self._shards.num_shards:
+            raise ValueError(
+                f"the data position is that of {processes} hosts, here are "
+                f"{self._shards.num_shards}: with READER='streaming' each host reads its own part "
+                "of the source; resume on as many hosts, or use READER='prepared' from the start"
+            )
         if (files is not None) != self.checkpoints_iterator:
             raise ValueError(
                 f"the data position was saved by another kind of source than that of "

@@ -1,7 +1,6 @@
 """The tasks that a run answers every few steps, and the step that it keeps as its best."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +14,7 @@ from presence_t5x.evaluation.predictor import Predictor
 from presence_t5x.evaluation.scores import averages, own_metrics, score_rows
 from presence_t5x.evaluation.selection import Best, best_of, value_of, write_best
 from presence_t5x.evaluation.settings import data_of_run
-from presence_t5x.run_log import TASKS, RunLog
+from presence_t5x.run_log import TASKS, RunLog, read_lines
 
 
 class TaskJudge:
@@ -54,7 +53,7 @@ class TaskJudge:
         """Takes up the evaluations that the run's log has up to a step."""
         log = self._model_dir / TASKS
         if self._rule.selection == "best" and log.exists():
-            found = [row for row in _read_complete(log) if row["step"] <= step]
+            found = [row for row in read_lines(log) if row["step"] <= step]
             if found:
                 self._best = best_of([(row["step"], row["rows"]) for row in found], self._rule)
 
@@ -122,8 +121,3 @@ def _check_sets(sets: Sequence[Any], rule: TaskEvaluationConfig) -> None:
         rows += [{**labels, "metric": name, "value": value} for name, value in scores.items()]
     if rule.metrics:
         value_of(rows, rule)
-
-
-def _read_complete(path: Path) -> list[dict[str, Any]]:
-    """Returns the objects of a file of JSON lines, without a torn last line."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]

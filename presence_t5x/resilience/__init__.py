@@ -1,0 +1,1 @@
+"""What keeps a long run whole: stops, hosts, numbers that go bad."""
