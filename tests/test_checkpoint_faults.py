@@ -99,7 +99,7 @@ def test_an_undamaged_one_is_restored_quietly(run_dir):
 def test_only_damaged_ones_stop_the_run(run_dir):
     for step in (1, 2, 3):
         flip_a_bit(largest_file(run_dir, step))
-    with pytest.raises(ValueError, match="every checkpoint of .* was damaged"):
+    with pytest.raises(ValueError, match=r"every checkpoint of .* was damaged"):
         restore(run_dir)
     assert sorted(os.listdir(run_dir / DAMAGED)) == ["1", "2", "3"]
 
