@@ -222,7 +222,7 @@ def train(run: Run, stop: StopRequest | None = None, watch: HostWatch | None = N
     weights.resume(log.rows_so_far(run_log.METRICS))
     timer, clock, stopped, started = _Timer(step), _SaveClock(config), False, False
     for batch in batches:
-        # Told before the step, since a host that waits for another one is ahead of it; and not
+        # Told before the step, since a host that waits for another one is ahead of it, but not
         # before the first, which each host compiles in its own time.
         if watch is not None and started:
             watch.step = step + 1

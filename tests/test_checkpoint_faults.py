@@ -1,4 +1,4 @@
-"""Checkpoints that are damaged, foreign or cannot be written: nothing is lost or silent."""
+"""Checkpoints that are damaged, foreign or cannot be written; runs that are asked to stop."""
 
 import os
 import resource
@@ -84,7 +84,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(damage, ru
     found, said = restore(run_dir)
     assert int(found.state.step) == 2 and found.data_state == b"data 2"
     np.testing.assert_array_equal(found.state.params["a"], np.arange(5000.0) * 2)
-    assert "checkpoint 3 is damaged" in said[0] and str(run_dir / DAMAGED) in said[0]
+    assert "checkpoint of step 3 is damaged" in said[0] and str(run_dir / DAMAGED) in said[0]
     assert "from the checkpoint of step 2 instead of 3" in said[1]
     assert sorted(path.name for path in (run_dir / DAMAGED / "3").rglob("*")) == left
     assert not (run_dir / "checkpoints/3").exists()
@@ -107,7 +107,7 @@ def test_only_damaged_ones_stop_the_run(run_dir):
 def test_a_checkpoint_of_another_state_is_no_damage(run_dir):
     other = state_of(0)._replace(optimizer_state={"m": jnp.arange(9.0), "v": jnp.arange(9.0)})
     checkpointer = Checkpointer(run_dir)
-    with pytest.raises(ValueError, match="differ in optimizer_state/v; continue with the version"):
+    with pytest.raises(ValueError, match=r"differ in optimizer_state/v; continue with the version"):
         checkpointer.restore_newest(other, print)
     checkpointer.close()
     assert not (run_dir / DAMAGED).exists()
