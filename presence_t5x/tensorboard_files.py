@@ -10,9 +10,8 @@ def drop_steps_beyond(directory: Path, step: int) -> None:
 
     Each is replaced in one step; a file of which nothing is left is removed.
     """
-    from tensorboard.compat.proto.event_pb2 import (
-        Event,
-    )  # imports TensorFlow: only where it is used
+    # Only where it is used: these import TensorFlow.
+    from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore
 
     from presence_t5x.data.quiet_tensorflow import tf
 

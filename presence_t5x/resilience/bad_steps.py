@@ -49,7 +49,8 @@ def save_bad_step(
     folder.mkdir(parents=True, exist_ok=True)
     name = f"rows.{jax.process_index()}"
     with replacing(folder / f"{name}.npz") as path, path.open("wb") as file:
-        np.savez(file, **batch.features)
+        features: dict[str, Any] = dict(batch.features)
+        np.savez(file, **features)
     labels = {"example_ids": batch.example_ids, "languages": batch.languages}
     write_text_atomically(json.dumps(labels, indent=1) + "\n", folder / f"{name}.json")
     checkpointer = Checkpointer(folder)

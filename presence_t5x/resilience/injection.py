@@ -312,7 +312,7 @@ def _influence(folder: Path) -> bytes:
 
 def _tensorboard(folder: Path) -> list[list[Any]]:
     """Returns every value of TensorBoard but times; a doubled step would be there twice."""
-    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore
 
     from presence_t5x.data.quiet_tensorflow import tf
 
