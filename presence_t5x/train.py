@@ -78,8 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
       for what went wrong later, each with one line.
     """
     keep_freed_memory()
-    # Orbax logs errors with their tracebacks before it raises them: here they are one line each.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    # Orbax logs errors with their tracebacks before it raises them, and asyncio those of its tasks
+    # after: here they are one line each.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     words = list(sys.argv[1:] if arguments is None else arguments)
     stop = StopRequest(["python -m presence_t5x.train", shlex.join(words)])
     if arguments is None:

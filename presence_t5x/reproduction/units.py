@@ -261,7 +261,9 @@ class _Builder:
             return
         run = self._resolve(gin_files, settings)
         bindings = (gin_argument(macro, value) for macro, value in settings.items())
-        arguments = (*(f"--gin_file={file}" for file in gin_files), *bindings)
+        # A training that SIGTERM stopped is saved, but not done.
+        files = (f"--gin_file={file}" for file in gin_files)
+        arguments = (*files, *bindings, "--stopped_status=1")
         needs = (*needs, *map(self._preparation, self.plan.preparations))
         flops = None if run.model.vocab_size is None else weighted_training_flops(run)
         self._add(name, "presence_t5x.train", arguments, needs, config_to_dict(run), flops)

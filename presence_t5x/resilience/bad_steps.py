@@ -50,7 +50,7 @@ def save_bad_step(
     name = f"rows.{jax.process_index()}"
     with replacing(folder / f"{name}.npz") as path, path.open("wb") as file:
         features: dict[str, Any] = dict(batch.features)
-        np.savez(file, **features)
+        np.savez(file, allow_pickle=False, **features)
     labels = {"example_ids": batch.example_ids, "languages": batch.languages}
     write_text_atomically(json.dumps(labels, indent=1) + "\n", folder / f"{name}.json")
     checkpointer = Checkpointer(folder)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 from presence_t5x import held_out
@@ -163,7 +164,10 @@ def _nonfinite_gradients(
 
 
 def _nonfinite(tree: PyTree) -> list[str]:
-    """Returns the paths of the arrays of a tree that hold a number that is not finite."""
+    """Returns the paths of the arrays of a tree that hold a number that is not finite.
+
+    What is only traced (flax checks a parameter's shape so) holds none.
+    """
     if isinstance(tree, jax.Array):
         tree = {"": tree}
     leaves = tensors.leaves_of(tree) if isinstance(tree, dict) else dict(enumerate(tree or ()))
@@ -171,6 +175,7 @@ def _nonfinite(tree: PyTree) -> list[str]:
         str(path)
         for path, leaf in leaves.items()
         if hasattr(leaf, "dtype")
+        and not isinstance(leaf, Tracer)
         and jnp.issubdtype(leaf.dtype, jnp.floating)
         and not bool(jnp.all(jnp.isfinite(leaf)))
     ]

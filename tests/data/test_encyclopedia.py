@@ -262,7 +262,7 @@ def test_documents_about_an_entity_open_with_what_it_is(clean):
         ({"noise_rate": "hot"}, "noise_rate='hot' must be a number"),
         ({"validation_noise_rate": -0.1}, r"validation_noise_rate=-0.1 must lie in"),
         ({"num_train_documents": 0}, "num_train_documents=0 must be >= 1"),
-        ({"seed": 2**32}, "seed=4294967296 must be below"),
+        ({"seed": 2**32}, "seed=4294967296 must be <= 4294967295"),
         ({"seed": 1.0}, "seed=1.0 must be an integer"),
     ],
 )

@@ -194,7 +194,7 @@ def absurd_batch(place):
     return with_bindings(place, f"BATCH_SIZE={10**12}")
 
 
-@CASES.add("train", "--surprise", "--gin_file")
+@CASES.add("train", "--surprise", "--help")
 def unknown_argument(place):
     return [*with_bindings(place), "--surprise"]
 

@@ -140,7 +140,7 @@ def no_run(place):
     return [*reported(place, lambda runs: None), "--baseline=nowhere"]
 
 
-@CASES.add("report", "--presence", "--help")
+@CASES.add("report", "--presence", "--baseline")
 def missing_argument(place):
     return ["--baseline=a", "--output=b"]
 

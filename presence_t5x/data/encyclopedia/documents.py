@@ -90,9 +90,7 @@ def check_seed(name: str, value: int) -> None:
     Raises:
       ValueError: the value is no integer, negative or needs more than 32 bits.
     """
-    check_int(name, value, minimum=0)
-    if value >= 2**32:
-        raise ValueError(f"{name}={value} must be below 2**32={2**32}; choose a smaller one")
+    check_int(name, value, minimum=0, maximum=2**32 - 1)
 
 
 def make_rng(seed: int, split: str, index: int, stream: int) -> np.random.Generator:
