@@ -70,13 +70,21 @@ def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Path,
       where: the file or directory.
       what: it holds, e.g. "scores".
     """
-    differing = [
-        f"{name}={found.get(name)!r} there, {wanted.get(name)!r} here"
-        for name in sorted({*found, *wanted})
-        if found.get(name) != wanted.get(name)
-    ]
-    if differing:
+    if differing := differences(found, wanted):
         raise ValueError(
             f"{where} holds other {what}: {'; '.join(differing)}; choose another --output, or "
             "remove it"
         )
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Returns what differs between settings that are there and those that are asked for.
+
+    >>> differences({"seed": 0, "rows": 8}, {"seed": 1, "rows": 8})
+    ['seed=0 there, 1 here']
+    """
+    return [
+        f"{name}={found.get(name)!r} there, {wanted.get(name)!r} here"
+        for name in sorted({*found, *wanted})
+        if found.get(name) != wanted.get(name)
+    ]

@@ -153,7 +153,7 @@ def _parameter_shapes(config: RunConfig) -> PyTree:
 
 def _check_rows(config: RunConfig, mesh: jax.sharding.Mesh | None) -> None:
     """Refuses a batch that devices and microbatches do not divide, naming the next that they do."""
-    parts = 1 if mesh is None else partitioning.num_row_parts(mesh)
+    parts = partitioning.num_row_parts(mesh)
     rows, num_microbatches = config.data.batch_size, config.presence.num_microbatches
     if rows % (parts * num_microbatches):
         raise ValueError(

@@ -113,14 +113,24 @@ def row_axes(mesh: Mesh) -> tuple[str, ...]:
     return tuple(name for name in _ROW_AXES if name in mesh.shape)
 
 
-def num_unit_parts(mesh: Mesh) -> int:
+def num_unit_parts(mesh: Mesh | None) -> int:
     """Returns over how many devices, or groups of them, this package cuts rows itself."""
-    return math.prod(mesh.shape[name] for name in row_axes(mesh))
+    return 1 if mesh is None else math.prod(mesh.shape[name] for name in row_axes(mesh))
 
 
-def num_row_parts(mesh: Mesh) -> int:
+def num_row_parts(mesh: Mesh | None) -> int:
     """Returns how many parts a batch is cut into, fsdp included."""
-    return num_unit_parts(mesh) * mesh.shape.get(FSDP_AXIS, 1)
+    return 1 if mesh is None else num_unit_parts(mesh) * mesh.shape.get(FSDP_AXIS, 1)
+
+
+def bytes_per_device(tree: PyTree) -> int:
+    """Returns what arrays of these shapes and shardings take on one device."""
+
+    def size(leaf: jax.ShapeDtypeStruct) -> int:
+        shape = leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape)
+        return math.prod(shape) * leaf.dtype.itemsize
+
+    return sum(map(size, jax.tree.leaves(tree)))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

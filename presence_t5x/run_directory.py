@@ -4,10 +4,11 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from presence_t5x.config import config_to_dict, config_to_gin, flatten_settings
 from presence_t5x.config_types import RunConfig
-from presence_t5x.files import write_text_atomically
+from presence_t5x.files import differences, write_text_atomically
 from presence_t5x.vocabulary_table import check_table_is_used, table_rows
 
 # Settings that may change when a run continues: they alter how long and how it is watched.
@@ -46,20 +47,20 @@ def check_same_run(config: RunConfig, model_dir: Path) -> None:
     if not file.exists():
         return
     try:
-        found = flatten_settings(json.loads(file.read_text()))
+        found = _fixed(json.loads(file.read_text()))
     except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}); choose another MODEL_DIR") from error
-    wanted = flatten_settings(config_to_dict(config))
-    differing = [
-        f"{name}={found.get(name)!r} there, {wanted.get(name)!r} here"
-        for name in sorted(found.keys() | wanted.keys())
-        if name not in _FREE_SETTINGS and found.get(name) != wanted.get(name)
-    ]
-    if differing:
+    if differing := differences(found, _fixed(config_to_dict(config))):
         raise ValueError(
             f"{model_dir} holds a run with other settings: {'; '.join(differing)}. Choose another "
             "MODEL_DIR, or the settings of that run"
         )
+
+
+def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that may not change when a run continues, by name."""
+    flat = flatten_settings(settings)
+    return {name: value for name, value in flat.items() if name not in _FREE_SETTINGS}
 
 
 def write_settings(config: RunConfig, model_dir: Path) -> None:

@@ -7,7 +7,6 @@ of learning rate times squared gradient norm.
 
 import argparse
 import functools
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from presence_t5x.evaluation import checkpoints
 from presence_t5x.files import check_writable
 from presence_t5x.host_memory import keep_freed_memory
 from presence_t5x.provenance import source_commit
+from presence_t5x.resilience import hosts
 from presence_t5x.scoring import display
 from presence_t5x.scoring.corpus import Corpus, open_input
 from presence_t5x.scoring.parts import (
@@ -37,7 +37,13 @@ from presence_t5x.scoring.parts import (
     parts_of,
 )
 from presence_t5x.scoring.scorer import Scorer
-from presence_t5x.scoring.settings import Request, Settings, describe, resolve
+from presence_t5x.scoring.settings import (
+    Request,
+    Settings,
+    describe,
+    parse_learning_rates,
+    resolve,
+)
 
 _EPILOG = """\
 PATH is a MODEL_DIR of presence_t5x.train (its newest checkpoint) or a checkpoint of it, of T5X or
@@ -160,7 +166,7 @@ def _score_all(
             if not files.is_done(part):
                 _score_part(corpus, scorer, load, files, part)
             bar.advance(task, len(part.documents))
-    _wait_for_all_hosts()
+    hosts.wait_for_all("presence_t5x.score")
     if jax.process_index() == 0:
         num_unscored = files.join(corpus.store, settings.learning_rates, scorer.columns)
         store = corpus.store
@@ -171,7 +177,7 @@ def _score_all(
             f"have no finite loss): {output}, {manifest_path(output).name}",
             markup=False,
         )
-    _wait_for_all_hosts()
+    hosts.wait_for_all("presence_t5x.score")
 
 
 def _score_part(corpus: Corpus, scorer: Scorer, load: Any, files: PartFiles, part: Part) -> None:
@@ -204,29 +210,15 @@ def _request(options: argparse.Namespace) -> Request:
     Raises:
       ValueError: no number, or a learning rate that is not positive.
     """
-    rates = None
-    if options.learning_rates is not None:
-        try:
-            rates = [float(rate) for rate in options.learning_rates.split(",")]
-        except ValueError as error:
-            raise ValueError(f"--learning_rates={options.learning_rates}: {error}") from error
-        if not all(math.isfinite(rate) and rate > 0 for rate in rates):
-            raise ValueError(f"--learning_rates={options.learning_rates} must all be above 0")
+    text = options.learning_rates
     return Request(
         checkpoints=options.checkpoint.split(","),
         layers=None if options.layers is None else options.layers.split(","),
         score_loss=options.score_loss,
-        learning_rates=rates,
+        learning_rates=None if text is None else parse_learning_rates(text),
         vocabulary=options.vocabulary,
         seed=options.seed,
     )
-
-
-def _wait_for_all_hosts() -> None:
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices("presence_t5x.score")
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ def prepare(config: RunConfig) -> Run:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             units=rows_of_units(
-                config.data.batch_size, config.presence, _num_unit_parts(objective.mesh)
+                config.data.batch_size, config.presence, num_unit_parts(objective.mesh)
             ),
         ),
     )
@@ -213,7 +213,7 @@ def train(run: Run, stop: StopRequest | None = None, watch: HostWatch | None = N
         total_steps=config.train_steps,
         enabled=jax.process_index() == 0,
     )
-    parts = _num_unit_parts(objective.mesh)
+    parts = num_unit_parts(objective.mesh)
     influences = InfluenceLog(config, num_parts=parts, resume_step=step)
     judge = HeldOutJudge(config, run.evaluation, run.batches, log)
     run.tasks.resume(step)
@@ -322,11 +322,6 @@ def _state_to_go_on_from(run: Run, checkpointer: Checkpointer) -> TrainState:
     except ValueError as error:
         raise StopError(str(error)) from error
     return restored.state
-
-
-def _num_unit_parts(mesh: jax.sharding.Mesh | None) -> int:
-    """Returns how many devices, or groups of them, hold rows of their own."""
-    return 1 if mesh is None else num_unit_parts(mesh)
 
 
 def _stop_for_bad_numbers(run: Run, state: TrainState, skipped: Skipped) -> NoReturn:

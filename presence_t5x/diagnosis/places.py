@@ -13,6 +13,7 @@ import numpy as np
 from presence_t5x.config_types import RunConfig
 from presence_t5x.diagnosis.findings import Finding
 from presence_t5x.diagnosis.resources import nearest_folder
+from presence_t5x.resilience import hosts
 
 WARNING_SECONDS, FAULT_SECONDS = 2.0, 60.0
 
@@ -64,13 +65,10 @@ def check_clocks(config: RunConfig) -> Iterable[Finding]:
 
 def host_times() -> list[float]:
     """Returns every host's time, in seconds, asked at the same moment."""
-    from jax.experimental import multihost_utils
-
-    multihost_utils.sync_global_devices("presence_t5x.doctor")
+    hosts.wait_for_all("presence_t5x.doctor")
     # As bytes: JAX would round a float64 to seconds by the hundred.
-    own = np.frombuffer(struct.pack("<d", time.time()), np.uint8)
-    rows = np.asarray(multihost_utils.process_allgather(own))
-    return [struct.unpack("<d", row.astype(np.uint8).tobytes())[0] for row in rows]
+    times = hosts.gather_bytes(struct.pack("<d", time.time()))
+    return [struct.unpack("<d", packed)[0] for packed in times]
 
 
 def file_system_times(folder: Path) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from presence_t5x.checkpoint import CHECKPOINTS
 from presence_t5x.config_types import RunConfig
 from presence_t5x.diagnosis.findings import Finding
 from presence_t5x.objective import abstract_state, make_mesh, make_objective
+from presence_t5x.partitioning import bytes_per_device
 
 _GIB = 2**30
 _NARROW = 0.9  # of a disk or memory: more is worth a warning
@@ -43,8 +44,8 @@ def run_needs(config: RunConfig) -> Needs:
     state = abstract_state(config, objective)
     return Needs(
         state_bytes=sum(map(_num_bytes, jax.tree.leaves(state))),
-        device_bytes=sum(map(_device_bytes, jax.tree.leaves(state))),
-        gradient_bytes=sum(map(_device_bytes, jax.tree.leaves(state.params))),
+        device_bytes=bytes_per_device(state),
+        gradient_bytes=bytes_per_device(state.params),
     )
 
 
@@ -173,8 +174,3 @@ def _device_memory(device: Any) -> int | None:
 
 def _num_bytes(leaf: Any) -> int:
     return math.prod(leaf.shape) * leaf.dtype.itemsize
-
-
-def _device_bytes(leaf: Any) -> int:
-    shape = leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape)
-    return math.prod(shape) * leaf.dtype.itemsize

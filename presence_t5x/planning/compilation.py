@@ -78,7 +78,9 @@ def compile_step(config: RunConfig, topology: Topology) -> StepPlan:
     try:
         return plan_of(step, state, objective.abstract_batch(config, mesh), topology)
     except jax.errors.JaxRuntimeError as error:
-        raise _memory_error(error, config, topology, _bytes_per_device(state)) or error from error
+        raise (
+            _memory_error(error, config, topology, partitioning.bytes_per_device(state)) or error
+        ) from error
 
 
 def plan_of(step: Any, state: PyTree, batch: PyTree, topology: Topology) -> StepPlan:
@@ -156,8 +158,7 @@ def check_rows(config: RunConfig, topology: Topology) -> None:
 
 
 def _num_row_parts(config: RunConfig, topology: Topology) -> int:
-    mesh = objective.make_mesh(config, topology.devices)
-    return 1 if mesh is None else partitioning.num_row_parts(mesh)
+    return partitioning.num_row_parts(objective.make_mesh(config, topology.devices))
 
 
 def _memory_error(
@@ -199,16 +200,6 @@ def _state_remedies(config: RunConfig, topology: Topology, factor: float) -> lis
     larger = [n for n in range(present + 1, common + 1) if common % n == 0 and n % present == 0]
     enough = [number for number in larger if number >= present * factor]
     return [f"NUM_FSDP_PARTITIONS={(enough or larger[-1:])[0]}"] if larger else []
-
-
-def _bytes_per_device(abstract: PyTree) -> int:
-    """Returns what arrays of these shapes and shardings take on one device."""
-
-    def size(leaf: jax.ShapeDtypeStruct) -> int:
-        shape = leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape)
-        return math.prod(shape) * leaf.dtype.itemsize
-
-    return sum(map(size, jax.tree.leaves(abstract)))
 
 
 def _enumerate(numbers: list[int], most: int = 8) -> str:

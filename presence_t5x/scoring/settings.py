@@ -1,6 +1,7 @@
 """What a scoring depends on: from a command line, gin files and the checkpoints' run."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -135,6 +136,21 @@ def _check_alike(first: Checkpoint, other: Checkpoint) -> None:
             f"{first.location} and {other.location} differ in {what}: {one} and {two}; scores are "
             "summed over checkpoints of one run, or of runs that are alike"
         )
+
+
+def parse_learning_rates(text: str) -> list[float]:
+    """Returns the numbers of --learning_rates=X,...
+
+    Raises:
+      ValueError: no number, or one that is not positive.
+    """
+    try:
+        rates = [float(rate) for rate in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"--learning_rates={text}: {error}") from error
+    if not all(math.isfinite(rate) and rate > 0 for rate in rates):
+        raise ValueError(f"--learning_rates={text} must all be above 0")
+    return rates
 
 
 def _learning_rates(request: Request, found: Sequence[Checkpoint]) -> tuple[float, ...]:

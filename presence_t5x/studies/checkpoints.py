@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from presence_t5x.scoring.scorer import tracin
-from presence_t5x.scoring.settings import Request, resolve
+from presence_t5x.scoring.settings import Request, parse_learning_rates, resolve
 from presence_t5x.studies.agreement import agreement
 from presence_t5x.studies.results import Chart, Column, Study, Table
 from presence_t5x.studies.separation import ALL
@@ -41,7 +41,6 @@ _COLUMNS = (
     Column("top_20%", "overlap of the top 20 %"),
     Column("num_documents", "documents"),
 )
-_OTHER_MASKS = f"{SCORE}, other masks"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +64,8 @@ def run(options: argparse.Namespace) -> Study:
             f"--checkpoint={options.checkpoint} is one checkpoint; name several, e.g. "
             "'MODEL_DIR/checkpoints/*' of a run with KEEP_CHECKPOINTS = None"
         )
-    rates = options.learning_rates and [float(rate) for rate in options.learning_rates.split(",")]
+    text = options.learning_rates
+    rates = None if text is None else parse_learning_rates(text)
     settings = resolve(Request(checkpoints=paths, learning_rates=rates), *options.gin)
     directory = claim(options)
     texts = write_texts(options, directory, clean=False)
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> Study:
         **protocol_of(options, scored),
         "learning_rates": list(settings.learning_rates),
         "texts": "drawn from the corpus as it is, planted noise included",
-        _OTHER_MASKS: f"of --seed={again.seed}",
+        _with_other_masks(SCORE): f"of --seed={again.seed}",
     }
     return _study(rows, protocol)
 
@@ -110,7 +110,7 @@ def _rows(scored: Sequence[Scored], other: Scored, rates: Sequence[float]) -> li
         }
         if number == len(scored) - 1:
             for name, values in ((SCORE, scores), (LOSS, losses)):
-                rankings[f"{name}, other masks"] = (masked[name], values[-1], name)
+                rankings[_with_other_masks(name)] = (masked[name], values[-1], name)
         for language in [*sorted(set(languages)), ALL]:
             within = (languages == language) | (language == ALL)
             for name, (values, last, against) in rankings.items():
@@ -126,6 +126,10 @@ def _rows(scored: Sequence[Scored], other: Scored, rates: Sequence[float]) -> li
                     }
                 )
     return rows
+
+
+def _with_other_masks(name: str) -> str:
+    return f"{name}, other masks"
 
 
 def _study(rows: Sequence[Mapping[str, Any]], protocol: Mapping[str, Any]) -> Study:
@@ -179,7 +183,7 @@ def _findings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         name: [row for row in overall if row["ranking"] == name]
         for name in dict.fromkeys(row["ranking"] for row in overall)
     }
-    found = [by_ranking[f"{name}, other masks"][0] for name in (SCORE, LOSS)]
+    found = [by_ranking[_with_other_masks(name)][0] for name in (SCORE, LOSS)]
     told = [f"{row['spearman']:.3f} (top 10 %: {row['top_10%']:.2f})" for row in found]
     lines = [
         f"Two scorings under the last checkpoint with other masks agree with {told[0]}, their "

@@ -174,7 +174,7 @@ def test_a_step_that_does_not_fit_names_what_would(small_config, monkeypatch):
 
 def test_more_microbatches_are_no_remedy_for_a_state_that_does_not_fit(small_config, monkeypatch):
     monkeypatch.setattr(compilation.objective, "compile_ready_step", lambda *_: TooSmall())
-    monkeypatch.setattr(compilation, "_bytes_per_device", lambda _: 20 * 2**30)
+    monkeypatch.setattr(compilation.partitioning, "bytes_per_device", lambda _: 20 * 2**30)
     # 40 / 15.25 is more than 2: four partitions leave half of the memory to the rest.
     with pytest.raises(DoesNotFitError, match=r"takes 20.00 GiB; try NUM_FSDP_PARTITIONS=4$"):
         compilation.compile_step(small_config, get_topology("cpu:8"))
