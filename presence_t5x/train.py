@@ -6,7 +6,6 @@ continues from the newest checkpoint, bit for bit, whatever ended it.
 
 import argparse
 import functools
-import logging
 import shlex
 import sys
 import time
@@ -46,6 +45,7 @@ from presence_t5x.resilience.fingerprints import (
     program_fingerprint,
 )
 from presence_t5x.resilience.host_watch import HostWatch
+from presence_t5x.resilience.quiet_saves import quieten
 from presence_t5x.resilience.skip_watch import Skipped, SkipWatch
 from presence_t5x.resilience.stopping import StopError, StopRequest
 from presence_t5x.resilience.weight_watch import WeightWatch
@@ -78,10 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       for what went wrong later, each with one line.
     """
     keep_freed_memory()
-    # Orbax logs errors with their tracebacks before it raises them, and asyncio those of its tasks
-    # after: here they are one line each.
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    quieten()
     words = list(sys.argv[1:] if arguments is None else arguments)
     stop = StopRequest(["python -m presence_t5x.train", shlex.join(words)])
     if arguments is None:

@@ -219,6 +219,8 @@ def fill_the_disk(job: Job, rng: random.Random) -> int:
     said = _last_line(job.log(0))
     if status != 1 or not said.startswith("error: the checkpoint of step"):
         raise UnexpectedError(f"ended with {status} and {said!r} after a full disk")
+    if "Traceback" in job.log(0).read_text():
+        raise UnexpectedError(f"a full disk is one line, not tracebacks: see {job.log(0)}")
     return step
 
 
