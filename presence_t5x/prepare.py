@@ -22,7 +22,8 @@ from presence_t5x.prepare_display import ProgressDisplay
 _DOLLARS_PER_CORE_HOUR = 0.05
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_settings(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Returns the command line's settings; ends the program if they do not fit each other."""
     parser = OneLineParser(
         prog="python -m presence_t5x.prepare",
         description="Tokenise a corpus once, into a store that training reads by index.",
@@ -61,14 +62,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--beam_options", default="", help="e.g. '--runner=FlinkRunner --flink_master=...'")
     add("--dollars_per_core_hour", type=float, default=_DOLLARS_PER_CORE_HOUR)
-    return parser.parse_args(arguments)
+    settings = parser.parse_args(arguments)
+    if settings.train_vocabulary is not None and settings.vocabulary in (None, "bytes"):
+        parser.error("--train_vocabulary needs --vocabulary=FILE, where the model is written")
+    return settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; a wrong setting ends it with one line and status 2."""
     command = ["presence_t5x.prepare", *(sys.argv[1:] if arguments is None else arguments)]
     # RuntimeError: a process that writes parts died.
-    return exit_status(lambda: prepare(_parse(arguments), command), RuntimeError)
+    return exit_status(lambda: prepare(parse_settings(arguments), command), RuntimeError)
 
 
 def prepare(settings: argparse.Namespace, command: Sequence[str]) -> None:
@@ -167,11 +171,8 @@ def _vocabulary(settings: argparse.Namespace, source: Source, console: Console) 
 
 def _train_vocabulary(settings: argparse.Namespace, source: Source, console: Console) -> None:
     """Trains the vocabulary unless an earlier run of the same command has."""
-    from presence_t5x.data.vocabularies import BYTES
     from presence_t5x.data.vocabulary_training import train_vocabulary
 
-    if settings.vocabulary in (None, BYTES):
-        raise ValueError("--train_vocabulary needs --vocabulary=FILE, where the model is written")
     if os.path.exists(settings.vocabulary):
         console.print(f"{settings.vocabulary} exists: not trained again", markup=False)
         return

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from planted_scores import entities, nli, write_evaluation
 
-from presence_t5x import reproduce
+from presence_t5x import prepare, reproduce
 from presence_t5x.config_types.weighting import GRANULARITIES, SCORES
 from presence_t5x.reproduction.paper_figures import PAPER, PAPER_TABLES, PaperCell
 from presence_t5x.reproduction.plan_files import load_plan
@@ -176,6 +176,7 @@ def test_the_plan_for_real_text_has_its_baselines(tmp_path):
     # The untrained model is not fine-tuned: four models, two tasks, two settings.
     assert counts_of(work) == {"prepare": 1, "pretrain": 5, "finetune": 4 * 4, "evaluate": 5 * 4}
     by_name = {unit.name: unit for unit in work.units}
+    assert prepare.parse_settings(by_name["prepare/corpus"].arguments).train_vocabulary == 8000
     (untrained,) = (u for u in work.units if u.name.startswith("evaluate/untrained/nli_zero"))
     assert untrained.needs == ("pretrain/untrained/seed0",)
     assert "--input_length=128" in untrained.arguments
