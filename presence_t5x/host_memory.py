@@ -9,7 +9,7 @@ import ctypes
 import sys
 
 # From malloc.h: parameters of mallopt.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _TOP_PAD_BYTES = 64 * 1024 * 1024
 _NEVER = 2**31 - 1
 
@@ -24,5 +24,11 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _TOP_PAD_BYTES))
+    settings = (
+        # The heaps of other threads' arenas hold 64 MiB at most; what is larger is mapped anew.
+        (_M_ARENA_MAX, 1),
+        (_M_MMAP_MAX, 0),
+        (_M_TRIM_THRESHOLD, _NEVER),
+        (_M_TOP_PAD, _TOP_PAD_BYTES),
+    )
     return all(mallopt(parameter, value) == 1 for parameter, value in settings)

@@ -180,8 +180,6 @@ def prepare(config: RunConfig) -> Run:
         prepared_root=root,
         plant_noise=config.probe_period > 0,
     )
-    if jax.process_index() == 0:
-        write_settings(config, model_dir)
     return Run(config, config_to_dict(config), objective, batches, held_out, tasks, initial)
 
 
@@ -203,6 +201,8 @@ def train(run: Run, stop: StopRequest | None = None, watch: HostWatch | None = N
     config, objective, stop = run.config, run.objective, stop or StopRequest()
     checkpointer = Checkpointer(config.model_dir, keep=config.keep_checkpoints)
     state = _state_to_go_on_from(run, checkpointer)
+    if jax.process_index() == 0:
+        write_settings(config, Path(config.model_dir))
     step = int(state.step)
     log = run_log.RunLog(
         Path(config.model_dir),

@@ -123,6 +123,22 @@ def test_every_format_starts_with_its_parameters(name, step, initial, settings, 
     assert_identical(state.optimizer_state[0][1:], fresh.optimizer_state[0][1:])
 
 
+def test_a_run_whose_initial_checkpoint_cannot_be_read_leaves_no_settings(
+    initial, settings, tmp_path
+):
+    """So that the same MODEL_DIR serves when the right one is named."""
+    source, model_dir = tmp_path / "source", tmp_path / "run"
+    shutil.copytree(initial / "presence_5", source)
+    files = [path for path in source.glob("checkpoints/5/params/**/*") if path.is_file()]
+    max(files, key=lambda path: path.stat().st_size).write_bytes(b"")
+    run = prepare(model_dir, settings, INITIAL_CHECKPOINT=str(source), TRAIN_STEPS=8)
+    with pytest.raises(ValueError, match="source"):
+        train.train(run)
+    assert not (model_dir / "config.json").exists()
+    changes = {"INITIAL_CHECKPOINT": str(initial / "presence_5"), "TRAIN_STEPS": 8}
+    assert prepare(model_dir, settings, **changes).initial is not None
+
+
 def test_layers_may_be_stacked_here_and_apart_there(initial, settings, tmp_path):
     run = prepare(
         tmp_path / "run",
