@@ -247,12 +247,11 @@ class LocalExamples:
         found = [
             self._example(record._replace(value={**value, **labels}), rules) for value in values
         ]
-        if len(found) < 2:
-            return found
-        return [
-            one if isinstance(one, Problem) else one._replace(id=f"{one.id}#{number}")
-            for number, one in enumerate(found)
-        ]
+        problems = dict.fromkeys(one for one in found if isinstance(one, Problem))
+        examples = [one for one in found if isinstance(one, LabelledExample)]
+        if len(found) > 1:
+            examples = [one._replace(id=f"{one.id}#{i}") for i, one in enumerate(examples)]
+        return [*examples, *problems]  # what is wrong with the whole record is said once
 
     def _example(self, record: Record, rules: FileRules) -> LabelledExample | Problem:
         value = record.value
