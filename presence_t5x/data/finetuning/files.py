@@ -34,7 +34,8 @@ from presence_t5x.data.text_files.listing import list_files, split_suffix
 from presence_t5x.data.text_files.slices import FileSlice
 from presence_t5x.data.text_files.source import FilesSource, read_lines, read_reporting
 
-_LABELS = ("id", "language", "lang")
+# Of a record that holds several examples, what they all have.
+_SHARED_FIELDS = ("id", "language", "lang")
 _LANGUAGE_CODE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
 
 
@@ -232,7 +233,7 @@ class LocalExamples:
     def _language_of(self, part: FileSlice) -> str:
         """What the name of a file tells, or what the family is in."""
         found = language_of_name(part.path)
-        return self.family.language if self.family.language and found == UNKNOWN_LANGUAGE else found
+        return (self.family.language or found) if found == UNKNOWN_LANGUAGE else found
 
     def _examples(self, record: Record, rules: FileRules) -> list[LabelledExample | Problem]:
         """The examples that a record holds; one, unless its family unfolds records."""
@@ -243,9 +244,9 @@ class LocalExamples:
             values = unfold(record.value)
         except BrokenRecordError as error:
             return [rules.problem(record.line, error.kind, error.message)]
-        labels = {name: record.value[name] for name in _LABELS if name in record.value}
+        shared = {name: record.value[name] for name in _SHARED_FIELDS if name in record.value}
         found = [
-            self._example(record._replace(value={**value, **labels}), rules) for value in values
+            self._example(record._replace(value={**value, **shared}), rules) for value in values
         ]
         problems = dict.fromkeys(one for one in found if isinstance(one, Problem))
         examples = [one for one in found if isinstance(one, LabelledExample)]
