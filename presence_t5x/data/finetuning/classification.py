@@ -19,7 +19,8 @@ def label_names(task: seqio.Task) -> tuple[str, ...]:
       ValueError: its answers are free text, or it is not of a family of `FAMILIES`.
     """
     for family in FAMILIES.values():
-        if not {family.to_text, family.to_training_text}.isdisjoint(task.preprocessors):
+        own = (family.to_text, family.to_training_text)
+        if any(step in own for step in task.preprocessors):
             if not family.label_names:
                 raise ValueError(
                     f"task {task.name!r} is answered in words and has no labels, so no "
