@@ -20,6 +20,7 @@ from presence_t5x.data.finetuning.formats import (
 from presence_t5x.data.quiet_tensorflow import tf
 
 BOOLEAN_LABELS = ("False", "True")
+ENTAILMENT_LABELS = ("entailment", "not_entailment")
 # STS-B's scores, as they are written and as classes: 0.0, 0.2, ... 5.0.
 SIMILARITIES = tuple(f"{number / 5:.1f}" for number in range(26))
 
@@ -83,11 +84,12 @@ def _numbers(example: Example) -> Example:
     return {f"idx/{name}": number for name, number in example["idx"].items()}
 
 
-def sentences_to_premises(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """AX-b's sentences by the names of RTE's: the first is the premise."""
-    return map_examples(
+def entailed_sentences(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """AX-b's sentences as RTE's: the first is the premise, the second the hypothesis."""
+    named = map_examples(
         dataset, lambda e: {"premise": e["sentence1"], "hypothesis": e["sentence2"]}
     )
+    return labelled_fields(named, "rte", ENTAILMENT_LABELS, ("hypothesis", "premise"))
 
 
 def pronouns(dataset: tf.data.Dataset) -> tf.data.Dataset:

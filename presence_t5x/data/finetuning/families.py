@@ -12,7 +12,8 @@ from typing import Any
 
 from presence_t5x import task_metrics
 from presence_t5x.data.finetuning import formats
-from presence_t5x.data.finetuning.benchmarks import BENCHMARK_FAMILIES
+from presence_t5x.data.finetuning.benchmark_records import read_labelled
+from presence_t5x.data.finetuning.benchmarks import BENCHMARK_FAMILIES, NLI_LABELS
 from presence_t5x.data.finetuning.entity_tags import spans_of_tags
 from presence_t5x.data.finetuning.family import (
     NUMBER,
@@ -26,12 +27,10 @@ from presence_t5x.data.finetuning.family import (
 from presence_t5x.data.finetuning.records import (
     BrokenRecordError,
     read_field,
-    read_label,
     read_text,
     read_texts,
 )
 
-NLI_LABELS = ("entailment", "neutral", "contradiction")
 PAWS_LABELS = ("different_meaning", "paraphrase")
 
 
@@ -46,27 +45,6 @@ def mlqa_metrics(language: str) -> MetricFns:
     return functools.partial(task_metrics.mlqa, lang=language), question_answering_metrics(
         language
     )[1]
-
-
-def paws_class(label: str, **keywords: Any) -> int:
-    """Returns the class of a label's text; other text is -1."""
-    return task_metrics.string_label_to_class_id(label, PAWS_LABELS, **keywords)
-
-
-def _read_nli(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "premise": read_text(record, "premise"),
-        "hypothesis": read_text(record, "hypothesis"),
-        "label": read_label(record, NLI_LABELS),
-    }
-
-
-def _read_paws(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "sentence1": read_text(record, "sentence1"),
-        "sentence2": read_text(record, "sentence2"),
-        "label": read_label(record, PAWS_LABELS),
-    }
 
 
 def _read_qa(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +114,9 @@ FAMILIES = {
         Family(
             name="nli",
             fields={"premise": TEXT, "hypothesis": TEXT, "label": NUMBER},
-            read=_read_nli,
+            read=functools.partial(
+                read_labelled, feature_names=("premise", "hypothesis"), label_names=NLI_LABELS
+            ),
             to_text=formats.natural_language_inference,
             metric_fns=always(task_metrics.accuracy),
             label_names=tuple(map(str, range(len(NLI_LABELS)))),  # so mT5 writes them
@@ -163,7 +143,9 @@ FAMILIES = {
         Family(
             name="paws",
             fields={"sentence1": TEXT, "sentence2": TEXT, "label": NUMBER},
-            read=_read_paws,
+            read=functools.partial(
+                read_labelled, feature_names=("sentence1", "sentence2"), label_names=PAWS_LABELS
+            ),
             to_text=functools.partial(
                 formats.labelled_fields,
                 name="paws",
@@ -171,7 +153,9 @@ FAMILIES = {
                 feature_names=("sentence1", "sentence2"),
             ),
             metric_fns=always(task_metrics.accuracy),
-            postprocess_fn=paws_class,
+            postprocess_fn=functools.partial(
+                task_metrics.string_label_to_class_id, label_classes=PAWS_LABELS
+            ),
             label_names=PAWS_LABELS,
         ),
         *BENCHMARK_FAMILIES,
