@@ -29,7 +29,7 @@ class Best(NamedTuple):
 
     Attributes:
       step: after how many updates; of equal values the first.
-      value: by the rule, 0 to 100.
+      value: by the rule, in percent.
     """
 
     step: int
@@ -37,7 +37,7 @@ class Best(NamedTuple):
 
 
 def value_of(rows: Sequence[Row], rule: TaskEvaluationConfig) -> float:
-    """Returns what a rule makes of the scores of one evaluation, 0 to 100; more is better.
+    """Returns what a rule makes of the scores of one evaluation, in percent; more is better.
 
     Languages are averaged, then families of tasks that share a metric, then the rule's metrics. The
     metric "task_average" is the mean over families of the mean of each one's metrics.
@@ -63,7 +63,7 @@ def value_of(rows: Sequence[Row], rule: TaskEvaluationConfig) -> float:
         if not found:
             raise ValueError(
                 f"EVAL_METRIC: {rule.task!r} has no metric {metric!r}; it has "
-                f"{sorted({row['metric'] for row in means})}"
+                f"{sorted({row['metric'] for row in means})}, and {TASK_AVERAGE!r} over all tasks"
             )
         values.append(_mean(found))
     return _mean(values)
