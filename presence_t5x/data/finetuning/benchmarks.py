@@ -1,6 +1,6 @@
 """GLUE's and SuperGLUE's families (Wang et al. 2019a, 2019b), with the text and metrics of T5.
 
-As a classification (`label_names`) a task is its inputs and the number of its target among the
+As a classification (`classification`) a task is its inputs and the number of its target among the
 label names, so an answer is the name of a class, judged like an answer in words. What that means
 where a benchmark is no plain classification:
 

@@ -9,25 +9,13 @@ from presence_t5x.data.finetuning.families import FAMILIES
 from presence_t5x.data.quiet_tensorflow import seqio
 
 
-def label_names(task: seqio.Task) -> tuple[str, ...]:
-    """Returns what the targets of a task of ours may be, in the order of class numbers.
+def label_names_of(task: seqio.Task) -> tuple[str, ...] | None:
+    """Returns what the targets of a task may be, in the order of class numbers.
 
-    Args:
-      task: registered by `presence_t5x.tasks`; of a mixture each member is asked.
-
-    Raises:
-      ValueError: its answers are free text, or it is not of a family of `FAMILIES`.
+    None if they are free text, or if the task is of no family of `FAMILIES`.
     """
     for family in FAMILIES.values():
         own = (family.to_text, family.to_training_text)
         if any(step in own for step in task.preprocessors):
-            if not family.label_names:
-                raise ValueError(
-                    f"task {task.name!r} is answered in words and has no labels, so no "
-                    "classification head can be trained on it; use a model that writes"
-                )
-            return tuple(family.label_names)
-    raise ValueError(
-        f"task {task.name!r} is none of this package's labelled tasks, so nothing tells its "
-        "labels; name one of presence_t5x.tasks"
-    )
+            return tuple(family.label_names) or None
+    return None
