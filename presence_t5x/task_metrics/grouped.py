@@ -26,9 +26,9 @@ def multirc_f1(targets: Sequence[Valued], predictions: Sequence[Valued]) -> dict
     Raises:
       ValueError: no example, or not as many predictions as targets.
 
-    >>> multirc_f1([{"value": 1, "group": (0, 0)}, {"value": 0, "group": (0, 0)}],
-    ...     [{"value": 1}, {"value": -1}])
-    {'f1': 66.66666666666667}
+    >>> multirc_f1([{"value": 1, "group": (0, 0)}, {"value": 1, "group": (0, 1)}],
+    ...     [{"value": 1}, {"value": 1}])
+    {'f1': 100.0}
     """
     return f1_with_invalid(_values(targets), _values(predictions))
 

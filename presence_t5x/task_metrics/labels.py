@@ -66,8 +66,8 @@ def mean_multiclass_f1(
     Raises:
       ValueError: no example, or not as many predictions as targets.
 
-    >>> mean_multiclass_f1([0, 1, 2, 2], [0, 1, 2, -1], num_classes=3)
-    {'mean_3class_f1': 88.88888888888889}
+    >>> mean_multiclass_f1([0, 1, 2, 2], [0, 1, -1, -1], num_classes=4)
+    {'mean_4class_f1': 50.0}
     """
     check_lengths(targets, predictions)
     each = [_class_f1(targets, predictions, number) for number in range(num_classes)]
