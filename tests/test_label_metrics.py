@@ -174,7 +174,8 @@ NAMES = [
     ("a big dog", "the dog", 1),  # one holds the other's words ...
     ("dog", "the big dog", 1),  # ... in either direction
     ("big cat", "big dog", 0),
-    ("Bob", "Bob's hat", 0),  # an apostrophe on one side alone
+    ("hat", "Bob's hat", 0),  # an apostrophe on one side alone
+    ("Bob's hat", "hat", 0),
     ("Bob's", "Bob's hat", 1),
     ("dogs", "dog", 0),  # words, not prefixes
     ("", "dog", -1),
@@ -190,6 +191,16 @@ def test_wsc_compares_words(answer, phrase, expected):
         example = {"span1_text": encoded, "label": np.int64(1)}
         assert task_metrics.names_referent(answer, example=example, is_target=False) == expected
         assert task_metrics.names_referent(answer, example=example, is_target=True) == 1
+
+
+def test_determiners_say_nothing():
+    for word in (
+        "a an few her his each every many much my our some that the their these this those which "
+        "whose your"
+    ).split():
+        example = {"span1_text": "big dog", "label": 1}
+        assert task_metrics.names_referent(f"{word} dog", example=example) == 1, word
+        assert task_metrics.names_referent(word, example=example) == -1, word
 
 
 @pytest.mark.parametrize(
