@@ -193,11 +193,14 @@ def test_wsc_compares_words(answer, phrase, expected):
         assert task_metrics.names_referent(answer, example=example, is_target=True) == 1
 
 
+DETERMINERS = (
+    "a an few her his each every many much my our some that the their these this those which whose "
+    "your"
+)
+
+
 def test_determiners_say_nothing():
-    for word in (
-        "a an few her his each every many much my our some that the their these this those which "
-        "whose your"
-    ).split():
+    for word in DETERMINERS.split():
         example = {"span1_text": "big dog", "label": 1}
         assert task_metrics.names_referent(f"{word} dog", example=example) == 1, word
         assert task_metrics.names_referent(word, example=example) == -1, word
