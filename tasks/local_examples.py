@@ -1,7 +1,8 @@
 """Tasks of labelled examples in files of your own (JSON lines; see `presence_t5x.data.finetuning`).
 
-For a family (nli, qa, ner, paws) and every language found: `local_nli_train.<lang>` (split train)
-and `local_nli_eval.<lang>` (validation, test). Mixtures, every member at rate 1:
+For a family (nli, qa, ner, paws, glue_cola, super_glue_boolq ...) and every language found:
+`local_nli_train.<lang>` (split train) and `local_nli_eval.<lang>` (validation, test). Mixtures,
+every member at rate 1:
 `local_nli_zeroshot` trains on English, `local_nli_multilingual` on all languages that have a train
 split; both are judged in every language.
 """
@@ -61,6 +62,7 @@ def _add_tasks(examples: LocalExamples, kind: str, vocabulary: seqio.Vocabulary)
     """Registers the tasks of a kind; returns their names by language."""
     family = examples.family
     splits: Sequence[str] = _SPLITS_OF_KINDS[kind]
+    to_text = family.to_training_text if kind == "train" else None
     names = {}
     for language in sorted({code for split in splits for code in examples.languages(split)}):
         suffix = language.replace("-", "_")
@@ -69,7 +71,7 @@ def _add_tasks(examples: LocalExamples, kind: str, vocabulary: seqio.Vocabulary)
             names[language],
             examples.source(language, splits),
             vocabulary,
-            to_text=[family.to_text, add_labels],
+            to_text=[to_text or family.to_text, add_labels],
             metric_fns=family.metric_fns(language),
             postprocess_fn=family.postprocess_fn,
         )

@@ -15,20 +15,15 @@ translations. The vocabulary is mT5's, read from its bucket on first use, or any
 """
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 from presence_t5x.data.finetuning import formats
 from presence_t5x.data.finetuning.examples import TfdsUnion
-from presence_t5x.data.finetuning.families import FAMILIES, MetricFns, mlqa_metrics
-from presence_t5x.data.preprocessors import add_labels
+from presence_t5x.data.finetuning.families import mlqa_metrics
 from presence_t5x.data.quiet_tensorflow import seqio
-from presence_t5x.data.text_tasks import add_pair_task, replace_mixture
-from presence_t5x.data.vocabularies import (
-    MT5_VOCABULARY_FILE,
-    find_vocabulary,
-    specification_of,
-)
+from presence_t5x.data.text_tasks import replace_mixture
+from presence_t5x.data.vocabularies import MT5_VOCABULARY_FILE, find_vocabulary
+from presence_t5x.tasks.adding import TaskAdder, tfds_source
 
 TYDI_QA_VERSION = "3.0.0"
 PAPER_TYDI_QA_VERSION = "2.1.0"
@@ -69,16 +64,11 @@ def register_xtreme(
       tydi_qa_version: of TFDS tydi_qa/goldp.
     """
     tydiqa_name = f"tydi_qa/goldp:{tydi_qa_version}"
-    vocabulary = find_vocabulary(vocabulary_file)
-    if _SAMPLE_TASK in seqio.TaskRegistry.names():
-        task = seqio.TaskRegistry.get(_SAMPLE_TASK)
-        known = (
-            task.source.tfds_dataset.name,
-            specification_of(task.output_features["targets"].vocabulary),
-        )
-        if known == (tydiqa_name, specification_of(vocabulary)):
+    add = TaskAdder(find_vocabulary(vocabulary_file))
+    if add.is_in_use(_SAMPLE_TASK):
+        known = seqio.TaskRegistry.get(_SAMPLE_TASK).source.tfds_dataset.name
+        if known == tydiqa_name:
             return
-    add = _Adder(vocabulary)
     _add_xnli(add)
     _add_pawsx(add)
     _add_tydiqa(add, tydiqa_name)
@@ -87,50 +77,19 @@ def register_xtreme(
     _add_ner(add)
 
 
-class _Adder(NamedTuple):
-    """Registers tasks with one vocabulary."""
-
-    vocabulary: seqio.Vocabulary
-
-    def task(
-        self,
-        name: str,
-        family: str,
-        source: seqio.DataSource,
-        *before: Callable[..., Any],
-        language: str = "",
-        metric_fns: MetricFns | None = None,
-    ) -> str:
-        """Registers a task and returns its name; steps `before` come before the text's format."""
-        found = FAMILIES[family]
-        label = functools.partial(add_labels, language=language, source=name.split(".")[0])
-        add_pair_task(
-            name,
-            source,
-            self.vocabulary,
-            to_text=[*before, found.to_text, label],
-            metric_fns=found.metric_fns(language) if metric_fns is None else metric_fns,
-            postprocess_fn=found.postprocess_fn,
-        )
-        return name
-
-
-def _tfds(name: str, splits: Any) -> seqio.TfdsDataSource:
-    # Otherwise seqio looks for it in a bucket, and would build it.
-    return seqio.TfdsDataSource(name, splits=splits, read_only=True)
-
-
-def _add_xnli(add: _Adder) -> None:
+def _add_xnli(add: TaskAdder) -> None:
     def in_languages(codes):
         return functools.partial(formats.one_language_each, languages=codes)
 
     def add_language(name, tfds_name, splits, codes):
         language = codes[0] if len(codes) == 1 else ""
-        source = _tfds(tfds_name, splits)
+        source = tfds_source(tfds_name, splits)
         return add.task(name, "nli", source, in_languages(codes), language=language)
 
     held_out = ["validation", "test"]
-    train = add.task("mt5_xnli_train", "nli", _tfds("multi_nli:1.1.0", ["train"]), language="en")
+    train = add.task(
+        "mt5_xnli_train", "nli", tfds_source("multi_nli:1.1.0", ["train"]), language="en"
+    )
     evaluation = [
         add_language(f"mt5_xnli_dev_test.{name}", "xnli:1.1.0", held_out, codes)
         for name, codes in {"all_langs": XNLI, **{code: [code] for code in XNLI}}.items()
@@ -144,16 +103,18 @@ def _add_xnli(add: _Adder) -> None:
     replace_mixture("mt5_xnli_translate_train", [train, *evaluation, *translated])
 
 
-def _add_pawsx(add: _Adder) -> None:
+def _add_pawsx(add: TaskAdder) -> None:
     def add_language(name, tfds_name, code, splits):
-        return add.task(name, "paws", _tfds(f"{tfds_name}/{code}:1.0.0", splits), language=code)
+        return add.task(
+            name, "paws", tfds_source(f"{tfds_name}/{code}:1.0.0", splits), language=code
+        )
 
     held_out = ["validation", "test"]
     train = add_language("mt5_paws", "paws_x_wiki", "en", ["train"])
     evaluation = [
         add_language(f"mt5_pawsx_dev_test.{code}", "paws_x_wiki", code, held_out) for code in PAWSX
     ]
-    members = {code: _tfds(f"paws_x_wiki/{code}:1.0.0", held_out) for code in PAWSX}
+    members = {code: tfds_source(f"paws_x_wiki/{code}:1.0.0", held_out) for code in PAWSX}
     union = TfdsUnion(members, held_out)
     evaluation.append(add.task("mt5_pawsx_dev_test.all_langs", "paws", union))
     translated = [
@@ -170,16 +131,20 @@ def _add_pawsx(add: _Adder) -> None:
     replace_mixture("mt5_pawsx_translate_train_original", [*original, *evaluation])
 
 
-def _add_tydiqa(add: _Adder, tfds_name: str) -> None:
+def _add_tydiqa(add: TaskAdder, tfds_name: str) -> None:
     named = formats.name_tydiqa_languages
     english = functools.partial(formats.only_language, language="en")
-    every = add.task("mt5_tydiqa_train_dev", "qa", _tfds(tfds_name, ["train", "validation"]), named)
-    train = add.task(_SAMPLE_TASK, "qa", _tfds(tfds_name, ["train"]), named, english, language="en")
+    every = add.task(
+        "mt5_tydiqa_train_dev", "qa", tfds_source(tfds_name, ["train", "validation"]), named
+    )
+    train = add.task(
+        _SAMPLE_TASK, "qa", tfds_source(tfds_name, ["train"]), named, english, language="en"
+    )
     evaluation = [
         add.task(
             f"mt5_tydiqa_dev.{code}",
             "qa",
-            _tfds(tfds_name, {"validation": f"validation-{code}"}),
+            tfds_source(tfds_name, {"validation": f"validation-{code}"}),
             language=code,
         )
         for code in TYDIQA
@@ -188,7 +153,7 @@ def _add_tydiqa(add: _Adder, tfds_name: str) -> None:
         add.task(
             f"mt5_tydiqa_translate_train.{code}",
             "qa",
-            _tfds(tfds_name, {"train": f"translate-train-{code}"}),
+            tfds_source(tfds_name, {"train": f"translate-train-{code}"}),
             language=code,
         )
         for code in TYDIQA
@@ -203,17 +168,17 @@ def _squad_translations(codes: Sequence[str]) -> list[str]:
     return [f"mt5_xquad_translate_train_dev.{code}" for code in codes]
 
 
-def _add_squad(add: _Adder) -> None:
+def _add_squad(add: TaskAdder) -> None:
     english = add.task(
         "mt5_squad_train_dev",
         "qa",
-        _tfds("squad/v1.1:3.0.0", ["train", "validation"]),
+        tfds_source("squad/v1.1:3.0.0", ["train", "validation"]),
         language="en",
     )
     splits = {"train": "translate-train", "validation": "translate-dev"}
     for name, code in zip(_squad_translations(XQUAD_TRANSLATED), XQUAD_TRANSLATED):
-        add.task(name, "qa", _tfds(f"xquad/{code}:3.0.0", splits), language=code)
-    sources = {code: _tfds(f"xquad/{code}:3.0.0", ["test"]) for code in XQUAD}
+        add.task(name, "qa", tfds_source(f"xquad/{code}:3.0.0", splits), language=code)
+    sources = {code: tfds_source(f"xquad/{code}:3.0.0", ["test"]) for code in XQUAD}
     evaluation = [add.task("mt5_xquad_test.all_langs", "qa", TfdsUnion(sources, ["test"]))]
     evaluation += [
         add.task(f"mt5_xquad_test.{code}", "qa", source, language=code)
@@ -224,12 +189,12 @@ def _add_squad(add: _Adder) -> None:
     replace_mixture("mt5_xquad_translate_train", [*translated, english, *evaluation])
 
 
-def _add_mlqa(add: _Adder) -> None:
+def _add_mlqa(add: TaskAdder) -> None:
     evaluation = [
         add.task(
             f"mt5_mlqa_dev_test.{code}",
             "qa",
-            _tfds(f"mlqa/{code}:1.0.0", ["validation", "test"]),
+            tfds_source(f"mlqa/{code}:1.0.0", ["validation", "test"]),
             language=code,
             metric_fns=mlqa_metrics(code),
         )
@@ -241,9 +206,9 @@ def _add_mlqa(add: _Adder) -> None:
     replace_mixture("mt5_mlqa_translate_train", [*translated, english, *evaluation])
 
 
-def _add_ner(add: _Adder) -> None:
+def _add_ner(add: TaskAdder) -> None:
     def add_language(kind, code, splits):
-        source = _tfds(f"wikiann/{code}:1.0.0", splits)
+        source = tfds_source(f"wikiann/{code}:1.0.0", splits)
         return add.task(f"mt5_ner_{kind}.{code}", "ner", source, language=code)
 
     train = {code: add_language("train", code, ["train"]) for code in NER}

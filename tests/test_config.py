@@ -68,6 +68,7 @@ def test_every_run_file_opens_with_its_command():
 
 
 FINETUNING = sorted(Path(__file__).parents[1].glob("configs/runs/finetune_*.gin"))
+BENCHMARKS = {"glue": (512, 128), "super_glue": (1024, 64)}  # their lengths
 FINETUNING_MACROS = {
     "MIXTURE_OR_TASK_NAME": "local_ner_zeroshot",
     "LOCAL_TASK_FILES": "x",
@@ -78,7 +79,8 @@ FINETUNING_MACROS = {
 
 @pytest.mark.parametrize("file", FINETUNING, ids=lambda path: path.stem)
 def test_fine_tuning_configs_load_with_the_paper_numbers(file):
-    family, _, setting = file.stem.removeprefix("finetune_").partition("_")
+    name = file.stem.removeprefix("finetune_")
+    family, _, setting = name.partition("_") if name not in BENCHMARKS else (name, "", "")
     macros = {"INITIAL_CHECKPOINT": "x", **(FINETUNING_MACROS if family == "local" else {})}
     bindings = [f"{name}={value!r}" for name, value in {"MODEL_DIR": "x", **macros}.items()]
     config = load_config([str(file)], bindings)
@@ -99,9 +101,11 @@ def test_fine_tuning_configs_load_with_the_paper_numbers(file):
         200,
         True,
     )
-    targets = 128 if family in ("xnli", "pawsx") else 512
-    assert config.data.task_feature_lengths == {"inputs": 1024, "targets": targets}
-    metric = {"xnli": "accuracy", "pawsx": "accuracy", "ner": "span_f1"}.get(family, "f1")
+    lengths = {"xnli": (1024, 128), "pawsx": (1024, 128), **BENCHMARKS}.get(family, (1024, 512))
+    assert tuple(config.data.task_feature_lengths.values()) == lengths
+    metrics = {"xnli": "accuracy", "pawsx": "accuracy", "ner": "span_f1"}
+    metrics |= dict.fromkeys(BENCHMARKS, "task_average")
+    metric = metrics.get(family, "f1")
     assert judged.metrics == (metric,)
     # The validation split of XQuAD's mixture is English already.
     sees_english_alone = setting == "zeroshot" and family != "xquad"

@@ -28,8 +28,9 @@ class DataConfig:
 
     Attributes:
       mixture_or_task_name: a registered seqio task or mixture, e.g. "encyclopedia" or "mc4";
-        "local_text" for `local_text_files`, "local_nli_zeroshot" and the like (nli, qa, ner, paws;
-        zeroshot, multilingual) for `local_task_files`, "prepared" for `prepared_stores`.
+        "local_text" for `local_text_files`, "local_nli_zeroshot" and the like (nli, qa, ner, paws,
+        glue_cola, super_glue_boolq ...; zeroshot, multilingual) for `local_task_files`, "prepared"
+        for `prepared_stores`.
       task_feature_lengths: {"inputs": tokens, "targets": tokens} of a model row, EOS included.
       batch_size: rows of a step, over all devices.
       reader: "prepared" (a token store read by index) or "streaming" (seqio/tf.data).

@@ -49,7 +49,8 @@ class TaskEvaluationConfig:
       max_examples: of each set, the first ones; None is all.
       max_decode_length: of answers, in tokens; None is the length of the run's targets.
       metrics: names of those that the choice is made by; one may be given as a string. The value of
-        an evaluation is their mean, each averaged over languages.
+        an evaluation is their mean, each averaged over languages. "task_average" is the mean over
+        tasks of the mean of each one's metrics.
       selection: "best" keeps the checkpoint of the evaluation with the highest value, "last" makes
         no choice.
     """

@@ -14,6 +14,8 @@ from presence_t5x.data.vocabularies import MT5_VOCABULARY_FILE
 # What is no seqio task: files of one's own, and stores written by `python -m presence_t5x.prepare`.
 LOCAL_TEXT, PREPARED = "local_text", "prepared"
 _ENCYCLOPEDIA_EXAMPLES = re.compile(r"encyclopedia_(nli|qa|ner|multitask)_")
+# GLUE and SuperGLUE, named as mT5 names them or as T5 does.
+_BENCHMARKS = re.compile(r"(mt5_|)(glue|super_glue|dpr)_\w*v(?:002|102|001)\w*")
 # Settings that not every task takes, with those that do.
 _OWNERS = {
     "local_text_files": "the task 'local_text'",
@@ -38,7 +40,7 @@ def find_provider(data_config: DataConfig) -> seqio.Task | seqio.Mixture:
                 f"{setting}={value!r} belongs to {owner}, but mixture_or_task_name={name!r}; "
                 "remove one of them"
             )
-    names = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
+    names = _registered()
     if name not in names:
         raise ValueError(
             f"mixture_or_task_name={name!r} is no registered seqio task or mixture"
@@ -51,7 +53,20 @@ def takes_vocabulary_file(name: str) -> bool:
     """Returns whether the vocabulary of a task or mixture is a setting: ours, not another's."""
     is_local = name == LOCAL_TEXT or local_family(name) is not None
     is_mt5 = name.startswith("mt5_") or name.split(".")[0] == "mc4"
-    return is_local or is_mt5 or _ENCYCLOPEDIA_EXAMPLES.match(name) is not None
+    is_benchmark = _BENCHMARKS.fullmatch(name) is not None
+    return is_local or is_mt5 or is_benchmark or _ENCYCLOPEDIA_EXAMPLES.match(name) is not None
+
+
+def is_provider(name: str) -> bool:
+    """Returns whether a name is a task or mixture that is registered, or will be when asked for."""
+    from presence_t5x import tasks
+
+    tasks.register_all()
+    return name in _registered() or _BENCHMARKS.fullmatch(name) is not None
+
+
+def _registered() -> set[str]:
+    return {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
 
 
 def _register(name: str, data_config: DataConfig) -> tuple[str, ...]:
@@ -78,12 +93,29 @@ def _register(name: str, data_config: DataConfig) -> tuple[str, ...]:
     tasks.register_all()
     if name.split(".")[0] == "mc4":
         tasks.register_mc4(data_config.mc4_version, vocabulary_file or MT5_VOCABULARY_FILE)
+    elif (benchmark := _BENCHMARKS.fullmatch(name)) is not None:
+        _register_benchmark(name, vocabulary_file, *benchmark.groups())
     elif name.startswith("mt5_"):
         version = data_config.tydi_qa_version
         tasks.register_xtreme(vocabulary_file or MT5_VOCABULARY_FILE, version)
     elif _ENCYCLOPEDIA_EXAMPLES.match(name):
         tasks.register_encyclopedia_examples(vocabulary_file)
     return ("vocabulary_file",) if takes_vocabulary_file(name) else ()
+
+
+def _register_benchmark(name: str, vocabulary_file: str | None, prefix: str, kind: str) -> None:
+    """Registers GLUE or SuperGLUE; T5's names only with a vocabulary: their own is none of ours."""
+    from presence_t5x import tasks
+
+    if not prefix and vocabulary_file is None:
+        if name in _registered():
+            return  # by T5's own code
+        raise ValueError(
+            f"mixture_or_task_name={name!r} needs vocabulary_file (a SentencePiece model or "
+            f"'bytes'); 'mt5_{name}' has mT5's"
+        )
+    register = tasks.register_glue if kind == "glue" else tasks.register_super_glue
+    register(vocabulary_file or MT5_VOCABULARY_FILE, prefix)
 
 
 def tasks_of(provider: seqio.Task | seqio.Mixture) -> list[seqio.Task]:

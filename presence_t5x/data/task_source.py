@@ -25,7 +25,7 @@ from presence_t5x.data.finetuning.examples import ExamplesSource
 from presence_t5x.data.finetuning.families import local_family
 from presence_t5x.data.finetuning.formats import LINE
 from presence_t5x.data.preprocessors import add_labels, text_to_targets
-from presence_t5x.data.providers import find_provider, tasks_of
+from presence_t5x.data.providers import find_provider, is_provider, tasks_of
 from presence_t5x.data.quiet_tensorflow import seqio, tf
 from presence_t5x.data.task_text import read_task_text
 from presence_t5x.data.text_tasks import add_text_task, gives_pairs
@@ -157,12 +157,9 @@ def is_task(name: str, modules: Sequence[str] = ()) -> bool:
         return True
     if "/" in name or "*" in name or os.path.exists(name):
         return False
-    from presence_t5x import tasks
-
     for module in modules:
         importlib.import_module(module)
-    tasks.register_all()
-    return name in {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
+    return is_provider(name)
 
 
 def _register_tfds(name: str, text_field: str) -> seqio.Task:

@@ -9,7 +9,7 @@ text -> tokens, trimmed.
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from presence_t5x.data import preprocessors
@@ -101,11 +101,12 @@ def _add_task(
     )
 
 
-def replace_mixture(name: str, members: Sequence[str]) -> seqio.Mixture:
-    """Registers a mixture of tasks at rate 1 each, in place of one of the same name."""
+def replace_mixture(name: str, members: Sequence[str] | Mapping[str, float]) -> seqio.Mixture:
+    """Registers a mixture of tasks at their rates, or 1 each, in place of one of the same name."""
     if name in seqio.MixtureRegistry.names():
         seqio.MixtureRegistry.remove(name)
-    return seqio.MixtureRegistry.add(name, members, default_rate=1.0)
+    rated = [*members.items()] if isinstance(members, Mapping) else [(one, 1) for one in members]
+    return seqio.MixtureRegistry.add(name, [(one, float(rate)) for one, rate in rated])
 
 
 def gives_pairs(task: seqio.Task) -> bool:

@@ -43,7 +43,7 @@ def _remedy(name: str, path: str) -> str:
     """What to do about a missing data set: another version that is there, or how to get it."""
     data_set, _, version = name.partition(":")
     if data_set not in _ONLY_BUILDS:
-        return f": tfds build {data_set} --data_dir=$TFDS_DATA_DIR"
+        return f": tfds build {name} --data_dir=$TFDS_DATA_DIR"
     built, setting = _ONLY_BUILDS[data_set]
     folder = os.path.dirname(path)
     entries = tf.io.gfile.listdir(folder) if tf.io.gfile.exists(folder) else []

@@ -19,6 +19,9 @@ BEST = "best.json"
 RULE = ("task", "split", "metrics", "languages", "max_examples")
 # Metrics from 0 to 1; the others are percentages.
 _FRACTIONS = ("span_f1",)
+# The mean over families of tasks of the mean of each one's metrics, as GLUE and SuperGLUE average
+# (Wang et al. 2019). What is reported beside a task's metrics ("script/f1") plays no part.
+TASK_AVERAGE = "task_average"
 
 
 class Best(NamedTuple):
@@ -26,7 +29,7 @@ class Best(NamedTuple):
 
     Attributes:
       step: after how many updates; of equal values the first.
-      value: by the rule, 0 to 100.
+      value: by the rule, in percent.
     """
 
     step: int
@@ -34,9 +37,10 @@ class Best(NamedTuple):
 
 
 def value_of(rows: Sequence[Row], rule: TaskEvaluationConfig) -> float:
-    """Returns what a rule makes of the scores of one evaluation, 0 to 100; more is better.
+    """Returns what a rule makes of the scores of one evaluation, in percent; more is better.
 
-    Languages are averaged, then families of tasks that share a metric, then the rule's metrics.
+    Languages are averaged, then families of tasks that share a metric, then the rule's metrics. The
+    metric "task_average" is the mean over families of the mean of each one's metrics.
 
     Args:
       rows: of `score_rows`, all sets.
@@ -50,16 +54,35 @@ def value_of(rows: Sequence[Row], rule: TaskEvaluationConfig) -> float:
     >>> value_of(rows, TaskEvaluationConfig(task="ner", metrics="span_f1"))
     37.5
     """
-    means = averages(rows)
+    means = [{**row, "value": _percent(row)} for row in averages(rows)]
     values = []
     for metric in rule.metrics:
         found = [row["value"] for row in means if row["metric"] == metric]
+        if metric == TASK_AVERAGE:
+            found = _means_of_tasks(means)
         if not found:
             raise ValueError(
                 f"EVAL_METRIC: {rule.task!r} has no metric {metric!r}; it has "
-                f"{sorted({row['metric'] for row in means})}"
+                f"{sorted({row['metric'] for row in means})}, and {TASK_AVERAGE!r} over all tasks"
             )
-        values.append(sum(found) / len(found) * (100 if metric in _FRACTIONS else 1))
+        values.append(_mean(found))
+    return _mean(values)
+
+
+def _means_of_tasks(means: Sequence[Row]) -> list[float]:
+    """The mean of each family's metrics."""
+    by_task: dict[str, list[float]] = {}
+    for row in means:
+        if "/" not in row["metric"]:
+            by_task.setdefault(row["task"], []).append(row["value"])
+    return [_mean(values) for values in by_task.values()]
+
+
+def _percent(row: Row) -> float:
+    return row["value"] * (100 if row["metric"] in _FRACTIONS else 1)
+
+
+def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 

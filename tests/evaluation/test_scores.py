@@ -46,6 +46,21 @@ def test_a_rule_is_the_mean_of_its_metrics_in_percent():
         value_of(BOTH, rule("f1"))
 
 
+def test_the_average_over_tasks_counts_each_once_by_all_its_metrics():
+    """As GLUE's: (mean(60, 80) + 90 + 50) / 3; what is reported beside plays no part."""
+    rows = [
+        {"task": task, "language": "en", "metric": metric, "value": value}
+        for task, metric, value in (
+            ("mrpc", "f1", 60.0),
+            ("mrpc", "accuracy", 80.0),
+            ("rte", "accuracy", 90.0),
+            ("ner.en", "span_f1", 0.5),
+            ("rte", "script/f1", 7.0),
+        )
+    ]
+    assert value_of(rows, rule("task_average")) == pytest.approx(70.0)
+
+
 def test_the_best_step_is_the_first_of_the_highest():
     values = {100: 40.0, 200: 60.0, 300: 60.0, 400: 55.0}
     evaluations = [(step, rows("nli", "accuracy", en=value)) for step, value in values.items()]

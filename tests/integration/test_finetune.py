@@ -1,4 +1,4 @@
-"""The run on pairs of inputs and targets: labelled files in, losses by language out."""
+"""The run on pairs of inputs and targets: labelled files in, losses and answers by language out."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_model
 
-from presence_t5x import train
+from presence_t5x import evaluate, train
 from presence_t5x.config import load_config
 
 WORDS = ["rain", "wind", "snow", "fog", "sun", "ice"]
@@ -69,13 +69,52 @@ def test_a_run_on_labelled_files(files, tmp_path, capsys):
     assert "local_nli_train.en: of 60 pairs 16 inputs and 0 targets are longer than a row" in said
 
 
-def test_pairs_that_share_rows(files, tmp_path):
+def test_pairs_that_share_rows_and_answers_to_superglue(tmp_path, capsys):
+    """MultiRC as it is published: trained on, judged by the run, and by the command afterwards."""
+    rows = [
+        {
+            "idx": i,
+            "passage": {
+                "text": f"{WORDS[i % 6]} again",
+                "questions": [
+                    {
+                        "question": "what ?",
+                        "idx": i,
+                        "answers": [{"text": word, "idx": 0, "label": int(word == WORDS[i % 6])}
+                                    for word in WORDS[:3]],
+                    }
+                ],
+            },
+        }
+        for i in range(12)
+    ]  # fmt: skip
+    for split in ("train", "val"):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"{split}.jsonl").write_text(text)
+    task = "local_super_glue_multirc_zeroshot"
     run(
-        tmp_path,
-        files,
+        tmp_path / "run",
+        f"{tmp_path}/*.jsonl",
+        MIXTURE_OR_TASK_NAME=task,
         PACK=True,
         TRAIN_STEPS=1,
+        EVAL_PERIOD=1,
+        EVAL_TASK=task,
+        EVAL_METRIC="task_average",
+        SELECTION="best",
         TASK_FEATURE_LENGTHS={"inputs": 192, "targets": 8},
     )
-    (row,) = read(tmp_path / "metrics.jsonl")
+    (row,) = read(tmp_path / "run" / "metrics.jsonl")
     assert np.isfinite(row["train/loss"]) and row["train/num_tokens"] > 64
+    (logged,) = read(tmp_path / "run" / "tasks.jsonl")
+    capsys.readouterr()
+    assert evaluate.main(
+        [f"--checkpoint={tmp_path / 'run'}", f"--task={task}", "--split=validation", "--json"]
+    ) == 0  # fmt: skip
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    scores = {one["metric"]: one["value"] for one in found["scores"]}
+    assert scores.keys() == {"f1", "exact_match"}
+    assert scores == {one["metric"]: one["value"] for one in logged["rows"]}
+    assert logged["value"] == np.mean([*scores.values()])
+    (path,) = found["predictions"].values()
+    assert len(read(tmp_path / "run" / "evaluations" / f"{task}.validation.1" / path)) == 36

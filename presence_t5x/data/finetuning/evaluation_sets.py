@@ -15,7 +15,7 @@ from presence_t5x._validate import check_int, did_you_mean
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.documents import Problem
 from presence_t5x.data.finetuning.file_names import language_of_name
-from presence_t5x.data.finetuning.formats import LINE
+from presence_t5x.data.finetuning.formats import LINE, UNKNOWN
 from presence_t5x.data.preprocessors import LABELS
 from presence_t5x.data.providers import find_provider, tasks_of
 from presence_t5x.data.quiet_tensorflow import seqio, tf
@@ -147,7 +147,8 @@ def evaluation_sets(
     """Returns the sets of a task, or of the members of a mixture, that have a split.
 
     A task named after a language ("xnli.sw") is taken to have no other: it is not read for others,
-    nor beyond `max_examples`.
+    nor beyond `max_examples`. Members of a mixture that cannot be judged by their answers are left
+    out.
 
     Args:
       data_config: names the task or mixture, and the vocabulary through which targets go.
@@ -156,8 +157,8 @@ def evaluation_sets(
       languages: whose sets; None is all.
 
     Raises:
-      ValueError: no such task, split or language, a task without metrics or whose rows are no
-        pairs, or data that are not there.
+      ValueError: no such task, split or language, no task that has metrics and whose rows are
+        pairs, a split without labels (GLUE's test), or data that are not there.
     """
     if max_examples is not None:
         check_int("max_examples", max_examples, minimum=1)
@@ -167,13 +168,13 @@ def evaluation_sets(
         raise ValueError(
             f"{provider.name!r} has no split {split!r}; it has {sorted(provider.splits)}"
         )
-    for task in tasks:
-        if not task.predict_metric_fns or not gives_pairs(task):
-            raise ValueError(
-                f"task {task.name!r} has no metric or gives no pairs of inputs and targets, so it "
-                "cannot be judged by its answers; name a fine-tuning task"
-            )
-    chosen = [t for t in tasks if languages is None or _language_of(t) in (None, *languages)]
+    judged = [task for task in tasks if task.predict_metric_fns and gives_pairs(task)]
+    if not judged:
+        raise ValueError(
+            f"task {tasks[0].name!r} has no metric or gives no pairs of inputs and targets, so it "
+            "cannot be judged by its answers; name a fine-tuning task"
+        )
+    chosen = [t for t in judged if languages is None or _language_of(t) in (None, *languages)]
     for task in chosen:
         check_tfds_directory(task)
     sets = [found for task in chosen for found in _sets_of(task, split, max_examples)]
@@ -182,7 +183,7 @@ def evaluation_sets(
     known = {found.language for found in sets}
     for language in languages:
         if language not in known:
-            every = sorted({*known, *filter(None, map(_language_of, tasks))})
+            every = sorted({*known, *filter(None, map(_language_of, judged))})
             raise ValueError(
                 f"{provider.name!r} has nothing in the language {language!r} in its split "
                 f"{split!r}; it has {every}{did_you_mean(language, every)}"
@@ -209,6 +210,11 @@ def _sets_of(task: seqio.Task, split: str, max_examples: int | None) -> list[Eva
     by_language: dict[str, list[EvaluationExample]] = {}
     raw = read_task_text(task, split, problems.append, _fetch)
     for number, example in enumerate(raw):
+        if example.get("label") == -1 or example["targets"] == UNKNOWN:
+            raise ValueError(
+                f"task {task.name!r}, split {split!r}: example {number} has no label, as published "
+                "test splits have none; its answers cannot be scored: use 'validation'"
+            )
         found = by_language.setdefault(example.get("language", ""), [])
         if max_examples is None or len(found) < max_examples:
             found.append(_example(task, f"{split}:{number}", example))

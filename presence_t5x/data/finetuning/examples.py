@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from presence_t5x.data.documents import Part, Report, raise_problem
-from presence_t5x.data.finetuning.families import NUMBER, NUMBERS, TEXT, TEXTS, Family
+from presence_t5x.data.finetuning.family import NUMBER, NUMBERS, REAL, TEXT, TEXTS, Family
 from presence_t5x.data.finetuning.formats import LINE
 from presence_t5x.data.quiet_tensorflow import seqio, tf
 
@@ -21,6 +21,7 @@ _LABEL_FIELDS = {"id": TEXT, "language": TEXT, "source": TEXT, LINE: NUMBER}
 _SPECS = {
     TEXT: tf.TensorSpec((None,), tf.string),
     NUMBER: tf.TensorSpec((None,), tf.int64),
+    REAL: tf.TensorSpec((None,), tf.float32),
     TEXTS: tf.RaggedTensorSpec((None, None), tf.string),
     NUMBERS: tf.RaggedTensorSpec((None, None), tf.int64),
 }
@@ -132,7 +133,7 @@ def _stack(kind: Any, values: Sequence[Any]) -> Any:
     """The values of a block of examples as one (ragged) tensor, or as a dict of them."""
     if isinstance(kind, Mapping):
         return {name: _stack(kind[name], [value[name] for value in values]) for name in kind}
-    if kind in (TEXT, NUMBER):
+    if kind in (TEXT, NUMBER, REAL):
         return values
     flat = tf.constant(list(itertools.chain(*values)), _SPECS[kind].dtype)
     return tf.RaggedTensor.from_row_lengths(flat, [len(value) for value in values])

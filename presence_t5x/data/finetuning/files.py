@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 from presence_t5x._validate import check_text
 from presence_t5x.data.documents import UNKNOWN_KIND, Part, Problem, Report
 from presence_t5x.data.finetuning.examples import ExamplesSource, LabelledExample
-from presence_t5x.data.finetuning.families import FAMILIES, BrokenRecordError, Family
+from presence_t5x.data.finetuning.families import FAMILIES
+from presence_t5x.data.finetuning.family import Family
 from presence_t5x.data.finetuning.file_names import (
     SPLITS,
     UNKNOWN_LANGUAGE,
@@ -27,11 +28,14 @@ from presence_t5x.data.finetuning.file_names import (
     parse_share,
     split_of_name,
 )
+from presence_t5x.data.finetuning.records import BrokenRecordError
 from presence_t5x.data.text_files.formats import FileRules, Record, is_good, read_records
 from presence_t5x.data.text_files.listing import list_files, split_suffix
 from presence_t5x.data.text_files.slices import FileSlice
 from presence_t5x.data.text_files.source import FilesSource, read_lines, read_reporting
 
+# Of a record that holds several examples, what they all have.
+_SHARED_FIELDS = ("id", "language", "lang")
 _LANGUAGE_CODE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
 
 
@@ -182,7 +186,7 @@ class LocalExamples:
         They are those of its language, by name, and of languages that have no task.
         """
         slices = [part for found, part in self._scan.empty if found == split]
-        named = [(language_of_name(part.path), part) for part in slices]
+        named = [(self._language_of(part), part) for part in slices]
         return [
             part
             for name, part in named
@@ -211,7 +215,7 @@ class LocalExamples:
         self, language: str | None, share: Share, part: FileSlice, report: Report
     ) -> Iterator[LabelledExample]:
         ending, compression = split_suffix(part.path)
-        rules = FileRules(file=part.file, language=language_of_name(part.path), source=part.file)
+        rules = FileRules(file=part.file, language=self._language_of(part), source=part.file)
         if ending not in (".jsonl", ".json"):
             message = "no JSON lines, which labelled examples are read from; remove or convert it"
             report(rules.problem(0, UNKNOWN_KIND, message))
@@ -219,12 +223,36 @@ class LocalExamples:
         lines = read_lines(part, compression, rules.max_document_bytes)
         chosen = ((number, line) for number, line in lines if share.has(number))
         for record in read_records(chosen, rules, report):
-            found = self._example(record, rules)
-            if not isinstance(found, Problem):
-                if language in (None, found.language):
-                    yield found
-            elif language in (None, _known_language(record.value, rules, language)):
-                report(found)
+            for found in self._examples(record, rules):
+                if not isinstance(found, Problem):
+                    if language in (None, found.language):
+                        yield found
+                elif language in (None, _known_language(record.value, rules, language)):
+                    report(found)
+
+    def _language_of(self, part: FileSlice) -> str:
+        """What the name of a file tells, or what the family is in."""
+        found = language_of_name(part.path)
+        return (self.family.language or found) if found == UNKNOWN_LANGUAGE else found
+
+    def _examples(self, record: Record, rules: FileRules) -> list[LabelledExample | Problem]:
+        """The examples that a record holds; one, unless its family unfolds records."""
+        unfold = self.family.unfold
+        if unfold is None or not isinstance(record.value, dict):
+            return [self._example(record, rules)]
+        try:
+            values = unfold(record.value)
+        except BrokenRecordError as error:
+            return [rules.problem(record.line, error.kind, error.message)]
+        shared = {name: record.value[name] for name in _SHARED_FIELDS if name in record.value}
+        found = [
+            self._example(record._replace(value={**value, **shared}), rules) for value in values
+        ]
+        problems = dict.fromkeys(one for one in found if isinstance(one, Problem))
+        examples = [one for one in found if isinstance(one, LabelledExample)]
+        if len(found) > 1:
+            examples = [one._replace(id=f"{one.id}#{i}") for i, one in enumerate(examples)]
+        return [*examples, *problems]  # what is wrong with the whole record is said once
 
     def _example(self, record: Record, rules: FileRules) -> LabelledExample | Problem:
         value = record.value

@@ -16,6 +16,7 @@ from presence_t5x.task_metrics.entity_spans import DELIMITER
 
 Example = dict[str, Any]
 NO_ENTITY = "None"
+UNKNOWN = "<unk>"
 # The number of a line, where files are read: no field of an example.
 LINE = "file_line"
 
@@ -49,10 +50,17 @@ def _single_spaces(text: Any) -> Any:
     return tf.strings.regex_replace(text, r"\s+", " ")
 
 
-def _map(dataset: tf.data.Dataset, convert: Callable[[Example], Example]) -> tf.data.Dataset:
-    """Adds what `convert` gives to every example."""
+def map_examples(
+    dataset: tf.data.Dataset, convert: Callable[[Example], Example], drop: Sequence[str] = ()
+) -> tf.data.Dataset:
+    """Adds what `convert` gives to every example, and drops the fields named."""
+
+    def add(example):
+        kept = {name: value for name, value in example.items() if name not in drop}
+        return {**kept, **convert(example)}
+
     # Nothing branches on a tensor: looking for that takes most of the time of opening a task.
-    as_it_is = tf.autograph.experimental.do_not_convert(lambda e: {**e, **convert(e)})
+    as_it_is = tf.autograph.experimental.do_not_convert(add)
     return dataset.map(as_it_is, num_parallel_calls=tf.data.AUTOTUNE)
 
 
@@ -63,7 +71,7 @@ def natural_language_inference(dataset: tf.data.Dataset) -> tf.data.Dataset:
         parts = ["xnli: premise: ", example["premise"], " hypothesis: ", example["hypothesis"]]
         return {"inputs": tf.strings.join(parts), "targets": tf.strings.as_string(example["label"])}
 
-    return _map(dataset, convert)
+    return map_examples(dataset, convert)
 
 
 def one_language_each(dataset: tf.data.Dataset, languages: Sequence[str]) -> tf.data.Dataset:
@@ -115,7 +123,7 @@ def question_answering(dataset: tf.data.Dataset) -> tf.data.Dataset:
                 "answers": answers,
             }
 
-    return _map(dataset, convert)
+    return map_examples(dataset, convert)
 
 
 def entity_tagging(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -126,7 +134,7 @@ def entity_tagging(dataset: tf.data.Dataset) -> tf.data.Dataset:
         targets = tf.strings.reduce_join(example["spans"], separator=DELIMITER)
         return {"inputs": "tag: " + tokens, "targets": targets}
 
-    return _map(dataset, convert)
+    return map_examples(dataset, convert)
 
 
 def labelled_fields(
@@ -152,13 +160,17 @@ def labelled_fields(
         parts = [name]
         for feature in names:
             parts += [f"{feature}:", example[feature]]
-        labels = tf.constant(["<unk>", *label_names])
         return {
             "inputs": tf.strings.join(parts, separator=" "),
-            "targets": labels[tf.cast(example["label"], tf.int32) + 1],
+            "targets": label_text(example["label"], label_names),
         }
 
-    return _map(dataset, convert)
+    return map_examples(dataset, convert)
+
+
+def label_text(label: Any, names: Sequence[str]) -> Any:
+    """Returns the name of a label by its number; that of -1, of test splits, is "<unk>"."""
+    return tf.constant([UNKNOWN, *names])[tf.cast(label, tf.int32) + 1]
 
 
 def name_tydiqa_languages(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -171,7 +183,7 @@ def name_tydiqa_languages(dataset: tf.data.Dataset) -> tf.data.Dataset:
         is_name = names == tf.strings.regex_replace(example["id"], "-.*", "")
         return {"language": tf.strings.reduce_join(tf.boolean_mask(codes, is_name))}
 
-    return _map(dataset, convert)
+    return map_examples(dataset, convert)
 
 
 def only_language(dataset: tf.data.Dataset, language: str) -> tf.data.Dataset:
