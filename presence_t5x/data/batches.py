@@ -27,7 +27,7 @@ from presence_t5x.data.row_features import (
     read_text_row,
 )
 from presence_t5x.data.rows import Row, RowOrder
-from presence_t5x.data.span_corruption import mask_key
+from presence_t5x.data.seeded_rows import mask_key
 
 _NUM_THREADS = 2
 _PREFETCHED_BATCHES = 4

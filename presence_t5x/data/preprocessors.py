@@ -21,8 +21,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from presence_t5x.data.quiet_tensorflow import seqio, tf
+from presence_t5x.data.seeded_rows import mask_key
 from presence_t5x.data.sentinels import sentinels_of
-from presence_t5x.data.span_corruption import corrupt_rows, mask_key
+from presence_t5x.data.span_corruption import corrupt_rows
 from presence_t5x.data.span_lengths import check_span_corruption
 
 LABELS = ("id", "language", "source", "noise")

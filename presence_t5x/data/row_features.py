@@ -15,8 +15,9 @@ from presence_t5x.config_types import DataConfig
 from presence_t5x.data.layouts import PAIR_FEATURES
 from presence_t5x.data.mixing import RowGroup
 from presence_t5x.data.packing import Example, segment_rows, shift_right
+from presence_t5x.data.seeded_rows import RaggedRows
 from presence_t5x.data.sentinels import sentinels_of
-from presence_t5x.data.span_corruption import RaggedRows, corrupt_rows
+from presence_t5x.data.span_corruption import corrupt_rows
 from presence_t5x.data.span_lengths import check_span_corruption
 from presence_t5x.data.token_store import TokenStore
 
