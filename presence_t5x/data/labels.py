@@ -1,0 +1,69 @@
+"""The labels of a classification task, as the tokens of what its targets may be.
+
+A task writes labels as text, which encoder-decoders generate. What that text may be stands in the
+step of the task that writes it (`finetuning.formats`), or is set for stores, which hold no steps.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from presence_t5x.config_types import DataConfig
+
+
+def label_numbers(data_config: DataConfig, vocabulary: Any) -> Mapping[tuple[int, ...], int]:
+    """Returns the number of every label by the tokens of its name, without EOS.
+
+    Args:
+      data_config: `label_names`, or the task or mixture whose own they are.
+      vocabulary: seqio's, of the targets.
+
+    Raises:
+      ValueError: nothing tells the names, the tasks of a mixture have different ones, or two of
+        them have the same tokens.
+    """
+    names = data_config.label_names or _names_of_tasks(data_config)
+    numbers = {tuple(map(int, vocabulary.encode(name))): i for i, name in enumerate(names)}
+    if len(numbers) < len(names):
+        raise ValueError(
+            f"two of the labels {list(names)} have the same tokens in the vocabulary of "
+            f"{vocabulary.vocab_size} ids, so they cannot be told apart; use another vocabulary"
+        )
+    return numbers
+
+
+def label_names_of(task: Any) -> tuple[str, ...] | None:
+    """Returns the names of a task's labels in the order of their numbers; None if it has none."""
+    from presence_t5x.data.finetuning import formats  # imports TensorFlow
+
+    for step in task.preprocessors:
+        if getattr(step, "func", step) is formats.natural_language_inference:
+            return formats.NLI_TARGETS
+        if names := getattr(step, "keywords", {}).get("label_names"):
+            return tuple(names)
+    return None
+
+
+def _names_of_tasks(data_config: DataConfig) -> tuple[str, ...]:
+    from presence_t5x.data.providers import PREPARED, find_provider, tasks_of
+
+    name = data_config.mixture_or_task_name
+    if name == PREPARED:
+        raise ValueError(
+            "objective='classification' needs label_names for mixture_or_task_name='prepared': a "
+            "store does not hold them; give them in the order of their numbers"
+        )
+    found = {task.name: label_names_of(task) for task in tasks_of(find_provider(data_config))}
+    without = [task for task, names in found.items() if names is None]
+    if without:
+        raise ValueError(
+            f"objective='classification': task {without[0]!r} does not tell its labels; set "
+            "label_names, or choose a task with labels"
+        )
+    kinds = {names: task for task, names in found.items() if names is not None}
+    if len(kinds) > 1:
+        (one, first), (two, second) = list(kinds.items())[:2]
+        raise ValueError(
+            f"objective='classification': {name!r} has tasks with different labels, {first!r} "
+            f"{list(one)} and {second!r} {list(two)}; train one of them"
+        )
+    return next(iter(kinds))
