@@ -143,6 +143,10 @@ class DataConfig:
             check_int(
                 f"task_feature_lengths[{feature!r}]", length, minimum=2, maximum=_LARGEST_SIZE
             )
+        if self.pack and self.objective == "classification":
+            raise ValueError(
+                "objective='classification' packs nothing: a row has one label; set pack=False"
+            )
         if self.label_names is None:
             return
         check_sequence("label_names", self.label_names)

@@ -179,8 +179,8 @@ def convert_rows(
       vocabulary: of the targets.
     """
     keeps_labels = not data_config.pack and set(LABELS) <= set(dataset.element_spec)
-    labels = _LABEL_FEATURES if keeps_labels else {}
-    lengths = task_lengths(data_config) | dict.fromkeys(labels, 0)
+    labels = _LABEL_FEATURES if keeps_labels else None
+    lengths = task_lengths(data_config) | dict.fromkeys(labels or (), 0)
     if data_config.objective == "classification":
         return _Labels(data_config, vocabulary, passthrough_features=labels)(dataset, lengths)
     converter = _CONVERTERS[data_config.objective]
