@@ -20,7 +20,7 @@ from presence_t5x.data.raw_rows import Frame, PairRow, TextRow
 from presence_t5x.data.seeded_rows import RaggedRows
 
 
-class MaskedRows:
+class MaskedTokenRows:
     """Text with some of its tokens hidden."""
 
     def __init__(self, data_config: DataConfig, ids: EncoderIds, frame: Frame):
@@ -67,16 +67,12 @@ class LabelRows:
         Raises:
           ValueError: targets that name no label.
         """
-        inputs = [self._frame(row.pairs[0][0]) for row, _ in rows]
+        inputs = [frame_inputs(row.pairs[0][0], self._length, self._ids) for row, _ in rows]
         labels, weights = np.zeros(num_rows, np.int32), np.zeros(num_rows, np.float32)
         labels[: len(rows)] = [self._label(row) for row, _ in rows]
         weights[: len(rows)] = 1
         tokens = RaggedRows.join(inputs).pad(num_rows, self._length)
         return {"encoder_input_tokens": tokens, "labels": labels, "label_weights": weights}
-
-    def _frame(self, tokens: Int[np.ndarray, " inputs"]) -> Int[np.ndarray, " framed"]:
-        kept = tokens[: self._length - 2]
-        return np.concatenate([[self._ids.begin], kept, [self._ids.eos]]).astype(np.int32)
 
     def _label(self, row: PairRow) -> int:
         found = self._labels.get(tuple(row.pairs[0][1].tolist()))
@@ -86,3 +82,11 @@ class LabelRows:
                 "them in label_names, or leave the example out"
             )
         return found
+
+
+def frame_inputs(
+    tokens: Int[np.ndarray, " inputs"], length: int, ids: EncoderIds
+) -> Int[np.ndarray, " framed"]:
+    """Returns what a classifier reads: the begin token, at most `length` - 2 inputs, EOS; int32."""
+    kept = tokens[: length - 2]
+    return np.concatenate([[ids.begin], kept, [ids.eos]]).astype(np.int32)

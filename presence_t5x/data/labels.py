@@ -10,18 +10,29 @@ from typing import Any
 from presence_t5x.config_types import DataConfig
 
 
+def label_names(data_config: DataConfig) -> tuple[str, ...]:
+    """Returns the names of the labels in the order of their numbers: what a label is as an answer.
+
+    Args:
+      data_config: `label_names`, or the task or mixture whose own they are.
+
+    Raises:
+      ValueError: nothing tells the names, or the tasks of a mixture have different ones.
+    """
+    return tuple(data_config.label_names or _names_of_tasks(data_config))
+
+
 def label_numbers(data_config: DataConfig, vocabulary: Any) -> Mapping[tuple[int, ...], int]:
     """Returns the number of every label by the tokens of its name, without EOS.
 
     Args:
-      data_config: `label_names`, or the task or mixture whose own they are.
+      data_config: as `label_names` takes it.
       vocabulary: seqio's, of the targets.
 
     Raises:
-      ValueError: nothing tells the names, the tasks of a mixture have different ones, or two of
-        them have the same tokens.
+      ValueError: as `label_names`, or two of them have the same tokens.
     """
-    names = data_config.label_names or _names_of_tasks(data_config)
+    names = label_names(data_config)
     numbers = {tuple(map(int, vocabulary.encode(name))): i for i, name in enumerate(names)}
     if len(numbers) < len(names):
         raise ValueError(

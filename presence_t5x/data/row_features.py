@@ -12,7 +12,7 @@ import numpy as np
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.decoder_rows import NextTokenRows, PrefixRows
 from presence_t5x.data.encoder_decoder_rows import EncoderDecoderRows
-from presence_t5x.data.encoder_rows import LabelRows, MaskedRows
+from presence_t5x.data.encoder_rows import LabelRows, MaskedTokenRows
 from presence_t5x.data.labels import label_numbers
 from presence_t5x.data.masked_tokens import encoder_ids
 from presence_t5x.data.mixing import RowGroup
@@ -114,7 +114,7 @@ def _maker(data_config: DataConfig, vocabulary: Any, plan: TextPlan, has_pairs: 
         case "next_token":
             return NextTokenRows(data_config, plan.frame)
         case "masked_tokens":
-            return MaskedRows(data_config, encoder_ids(vocabulary), plan.frame)
+            return MaskedTokenRows(data_config, encoder_ids(vocabulary), plan.frame)
         case "prefix":
             return PrefixRows(data_config, vocabulary.eos_id)
         case "classification":
