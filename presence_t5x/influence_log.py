@@ -112,10 +112,5 @@ class InfluenceLog:
 
 
 def _num_tokens(batch: "Batch") -> dict[str, np.ndarray]:
-    """Tokens with a loss in every row, in place of the features, which would fill the memory.
-
-    A row with one label counts as one.
-    """
-    (name,) = [name for name in batch.features if name.endswith("_weights")]
-    weights = np.asarray(batch.features[name])
-    return {"num_tokens": weights.reshape(len(weights), -1).sum(axis=1)}
+    """Target tokens of every row, in place of the features, which would fill the memory."""
+    return {"num_tokens": np.asarray(batch.features["decoder_loss_weights"]).sum(axis=1)}

@@ -39,9 +39,9 @@ class DataConfig:
       mixture_or_task_name: a registered seqio task or mixture, e.g. "encyclopedia" or "mc4";
         "local_text" for `local_text_files`, "local_nli_zeroshot" and the like (nli, qa, ner, paws;
         zeroshot, multilingual) for `local_task_files`, "prepared" for `prepared_stores`.
-      task_feature_lengths: {"inputs": tokens, "targets": tokens} of a model row, EOS included. Rows
-        of "next_token" are as long as the targets, those of "masked_tokens" and "classification" as
-        the inputs, and the other length may be left out; those of "prefix" as both together.
+      task_feature_lengths: {"inputs": tokens, "targets": tokens} of a model row, EOS included; of
+        "next_token" the targets alone, of "masked_tokens" and "classification" the inputs alone
+        (targets of masked tokens may be given, as long). Rows of "prefix" have both, in line.
       objective: what is learnt from a row. Of text: "span_corruption" (encoder-decoder; of pairs,
         targets from inputs), "masked_tokens" (encoder-only), "next_token" (decoder-only). Of pairs
         of inputs and targets: "prefix" (decoder-only), "classification" (encoder-only).
@@ -130,18 +130,22 @@ class DataConfig:
         """Refuses lengths that make no row of the objective, and labels that nothing asks for."""
         check_choice("objective", self.objective, OBJECTIVES)
         needed, lengths = OBJECTIVES[self.objective], self.task_feature_lengths
-        allowed = {"inputs", "targets"}
+        allowed = {*needed, *(("targets",) if needed == ("inputs",) else ())}
         if not isinstance(lengths, Mapping) or not {*needed} <= {*lengths} <= allowed:
-            wanted = " and ".join(f"{name!r}" for name in needed)
-            example = {"inputs": 1024, "targets": 229}
+            example = {name: {"inputs": 1024, "targets": 229}[name] for name in needed}
+            keys = f"key{'s'[: len(needed) - 1]} {' and '.join(map(repr, needed))}"
             raise ValueError(
-                f"task_feature_lengths={lengths!r} must be a dict with the "
-                f"key{'s' * (len(needed) > 1)} {wanted} for objective={self.objective!r}, "
-                f"e.g. { {name: example[name] for name in needed}!r}"
+                f"task_feature_lengths={lengths!r} must be a dict with the {keys} for "
+                f"objective={self.objective!r}, e.g. {example}"
             )
         for feature, length in lengths.items():
             check_int(
                 f"task_feature_lengths[{feature!r}]", length, minimum=2, maximum=_LARGEST_SIZE
+            )
+        if self.objective == "masked_tokens" and len({*lengths.values()}) > 1:
+            raise ValueError(
+                f"task_feature_lengths={dict(lengths)!r}: objective='masked_tokens' has a target "
+                "for every input; leave 'targets' out, or give both the same length"
             )
         if self.pack and self.objective == "classification":
             raise ValueError(

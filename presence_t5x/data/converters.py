@@ -59,7 +59,6 @@ class LabelConverter(seqio.FeatureConverter):
     MODEL_FEATURES: ClassVar = {
         "encoder_input_tokens": _Spec(tf.int32),
         "labels": _Spec(tf.int32, rank=0),
-        "label_weights": _Spec(tf.int32, rank=0),
     }
     PACKING_FEATURE_DTYPES: ClassVar = {}
 
@@ -94,18 +93,13 @@ class LabelConverter(seqio.FeatureConverter):
         return ds.map(self._convert_example, num_parallel_calls=tf.data.AUTOTUNE)
 
     def _convert_example(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {
-            "encoder_input_tokens": features["inputs"],
-            "labels": features["labels"],
-            "label_weights": tf.constant(1, tf.int32),
-        }
+        return {"encoder_input_tokens": features["inputs"], "labels": features["labels"]}
 
     def get_model_feature_lengths(
         self, task_feature_lengths: Mapping[str, int]
     ) -> Mapping[str, int]:
         """Returns the length of a row; labels have none."""
-        tokens = task_feature_lengths["inputs"] + 1
-        return {"encoder_input_tokens": tokens, "labels": 0, "label_weights": 0}
+        return {"encoder_input_tokens": task_feature_lengths["inputs"] + 1, "labels": 0}
 
 
 class _KeepsLabels(seqio.FeatureConverter):

@@ -62,17 +62,16 @@ class LabelRows:
         self._labels = labels
 
     def features(self, rows: Sequence[tuple[PairRow, int]], num_rows: int) -> dict[str, np.ndarray]:
-        """Returns tokens, labels and their weights; missing rows are all zeros.
+        """Returns tokens and labels; missing rows are all zeros, their labels -1.
 
         Raises:
           ValueError: targets that name no label.
         """
         inputs = [frame_inputs(row.pairs[0][0], self._length, self._ids) for row, _ in rows]
-        labels, weights = np.zeros(num_rows, np.int32), np.zeros(num_rows, np.float32)
+        labels = np.full(num_rows, -1, np.int32)
         labels[: len(rows)] = [self._label(row) for row, _ in rows]
-        weights[: len(rows)] = 1
         tokens = RaggedRows.join(inputs).pad(num_rows, self._length)
-        return {"encoder_input_tokens": tokens, "labels": labels, "label_weights": weights}
+        return {"encoder_input_tokens": tokens, "labels": labels}
 
     def _label(self, row: PairRow) -> int:
         found = self._labels.get(tuple(row.pairs[0][1].tolist()))

@@ -33,8 +33,7 @@ def feature_shapes(data_config: DataConfig) -> Shapes:
                 "encoder_target_tokens": ((rows, inputs), "int32"),
                 "encoder_loss_weights": ((rows, inputs), "float32"),
             }
-    labels = {"labels": ((rows,), "int32"), "label_weights": ((rows,), "float32")}
-    return _encoder(rows, inputs, False) | labels
+    return _encoder(rows, inputs, False) | {"labels": ((rows,), "int32")}
 
 
 def _encoder(rows: int, length: int, pack: bool) -> Shapes:

@@ -17,7 +17,7 @@ import contextlib
 import contextvars
 import functools
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -217,12 +217,11 @@ def span_corruption(
     """
     vocabulary = output_features["targets"].vocabulary
     sentinels = sentinels_of(vocabulary)
-    seed = _mask_seed()
 
-    def corrupt(tokens, identity, epoch):
+    def corrupt(tokens, key):
         inputs, targets = corrupt_rows(
             [tokens],
-            [mask_key(seed, identity.decode("utf-8", "replace"), int(epoch))],
+            [key],
             sentinels.first_id,
             vocabulary.eos_id,
             num_sentinels=sentinels.num_sentinels,
@@ -231,19 +230,27 @@ def span_corruption(
         )
         return inputs.tokens[:-1], targets.tokens[:-1]
 
-    def corrupt_example(example):
-        epoch = example.pop("epoch")
-        inputs, targets = tf.numpy_function(
-            corrupt,
-            [example["targets"], example["id"], epoch],
-            (tf.int32, tf.int32),
-            stateful=False,
-        )
-        inputs.set_shape([None])
-        targets.set_shape([None])
-        return example | {"inputs": inputs, "targets": targets}
+    return _map_seeded(dataset, corrupt, ("inputs", "targets"))
 
-    return dataset.map(corrupt_example, num_parallel_calls=tf.data.AUTOTUNE)
+
+def _map_seeded(
+    dataset: tf.data.Dataset, fun: Callable[..., Any], names: Sequence[str]
+) -> tf.data.Dataset:
+    """Adds what `fun` makes of raw segments: (tokens, key of the row) to int32 arrays by name."""
+    seed = _mask_seed()
+
+    def make(tokens, identity, epoch):
+        return fun(tokens, mask_key(seed, identity.decode("utf-8", "replace"), int(epoch)))
+
+    def make_example(example):
+        epoch = example.pop("epoch")
+        arguments = [example["targets"], example["id"], epoch]
+        found = tf.numpy_function(make, arguments, (tf.int32,) * len(names), stateful=False)
+        for tensor in found:
+            tensor.set_shape([None])
+        return example | dict(zip(names, found))
+
+    return dataset.map(make_example, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def masked_tokens(
@@ -260,25 +267,14 @@ def masked_tokens(
       noise_density: share of the tokens that are chosen.
     """
     ids = encoder_ids(output_features["targets"].vocabulary)
-    seed = _mask_seed()
 
-    def mask(tokens, identity, epoch):
+    def mask(tokens, key):
         targets = with_begin(tokens, ids)
-        key = mask_key(seed, identity.decode("utf-8", "replace"), int(epoch))
-        inputs, is_chosen = mask_rows(
-            RaggedRows.join([targets]), [key], ids, noise_density=noise_density
-        )
+        rows = RaggedRows.join([targets])
+        inputs, is_chosen = mask_rows(rows, [key], ids, noise_density=noise_density)
         return inputs.tokens, targets, np.where(is_chosen, CHOSEN, SHOWN).astype(np.int32)
 
-    def mask_example(example):
-        epoch = example.pop("epoch")
-        arguments = [example["targets"], example["id"], epoch]
-        found = tf.numpy_function(mask, arguments, (tf.int32,) * 3, stateful=False)
-        for tensor in found:
-            tensor.set_shape([None])
-        return example | dict(zip(("inputs", "targets", "marks"), found))
-
-    return dataset.map(mask_example, num_parallel_calls=tf.data.AUTOTUNE)
+    return _map_seeded(dataset, mask, ("inputs", "targets", "marks"))
 
 
 def next_token(dataset: tf.data.Dataset) -> tf.data.Dataset:

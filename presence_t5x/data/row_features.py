@@ -33,9 +33,8 @@ class Batch(NamedTuple):
         Encoder-decoders: encoder_input_tokens, decoder_target_tokens, decoder_input_tokens and
         decoder_loss_weights. "next_token": the decoder's of these; "prefix": these and
         decoder_causal_attention. "masked_tokens": encoder_input_tokens, encoder_target_tokens and
-        encoder_loss_weights. "classification": encoder_input_tokens, int32 labels[rows] and
-        float32 label_weights[rows]. Segment ids and positions only where several documents or
-        pairs share a row.
+        encoder_loss_weights. "classification": encoder_input_tokens and labels[rows], -1 in padding
+        rows. Segment ids and positions only where several documents or pairs share a row.
       example_ids: the document's id; "#k" is added for its k-th later segment; ids of a packed row
         are joined by "|".
       languages, sources, noise: one label a row, "mixed" where a packed row has several.

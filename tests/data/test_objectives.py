@@ -302,7 +302,7 @@ def test_labels_and_what_is_cut(stores):
         document = PAIRS[int(name[1:])]
         tokens = [BEGIN, *encode(document.inputs)[: LENGTH - 2], EOS]
         assert row["encoder_input_tokens"].tolist() == tokens + [0] * (LENGTH - len(tokens))
-        assert (row["labels"], row["label_weights"]) == (int(name[1:]) % 3, 1)
+        assert row["labels"] == int(name[1:]) % 3
     (found,) = open_store(stores["pairs"], LABELLED).trimmed()
     longer = sum(len(encode(document.inputs)) > LENGTH - 2 for document in PAIRS)
     assert longer and (found["inputs"], found["targets"]) == (longer, 0)
@@ -323,9 +323,15 @@ def test_held_out_rows(stores, kind, config):
         assert {name: (a.shape, str(a.dtype)) for name, a in one.features.items()} == (
             feature_shapes(config)
         )
-    assert not any(array[2:].any() for array in first[1].features.values())
-    (weights,) = [name for name in first[0].features if name.endswith("_weights")]
-    assert first[0].features[weights].reshape(4, -1).any(axis=1).all()
+    padding = {name: array[2:] for name, array in first[1].features.items()}
+    if config.objective == "classification":
+        assert (
+            padding.pop("labels").tolist() == [-1, -1] and (first[0].features["labels"] >= 0).all()
+        )
+    else:
+        (weights,) = [name for name in padding if name.endswith("_weights")]
+        assert first[0].features[weights].any(axis=1).all()
+    assert not any(array.any() for array in padding.values())
 
 
 def test_permuted_words_keep_the_special_tokens():
@@ -454,7 +460,10 @@ def with_examples(tmp_path, config):
         vocabulary_file="bytes",
         batch_size=1,
         label_names=None,
-        task_feature_lengths={"inputs": 40, "targets": 5},
+        task_feature_lengths={
+            "inputs": 40,
+            "targets": 5,
+        },  # of labels the inputs alone
     )
 
 
@@ -484,6 +493,9 @@ ERRORS = [
 @pytest.mark.parametrize(("kind", "changes", "message"), ERRORS)
 def test_rows_of_the_wrong_kind(stores, kind, changes, message):
     with pytest.raises(ValueError, match=message):
+        lengths = {"next_token": ("targets",), "masked_tokens": ("inputs",)}
+        needed = lengths.get(changes["objective"], ("inputs", "targets"))
+        changes = changes | {"task_feature_lengths": dict.fromkeys(needed, 9)}
         open_store(stores[kind], dataclasses.replace(PREFIX, **changes))
 
 
@@ -491,6 +503,14 @@ BAD_SETTINGS = [
     ({"objective": "span"}, "objective='span' must be one of.*'span_corruption'"),
     ({"objective": "prefix"}, r"the keys 'inputs' and 'targets' for objective='prefix', e.g. \{"),
     ({"task_feature_lengths": {"inputs": 9}}, "the key 'targets' for objective='next_token'"),
+    (
+        {"task_feature_lengths": {"inputs": 9, "targets": 9}},
+        "the key 'targets' for objective='next_token', e.g. {'targets': 229}",
+    ),
+    (
+        {"objective": "masked_tokens", "task_feature_lengths": {"inputs": 9, "targets": 8}},
+        "has a target for every input; leave 'targets' out",
+    ),
     ({"label_names": ("a", "b")}, "belongs to objective='classification', not 'next_token'"),
 ]
 
