@@ -8,6 +8,7 @@ encoders has it where the input is the mask.
 
 # seqio and TensorFlow declare no usable types here.
 # pyright: reportAttributeAccessIssue=false, reportIncompatibleVariableOverride=false
+# pyright: reportArgumentType=false, reportAbstractUsage=false
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
