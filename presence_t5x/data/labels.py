@@ -9,6 +9,8 @@ from typing import Any
 
 from presence_t5x.config_types import DataConfig
 
+_NLI = ("0", "1", "2")  # entailment, neutral, contradiction, as mT5 writes them
+
 
 def label_names(data_config: DataConfig) -> tuple[str, ...]:
     """Returns the names of the labels in the order of their numbers: what a label is as an answer.
@@ -48,7 +50,7 @@ def label_names_of(task: Any) -> tuple[str, ...] | None:
 
     for step in task.preprocessors:
         if getattr(step, "func", step) is formats.natural_language_inference:
-            return formats.NLI_TARGETS
+            return _NLI
         if names := getattr(step, "keywords", {}).get("label_names"):
             return tuple(names)
     return None

@@ -16,7 +16,6 @@ from presence_t5x.task_metrics.entity_spans import DELIMITER
 
 Example = dict[str, Any]
 NO_ENTITY = "None"
-NLI_TARGETS = ("0", "1", "2")  # entailment, neutral, contradiction
 # The number of a line, where files are read: no field of an example.
 LINE = "file_line"
 
