@@ -17,17 +17,10 @@ from presence_t5x._validate import check_int
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.composition import compose_units, row_label
 from presence_t5x.data.mixing import RowGroup
-from presence_t5x.data.row_features import (
-    Batch,
-    PairRow,
-    RowFeatures,
-    TextRow,
-    count_trimmed,
-    read_pair_row,
-    read_text_row,
-)
+from presence_t5x.data.raw_rows import PairRow, TextRow, read_pair_row, read_text_row
+from presence_t5x.data.row_features import Batch, RowFeatures, count_trimmed
 from presence_t5x.data.rows import Row, RowOrder
-from presence_t5x.data.span_corruption import mask_key
+from presence_t5x.data.seeded_rows import mask_key
 
 _NUM_THREADS = 2
 _PREFETCHED_BATCHES = 4
@@ -79,7 +72,7 @@ class PreparedBatches:
         self._batch_size = data_config.batch_size
         self._local_size = data_config.batch_size // process_count
         self._first_row = process_index * self._local_size
-        self._lengths = data_config.task_feature_lengths
+        self._config = data_config
         self._features = RowFeatures(
             data_config,
             vocabulary,
@@ -91,7 +84,9 @@ class PreparedBatches:
             self._features.raw_length,
             pack=data_config.pack,
             seed=data_config.seed,
-            lengths=self._lengths,
+            lengths=data_config.task_feature_lengths,
+            num_special=self._features.plan.frame.size,
+            in_line=data_config.objective == "prefix",
         )
         self._segment_length = None if data_config.pack else self._features.raw_length
         self._next_step = 0
@@ -117,7 +112,7 @@ class PreparedBatches:
         """Returns of how many pairs of each group inputs or targets are longer than a row."""
         return [
             {"group": group.name, "pairs": len(group.documents)}
-            | count_trimmed(group, self._lengths)
+            | count_trimmed(group, self._config)
             for group in self._order.groups
             if group.is_pairs
         ]
@@ -144,7 +139,8 @@ class PreparedBatches:
         group, first = self._order.groups[row.group], row.pieces[0]
         if group.is_pairs:
             return read_pair_row(group.store, [piece.document for piece in row.pieces]), 0
-        raw = read_text_row(group.store, row.pieces, self._segment_length)
+        frame = self._features.plan.frame
+        raw = read_text_row(group.store, row.pieces, self._segment_length, frame)
         # A packed row's id does not say where in its first document it begins.
         key = raw.example_id if self._segment_length else f"{raw.example_id}@{first.start}"
         return raw, mask_key(self._seed, key, row.epoch)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from presence_t5x.data.row_features import MIXED_LABEL
+from presence_t5x.data.raw_rows import MIXED_LABEL
 from presence_t5x.data.rows import Row
 from presence_t5x.data.token_store import TokenStore
 

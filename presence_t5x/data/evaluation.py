@@ -15,16 +15,11 @@ from presence_t5x.data.documents import id_hash
 from presence_t5x.data.planted_noise import PERMUTED_WORDS, permute_words
 from presence_t5x.data.prepared import SPLITS, open_stores
 from presence_t5x.data.providers import find_provider, tasks_of
-from presence_t5x.data.row_features import (
-    Batch,
-    PairRow,
-    RowFeatures,
-    TextRow,
-    read_pair_row,
-    read_text_row,
-)
+from presence_t5x.data.raw_rows import PairRow, TextRow, read_pair_row, read_text_row
+from presence_t5x.data.row_features import Batch, RowFeatures
 from presence_t5x.data.rows import EVALUATION, make_generator
 from presence_t5x.data.sources import open_batches, resolve_vocabulary
+from presence_t5x.data.text_plans import TextPlan
 from presence_t5x.data.token_store import TokenStore
 from presence_t5x.data.tokenizers import Tokenizer
 
@@ -76,7 +71,7 @@ def evaluation_batches(
                 "language": language,
                 "noise": noise,
             }
-            rows = sample_rows(stores, features.raw_length, max_rows=rows_per_group, labels=labels)
+            rows = sample_rows(stores, features.plan, max_rows=rows_per_group, labels=labels)
             kinds = plant_permuted_words(rows, starts) if plant else [rows]
             for kind in kinds:
                 batches += make_batches(kind, features, data_config.batch_size)
@@ -85,7 +80,7 @@ def evaluation_batches(
 
 def sample_rows(
     stores: Sequence[TokenStore],
-    raw_length: int,
+    plan: TextPlan,
     *,
     max_rows: int,
     labels: Mapping[str, str],
@@ -98,7 +93,7 @@ def sample_rows(
 
     Args:
       stores: the tokens.
-      raw_length: tokens of a row of text, at most.
+      plan: how text is cut.
       max_rows: at most this many documents; those of fewer than 2 tokens are left out.
       labels: of the documents, by `LABEL_NAMES`.
       seed: of the choice.
@@ -116,8 +111,9 @@ def sample_rows(
         if store.input_counts is not None and store.input_counts[document]:
             rows.append(read_pair_row(store, [document]))
             continue
-        length = min(int(store.token_counts[document]), raw_length)
-        rows.append(read_text_row(store, [(document, 0, length)]))
+        num_tokens = int(store.token_counts[document]) + plan.frame.size
+        piece = (document, 0, min(num_tokens, plan.raw_length))
+        rows.append(read_text_row(store, [piece], frame=plan.frame))
     return rows
 
 

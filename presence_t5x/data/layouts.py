@@ -1,5 +1,8 @@
 """How the documents of one group are cut into rows: index arithmetic on token counts.
 
+An objective may count special tokens into every document (`raw_rows.Frame`): a document's length is
+then that of its tokens and these together, here and in pieces.
+
 Text: "one document a row" cuts a document into segments of the raw length; the last, shorter one
 becomes a padded row, or is dropped if it is a single token. "packed" concatenates a group's
 documents in the order of the store, with nothing between them (as mT5 does), and cuts the stream
@@ -17,14 +20,12 @@ import numpy as np
 from jaxtyping import Int
 
 from presence_t5x.data.mixing import RowGroup
-from presence_t5x.data.packing import assign_rows
+from presence_t5x.data.packing import PAIR_FEATURES, assign_rows
 from presence_t5x.data.running_totals import RunningTotals
-
-PAIR_FEATURES = ("inputs", "targets")
 
 
 class Piece(NamedTuple):
-    """Tokens start:stop of one document; of a pair always all of them."""
+    """Tokens start:stop of one document, counted with its special ones; of a pair always all."""
 
     document: int
     start: int
@@ -50,15 +51,27 @@ def segment_counts(
     return token_counts // raw_length + (token_counts % raw_length >= 2)
 
 
+def cut_document(num_tokens: int, raw_length: int) -> list[tuple[int, int]]:
+    """Returns (start, stop) of the one-document rows of a document.
+
+    >>> cut_document(11, 10), cut_document(12, 10)
+    ([(0, 10)], [(0, 10), (10, 12)])
+    """
+    number = int(segment_counts(np.array([num_tokens]), raw_length)[0])
+    return [(i * raw_length, min((i + 1) * raw_length, num_tokens)) for i in range(number)]
+
+
 class OneDocumentLayout:
     """Every row holds a segment of one document of text."""
 
-    def __init__(self, group: RowGroup, raw_length: int):
+    def __init__(self, group: RowGroup, raw_length: int, num_special: int = 0):
+        """Args: text; tokens of a row; how many special ones are counted into a document."""
         self._group = group
         self._raw_length = raw_length
+        self._num_special = num_special
 
         def read(start: int, stop: int) -> np.ndarray:
-            return segment_counts(group.token_counts(start, stop), raw_length)
+            return segment_counts(group.token_counts(start, stop) + num_special, raw_length)
 
         self._totals = RunningTotals(len(group.documents), read)
         self.num_rows = self._totals.total
@@ -67,7 +80,7 @@ class OneDocumentLayout:
         """Returns the one piece of a row; the same in every epoch."""
         item, first_row = self._totals.find(number)
         start = (number - first_row) * self._raw_length
-        num_tokens = int(self._group.token_counts(item, item + 1)[0])
+        num_tokens = int(self._group.token_counts(item, item + 1)[0]) + self._num_special
         stop = min(start + self._raw_length, num_tokens)
         return (Piece(int(self._group.documents[item]), start, stop),)
 
@@ -75,10 +88,22 @@ class OneDocumentLayout:
 class PackedLayout:
     """Every row is full; the stream of documents is cut from another offset each epoch."""
 
-    def __init__(self, group: RowGroup, raw_length: int, offset: Callable[[int], int]):
+    def __init__(
+        self,
+        group: RowGroup,
+        raw_length: int,
+        offset: Callable[[int], int],
+        num_special: int = 0,
+    ):
+        """Args: as `OneDocumentLayout`; gives the offset of an epoch."""
         self._group = group
         self._raw_length = raw_length
-        self._totals = RunningTotals(len(group.documents), group.token_counts)
+        self._num_special = num_special
+
+        def read(start: int, stop: int) -> np.ndarray:
+            return group.token_counts(start, stop) + num_special
+
+        self._totals = RunningTotals(len(group.documents), read)
         # As many rows as fit from every offset, so that all epochs are equally long.
         total = self._totals.total
         self.num_rows = max((total - raw_length + 1) // raw_length, min(total // raw_length, 1))
@@ -93,7 +118,7 @@ class PackedLayout:
         pieces = []
         start -= first
         while remaining:
-            num_tokens = int(self._group.token_counts(item, item + 1)[0])
+            num_tokens = int(self._group.token_counts(item, item + 1)[0]) + self._num_special
             stop = min(start + remaining, num_tokens)
             if stop > start:
                 pieces.append(Piece(int(self._group.documents[item]), start, stop))
@@ -120,11 +145,27 @@ class PackedPairLayout:
     The order is drawn once: the same pairs stand together in every epoch.
     """
 
-    def __init__(self, group: RowGroup, lengths: Mapping[str, int], rng: np.random.Generator):
-        """Args: pairs; tokens of a model row, by `PAIR_FEATURES`; gives the order."""
+    def __init__(
+        self,
+        group: RowGroup,
+        lengths: Mapping[str, int],
+        rng: np.random.Generator,
+        *,
+        in_line: bool = False,
+    ):
+        """Finds which pairs share a row.
+
+        Args:
+          group: pairs.
+          lengths: of inputs and targets, by `PAIR_FEATURES`.
+          rng: gives the order.
+          in_line: targets stand behind their inputs, in a row as long as both lengths together.
+        """
         self._group = group
         limits = [lengths[name] for name in PAIR_FEATURES]
         sizes = np.minimum(group.pair_counts() + 1, limits)  # with EOS
+        if in_line:
+            sizes, limits = sizes.sum(axis=1, keepdims=True), [sum(limits)]
         self._order = rng.permutation(len(sizes))
         self._starts = np.append(assign_rows(sizes[self._order], limits), len(sizes))
         self.num_rows = len(self._starts) - 1

@@ -6,11 +6,14 @@ see each other.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
-_PREFIXES = {"inputs": "encoder", "targets": "decoder"}
+from presence_t5x.data.seeded_rows import places_of, rows_of
+
+PAIR_FEATURES = ("inputs", "targets")
 Example = Mapping[str, Int[np.ndarray, " tokens"]]
 
 
@@ -24,7 +27,7 @@ def shift_right(targets: Int[np.ndarray, " tokens"]) -> Int[np.ndarray, " tokens
 
 
 def _check_examples(examples, lengths):
-    if set(lengths) != set(_PREFIXES):
+    if set(lengths) != set(PAIR_FEATURES):
         raise ValueError(f"lengths={dict(lengths)!r} must have the keys 'inputs' and 'targets'")
     for number, example in enumerate(examples):
         for feature, length in lengths.items():
@@ -64,16 +67,58 @@ def assign_rows(
     return np.asarray(starts, np.int64)
 
 
-def _fill(features, row, prefix, position, segment_id, tokens):
-    """Writes one example's tokens, segment id and positions into a row."""
-    where = (row, slice(position, position + len(tokens)))
-    name = "encoder_input_tokens" if prefix == "encoder" else "decoder_target_tokens"
-    features[name][where] = tokens
-    features[f"{prefix}_segment_ids"][where] = segment_id
-    features[f"{prefix}_positions"][where] = np.arange(len(tokens))
-    if prefix == "decoder":
-        features["decoder_input_tokens"][where] = shift_right(np.asarray(tokens))
-        features["decoder_loss_weights"][where] = np.asarray(tokens) != 0
+class Segments(NamedTuple):
+    """Tokens of all segments of all rows, one after the other, and where each stands.
+
+    Attributes:
+      tokens: as they are.
+      rows, columns: of each token.
+      segment_ids: from 1 in a row.
+      positions: from 0 in a segment.
+      shape: (rows, length).
+    """
+
+    tokens: Int[np.ndarray, " tokens"]
+    rows: Int[np.ndarray, " tokens"]
+    columns: Int[np.ndarray, " tokens"]
+    segment_ids: Int[np.ndarray, " tokens"]
+    positions: Int[np.ndarray, " tokens"]
+    shape: tuple[int, int]
+
+    @classmethod
+    def place(cls, rows: Sequence[Sequence[Int[np.ndarray, " tokens"]]], length: int) -> "Segments":
+        """Places the segments of every row, which must fit its length, one behind the other."""
+        segments = [segment for row in rows for segment in row]
+        lengths = np.array([len(segment) for segment in segments], np.int64)
+        row_lengths = np.array([sum(map(len, row)) for row in rows], np.int64)
+        numbers = places_of(np.array([len(row) for row in rows], np.int64)) + 1
+        return cls(
+            np.concatenate([np.zeros(0, np.int32), *segments]).astype(np.int32, copy=False),
+            rows_of(row_lengths),
+            places_of(row_lengths),
+            np.repeat(numbers, lengths),
+            places_of(lengths),
+            (len(rows), length),
+        )
+
+    def fill(
+        self, values: Shaped[np.ndarray, " tokens"], dtype: Any = np.int32
+    ) -> Shaped[np.ndarray, "rows length"]:
+        """Returns rows with a value at every token and 0 elsewhere."""
+        filled = np.zeros(self.shape, dtype)
+        filled[self.rows, self.columns] = values
+        return filled
+
+    def shifted(self) -> Int[np.ndarray, "rows length"]:
+        """Returns rows of decoder inputs: BOS (0) at the start of every segment."""
+        return self.fill(np.where(self.positions == 0, 0, np.roll(self.tokens, 1)))
+
+    def where(self, prefix: str) -> dict[str, np.ndarray]:
+        """Returns the features that tell segments apart, named after "encoder" or "decoder"."""
+        return {
+            f"{prefix}_segment_ids": self.fill(self.segment_ids),
+            f"{prefix}_positions": self.fill(self.positions),
+        }
 
 
 def pack_examples(examples: Sequence[Example], lengths: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -99,9 +144,9 @@ def pack_examples(examples: Sequence[Example], lengths: Mapping[str, int]) -> di
     array([[1, 1, 2, 2, 0]], dtype=int32)
     """
     _check_examples(examples, lengths)
-    sizes = [[len(example[feature]) for feature in _PREFIXES] for example in examples]
-    order = [lengths[feature] for feature in _PREFIXES]
-    starts = assign_rows(np.reshape(sizes, (-1, len(_PREFIXES))), order)
+    sizes = [[len(example[feature]) for feature in PAIR_FEATURES] for example in examples]
+    order = [lengths[feature] for feature in PAIR_FEATURES]
+    starts = assign_rows(np.reshape(sizes, (-1, len(PAIR_FEATURES))), order)
     stops = [*starts[1:].tolist(), len(examples)]
     rows = [examples[start:stop] for start, stop in zip(starts.tolist(), stops)]
     return segment_rows(rows, lengths)
@@ -111,17 +156,16 @@ def segment_rows(
     rows: Sequence[Sequence[Example]], lengths: Mapping[str, int]
 ) -> dict[str, np.ndarray]:
     """Returns the features of `pack_examples` for rows whose examples fit; empty rows are zeros."""
-    features = {}
-    for feature, prefix in _PREFIXES.items():
-        tokens = ("input",) if prefix == "encoder" else ("target", "input")
-        for name in [*(f"{kind}_tokens" for kind in tokens), "segment_ids", "positions"]:
-            features[f"{prefix}_{name}"] = np.zeros((len(rows), lengths[feature]), np.int32)
-    features["decoder_loss_weights"] = np.zeros((len(rows), lengths["targets"]), np.float32)
-    for row, examples in enumerate(rows):
-        used = dict.fromkeys(lengths, 0)
-        for segment_id, example in enumerate(examples, start=1):
-            for feature, prefix in _PREFIXES.items():
-                tokens = example[feature]
-                _fill(features, row, prefix, used[feature], segment_id, tokens)
-                used[feature] += len(tokens)
-    return features
+    encoder, decoder = (
+        Segments.place([[example[name] for example in row] for row in rows], lengths[name])
+        for name in PAIR_FEATURES
+    )
+    targets = decoder.fill(decoder.tokens)
+    return {
+        "encoder_input_tokens": encoder.fill(encoder.tokens),
+        **encoder.where("encoder"),
+        "decoder_target_tokens": targets,
+        "decoder_input_tokens": decoder.shifted(),
+        **decoder.where("decoder"),
+        "decoder_loss_weights": (targets != 0).astype(np.float32),
+    }

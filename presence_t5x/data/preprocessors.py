@@ -1,9 +1,9 @@
-"""seqio preprocessors: labels, documents to raw segments, span corruption.
+"""seqio preprocessors: labels, documents to raw segments, span corruption and masked tokens.
 
-They make seqio tasks of the same parts that the prepared reader uses: the corruption is
-`span_corruption.corrupt_rows` through `tf.numpy_function`, and its key is `mask_key`,
-so that a row has the same mask from either reader, whatever the order and however many hosts read.
-Examples carry their labels (`LABELS`, scalar strings) up to the batch.
+They make seqio tasks of the same parts that the prepared reader uses: noise is
+`span_corruption.corrupt_rows` and `masked_tokens.mask_rows` through `tf.numpy_function`, and its
+key is `mask_key`, so that a row has the same mask from either reader, whatever the order and
+however many hosts read. Examples carry their labels (`LABELS`, scalar strings) up to the batch.
 
 A mask depends on (seed, row id, epoch). The seed is that of `data_seed` around the building of the
 dataset; without it (T5X) seqio's own map seed. seqio repeats a source before `segments` sees it, so
@@ -17,20 +17,25 @@ import contextlib
 import contextvars
 import functools
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from presence_t5x.data.masked_tokens import encoder_ids, mask_rows, with_begin
 from presence_t5x.data.quiet_tensorflow import seqio, tf
+from presence_t5x.data.raw_rows import Frame
+from presence_t5x.data.seeded_rows import RaggedRows, mask_key
 from presence_t5x.data.sentinels import sentinels_of
-from presence_t5x.data.span_corruption import corrupt_rows, mask_key
-from presence_t5x.data.span_lengths import check_span_corruption
+from presence_t5x.data.span_corruption import corrupt_rows
+from presence_t5x.data.text_plans import MEAN_NOISE_SPAN_LENGTH, NOISE_DENSITY, text_plan
 
 LABELS = ("id", "language", "source", "noise")
 _CARRIED = (*LABELS, "epoch")
 MAX_DOCUMENT_TOKENS = 65_536
 DOCUMENTS_PER_GROUP = 128
-NOISE_DENSITY = 0.15
-MEAN_NOISE_SPAN_LENGTH = 3.0
+# What `masked_tokens` says of a token; none is 0, which seqio takes for padding.
+SHOWN, CHOSEN = 1, 2
 _SEED: contextvars.ContextVar[int | None] = contextvars.ContextVar("_SEED", default=None)
 
 
@@ -112,15 +117,10 @@ def text_to_targets(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _raw_length(sequence_length, output_features, noise_density, mean_span) -> int:
-    vocabulary = output_features["targets"].vocabulary
-    return check_span_corruption(
-        sequence_length["inputs"],
-        sequence_length["targets"],
-        sentinels_of(vocabulary).num_sentinels,
-        noise_density,
-        mean_span,
-    )
+def _add_frame(example: dict[str, tf.Tensor], frame: Frame) -> dict[str, tf.Tensor]:
+    """A document with its special tokens."""
+    parts = [tf.constant(frame.begin, tf.int32), example["targets"], list(frame.end)]
+    return example | {"targets": tf.concat(parts, axis=0)}
 
 
 def _cut(example: Mapping[str, tf.Tensor], raw_length: int) -> tf.data.Dataset:
@@ -162,10 +162,11 @@ def segments(
     output_features: Mapping[str, seqio.Feature],
     *,
     concatenate: bool,
+    objective: str = "span_corruption",
     noise_density: float = NOISE_DENSITY,
     mean_span: float = MEAN_NOISE_SPAN_LENGTH,
 ) -> tf.data.Dataset:
-    """Cuts tokenised documents into raw segments for `span_corruption`.
+    """Cuts tokenised documents into raw segments for `span_corruption` or another objective.
 
     A segment's id is its document's, with "#k" for the k-th later one; a document without an id is
     named by a hash of its tokens. `epoch` is added.
@@ -175,23 +176,27 @@ def segments(
       sequence_length: lengths of a model row; they fix the raw length.
       output_features: give the vocabulary.
       concatenate: mT5's way: empty documents dropped, a random chunk of at most 65 536 tokens of
-        each, groups of 128 documents joined with nothing between them (a row is labelled as the
-        first document of its group). False cuts each document on its own. A last segment of a
-        single token is dropped.
+        each, groups of 128 documents joined with nothing between them but what the objective adds
+        (a row is labelled as the first document of its group). False cuts each document on its own.
+        A last segment of a single token is dropped.
+      objective: of text; all but "span_corruption" add special tokens to documents (`text_plan`).
       noise_density: as in `span_corruption`.
       mean_span: as in `span_corruption`.
 
     Raises:
       ValueError: the lengths do not fit the density.
     """
-    raw_length = _raw_length(sequence_length, output_features, noise_density, mean_span)
+    vocabulary = output_features["targets"].vocabulary
+    plan = text_plan(objective, sequence_length, vocabulary, noise_density, mean_span)
     dataset = _stamp_epochs(dataset.map(_name_by_tokens, num_parallel_calls=tf.data.AUTOTUNE))
     dataset = dataset.filter(lambda example: tf.size(example["targets"]) > 0)
+    if plan.frame.size:
+        dataset = dataset.map(functools.partial(_add_frame, frame=plan.frame))
     if concatenate:
         dataset = _random_chunk(dataset)
         dataset = dataset.map(lambda e: {name: e[name] for name in (*_CARRIED, "targets")})
         dataset = dataset.ragged_batch(DOCUMENTS_PER_GROUP).map(_join_group)
-    dataset = dataset.flat_map(functools.partial(_cut, raw_length=raw_length))
+    dataset = dataset.flat_map(functools.partial(_cut, raw_length=plan.raw_length))
     return dataset.filter(lambda example: tf.size(example["targets"]) >= 2)
 
 
@@ -212,12 +217,11 @@ def span_corruption(
     """
     vocabulary = output_features["targets"].vocabulary
     sentinels = sentinels_of(vocabulary)
-    seed = _mask_seed()
 
-    def corrupt(tokens, identity, epoch):
+    def corrupt(tokens, key):
         inputs, targets = corrupt_rows(
             [tokens],
-            [mask_key(seed, identity.decode("utf-8", "replace"), int(epoch))],
+            [key],
             sentinels.first_id,
             vocabulary.eos_id,
             num_sentinels=sentinels.num_sentinels,
@@ -226,16 +230,53 @@ def span_corruption(
         )
         return inputs.tokens[:-1], targets.tokens[:-1]
 
-    def corrupt_example(example):
-        epoch = example.pop("epoch")
-        inputs, targets = tf.numpy_function(
-            corrupt,
-            [example["targets"], example["id"], epoch],
-            (tf.int32, tf.int32),
-            stateful=False,
-        )
-        inputs.set_shape([None])
-        targets.set_shape([None])
-        return example | {"inputs": inputs, "targets": targets}
+    return _map_seeded(dataset, corrupt, ("inputs", "targets"))
 
-    return dataset.map(corrupt_example, num_parallel_calls=tf.data.AUTOTUNE)
+
+def _map_seeded(
+    dataset: tf.data.Dataset, fun: Callable[..., Any], names: Sequence[str]
+) -> tf.data.Dataset:
+    """Adds what `fun` makes of raw segments: (tokens, key of the row) to int32 arrays by name."""
+    seed = _mask_seed()
+
+    def make(tokens, identity, epoch):
+        return fun(tokens, mask_key(seed, identity.decode("utf-8", "replace"), int(epoch)))
+
+    def make_example(example):
+        epoch = example.pop("epoch")
+        arguments = [example["targets"], example["id"], epoch]
+        found = tf.numpy_function(make, arguments, (tf.int32,) * len(names), stateful=False)
+        for tensor in found:
+            tensor.set_shape([None])
+        return example | dict(zip(names, found))
+
+    return dataset.map(make_example, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def masked_tokens(
+    dataset: tf.data.Dataset,
+    output_features: Mapping[str, seqio.Feature],
+    *,
+    noise_density: float = NOISE_DENSITY,
+) -> tf.data.Dataset:
+    """Turns raw segments into `inputs`, `targets` and `marks`, which are `CHOSEN` or `SHOWN`.
+
+    Args:
+      dataset: of `segments`; `epoch` is dropped.
+      output_features: give the vocabulary.
+      noise_density: share of the tokens that are chosen.
+    """
+    ids = encoder_ids(output_features["targets"].vocabulary)
+
+    def mask(tokens, key):
+        targets = with_begin(tokens, ids)
+        rows = RaggedRows.join([targets])
+        inputs, is_chosen = mask_rows(rows, [key], ids, noise_density=noise_density)
+        return inputs.tokens, targets, np.where(is_chosen, CHOSEN, SHOWN).astype(np.int32)
+
+    return _map_seeded(dataset, mask, ("inputs", "targets", "marks"))
+
+
+def next_token(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Leaves raw segments of `segments` as they are; `epoch` is dropped."""
+    return dataset.map(lambda example: {k: v for k, v in example.items() if k != "epoch"})

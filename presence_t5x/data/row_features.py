@@ -1,35 +1,40 @@
-"""Rows of tokens to the features of a model: corruption or trimming, padding, labels.
+"""Rows of tokens to the features of a model, by the objective of a run.
 
-A row of text is corrupted (`span_corruption`), a pair of inputs and targets is cut to the lengths
-less one; both end in EOS, as seqio's `append_eos_after_trim` has it. Which tokens make a row is
-decided in `rows`.
+Which tokens make a row is decided in `rows`, what becomes of them in `encoder_decoder_rows`,
+`encoder_rows` and `decoder_rows`; here is which of these it is.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Int
 
 from presence_t5x.config_types import DataConfig
-from presence_t5x.data.layouts import PAIR_FEATURES
+from presence_t5x.data.decoder_rows import NextTokenRows, PrefixRows
+from presence_t5x.data.encoder_decoder_rows import EncoderDecoderRows
+from presence_t5x.data.encoder_rows import LabelRows, MaskedTokenRows
+from presence_t5x.data.labels import label_numbers
+from presence_t5x.data.masked_tokens import encoder_ids
 from presence_t5x.data.mixing import RowGroup
-from presence_t5x.data.packing import Example, segment_rows, shift_right
-from presence_t5x.data.sentinels import sentinels_of
-from presence_t5x.data.span_corruption import RaggedRows, corrupt_rows
-from presence_t5x.data.span_lengths import check_span_corruption
-from presence_t5x.data.token_store import TokenStore
+from presence_t5x.data.packing import PAIR_FEATURES
+from presence_t5x.data.raw_rows import PairRow, TextRow
+from presence_t5x.data.text_plans import TextPlan, text_plan
 
-MIXED_LABEL = "mixed"
+# What rows each objective but span corruption takes, and what else to set for the others.
+_TEXT = {"masked_tokens": "classification", "next_token": "prefix"}
+_PAIRS = {pairs: text for text, pairs in _TEXT.items()}
 
 
 class Batch(NamedTuple):
     """Rows of a step with their labels; unknown labels and padding rows have empty strings.
 
     Attributes:
-      features: T5X's names: int32 encoder_input_tokens[rows, inputs], decoder_target_tokens and
-        decoder_input_tokens[rows, targets], float32 decoder_loss_weights[rows, targets]; segment
-        ids and positions only where several examples share a row.
+      features: seqio's names, int32[rows, length] but for the loss weights, which are float32.
+        Encoder-decoders: encoder_input_tokens, decoder_target_tokens, decoder_input_tokens and
+        decoder_loss_weights. "next_token": the decoder's of these; "prefix": these and
+        decoder_causal_attention. "masked_tokens": encoder_input_tokens, encoder_target_tokens and
+        encoder_loss_weights. "classification": encoder_input_tokens and labels[rows], -1 in padding
+        rows. Segment ids and positions only where several documents or pairs share a row.
       example_ids: the document's id; "#k" is added for its k-th later segment; ids of a packed row
         are joined by "|".
       languages, sources, noise: one label a row, "mixed" where a packed row has several.
@@ -42,59 +47,18 @@ class Batch(NamedTuple):
     noise: list[str]
 
 
-class TextRow(NamedTuple):
-    """Tokens before corruption, and the labels of the row."""
+class RowMaker(Protocol):
+    """What makes the features of an objective."""
 
-    tokens: Int[np.ndarray, " tokens"]
-    example_id: str
-    language: str
-    source: str
-    noise: str
-
-
-class PairRow(NamedTuple):
-    """Inputs and targets without EOS, of several pairs where they share a row, and its labels."""
-
-    pairs: list[tuple[Int[np.ndarray, " inputs"], Int[np.ndarray, " targets"]]]
-    example_id: str
-    language: str
-    source: str
-    noise: str
-
-
-def read_text_row(
-    store: TokenStore, pieces: Sequence[tuple[int, int, int]], segment_length: int | None = None
-) -> TextRow:
-    """Reads and concatenates (document, start, stop) pieces.
-
-    Args:
-      store: the tokens.
-      pieces: at least one.
-      segment_length: of the segments that rows are numbered by; None where rows are packed.
-    """
-    documents = [store[document] for document, _, _ in pieces]
-    ids = [document.id for document in documents]
-    if segment_length and pieces[0][1]:
-        ids = [f"{ids[0]}#{pieces[0][1] // segment_length}"]
-    tokens = [document.tokens[start:stop] for document, (_, start, stop) in zip(documents, pieces)]
-    return TextRow(np.concatenate(tokens), "|".join(ids), *_common_labels(documents))
-
-
-def read_pair_row(store: TokenStore, documents: Sequence[int]) -> PairRow:
-    """Reads pairs that share a row."""
-    found = [store[document] for document in documents]
-    ids = "|".join(document.id for document in found)
-    return PairRow([document.pair for document in found], ids, *_common_labels(found))
-
-
-def _common_labels(documents: Sequence[Any]) -> tuple[str, ...]:
-    """Language, source and noise of a row."""
-    columns = zip(*(document.labels[1:] for document in documents))
-    return tuple(labels[0] if len(set(labels)) == 1 else MIXED_LABEL for labels in columns)
+    def features(self, rows: Any, num_rows: int) -> dict[str, np.ndarray]: ...
 
 
 class RowFeatures:
-    """Makes batches of rows with the settings of a run."""
+    """Makes batches of rows with the settings of a run.
+
+    Attributes:
+      plan: how documents of text are cut for it.
+    """
 
     def __init__(
         self,
@@ -107,91 +71,76 @@ class RowFeatures:
         """Checks every setting with which a row could fail to fit.
 
         Args:
-          data_config: lengths, noise, and whether rows are packed.
-          vocabulary: its EOS and, if there is text, its sentinels.
+          data_config: the objective, its lengths and noise, and whether rows are packed.
+          vocabulary: its EOS and, where the objective needs them, its sentinels.
           has_text: some rows are text.
           has_pairs: some rows are pairs; with `pack` all rows then have segment ids and positions.
 
         Raises:
-          ValueError: lengths that do not fit the noise, or too few sentinels.
+          ValueError: rows that are none of the objective's, lengths that do not fit it, too few
+            sentinels, or labels without names.
         """
-        self._lengths: Mapping[str, int] = data_config.task_feature_lengths
-        self._eos_id = vocabulary.eos_id
-        self._has_segments = has_pairs and data_config.pack
-        self._noise = {
-            "noise_density": data_config.noise_density,
-            "mean_span": data_config.mean_noise_span_length,
-        }
-        self.raw_length = 0
+        check_kinds(data_config, has_text=has_text, has_pairs=has_pairs)
+        self.plan = TextPlan(0)
         if has_text:
-            self._sentinels = sentinels_of(vocabulary)
-            self.raw_length = check_span_corruption(
-                self._lengths["inputs"],
-                self._lengths["targets"],
-                self._sentinels.num_sentinels,
-                **self._noise,
+            self.plan = text_plan(
+                data_config.objective,
+                data_config.task_feature_lengths,
+                vocabulary,
+                data_config.noise_density,
+                data_config.mean_noise_span_length,
             )
+        self._maker = _maker(data_config, vocabulary, self.plan, has_pairs)
+
+    @property
+    def raw_length(self) -> int:
+        """Tokens of a full row of text before the objective; 0 without text."""
+        return self.plan.raw_length
 
     def batch(self, rows: Sequence[tuple[TextRow | PairRow, int]], batch_size: int) -> Batch:
-        """Corrupts or trims rows, each with its own key; missing rows are all zeros.
+        """Makes features of rows, each with its own key; missing rows are all zeros.
 
         Pairs that share a row must fit it together.
         """
-        examples = self._examples(rows)
         empty = [("",) * 4] * (batch_size - len(rows))
-        labels = [row[1:] for row, _ in rows] + empty
-        features = self._segment if self._has_segments else self._pad
-        return Batch(features(examples, batch_size), *(list(column) for column in zip(*labels)))
+        labels = [row.labels for row, _ in rows] + empty
+        features = self._maker.features(rows, batch_size)
+        return Batch(features, *(list(column) for column in zip(*labels)))
 
-    def _examples(self, rows: Sequence[tuple[TextRow | PairRow, int]]) -> list[list[Example]]:
-        """What stands in each row, EOS included."""
-        text = [(row.tokens, key) for row, key in rows if isinstance(row, TextRow)]
-        corrupted = iter(self._corrupt(text) if text else ())
-        return [
-            [next(corrupted)]
-            if isinstance(row, TextRow)
-            else [self._trim(pair) for pair in row.pairs]
-            for row, _ in rows
-        ]
 
-    def _corrupt(self, rows: Sequence[tuple[Int[np.ndarray, " tokens"], int]]) -> list[Example]:
-        tokens, keys = zip(*rows)
-        sentinels = self._sentinels
-        features = corrupt_rows(
-            tokens,
-            keys,
-            sentinels.first_id,
-            self._eos_id,
-            num_sentinels=sentinels.num_sentinels,
-            **self._noise,
+def _maker(data_config: DataConfig, vocabulary: Any, plan: TextPlan, has_pairs: bool) -> RowMaker:
+    match data_config.objective:
+        case "next_token":
+            return NextTokenRows(data_config, plan.frame)
+        case "masked_tokens":
+            return MaskedTokenRows(data_config, encoder_ids(vocabulary), plan.frame)
+        case "prefix":
+            return PrefixRows(data_config, vocabulary.eos_id)
+        case "classification":
+            labels = label_numbers(data_config, vocabulary)
+            return LabelRows(data_config, encoder_ids(vocabulary), labels)
+    has_segments = has_pairs and data_config.pack
+    return EncoderDecoderRows(data_config, vocabulary, has_segments=has_segments)
+
+
+def check_kinds(data_config: DataConfig, *, has_text: bool, has_pairs: bool) -> None:
+    """Raises ValueError for text where the objective takes pairs, and the other way round."""
+    objective = data_config.objective
+    if has_pairs and objective in _TEXT:
+        raise ValueError(
+            f"objective={objective!r} takes text, but {data_config.mixture_or_task_name!r} has "
+            f"pairs of inputs and targets; set objective={_TEXT[objective]!r}"
         )
-        columns = [rows.split() for rows in features]
-        return [dict(zip(PAIR_FEATURES, row)) for row in zip(*columns)]
-
-    def _trim(self, pair: tuple[Int[np.ndarray, " inputs"], Int[np.ndarray, " targets"]]):
-        return {
-            name: np.append(tokens[: self._lengths[name] - 1], np.int32(self._eos_id))
-            for name, tokens in zip(PAIR_FEATURES, pair)
-        }
-
-    def _pad(self, rows: list[list[Example]], num_rows: int) -> dict[str, np.ndarray]:
-        """The features of rows of one example each."""
-        inputs, targets = (
-            RaggedRows.join([row[0][name] for row in rows]).pad(num_rows, self._lengths[name])
-            for name in PAIR_FEATURES
+    if has_text and objective in _PAIRS:
+        raise ValueError(
+            f"objective={objective!r} takes pairs of inputs and targets, but "
+            f"{data_config.mixture_or_task_name!r} has text; set objective={_PAIRS[objective]!r}"
         )
-        return {
-            "encoder_input_tokens": inputs,
-            "decoder_target_tokens": targets,
-            "decoder_input_tokens": shift_right(targets.T).T,
-            "decoder_loss_weights": (targets != 0).astype(np.float32),
-        }
-
-    def _segment(self, rows: list[list[Example]], num_rows: int) -> dict[str, np.ndarray]:
-        return segment_rows([*rows, *([[]] * (num_rows - len(rows)))], self._lengths)
 
 
-def count_trimmed(group: RowGroup, lengths: Mapping[str, int]) -> dict[str, int]:
+def count_trimmed(group: RowGroup, data_config: DataConfig) -> dict[str, int]:
     """Returns of how many pairs of a group the inputs, and the targets, are longer than a row."""
-    limits = [lengths[name] - 1 for name in PAIR_FEATURES]
+    lengths = data_config.task_feature_lengths
+    is_label = data_config.objective == "classification"  # begin and EOS; no targets in a row
+    limits = [lengths["inputs"] - 1 - is_label, np.inf if is_label else lengths["targets"] - 1]
     return dict(zip(PAIR_FEATURES, (group.pair_counts() > limits).sum(axis=0).tolist()))

@@ -60,6 +60,8 @@ class RowOrder:
         pack: bool,
         seed: int,
         lengths: Mapping[str, int] | None = None,
+        num_special: int = 0,
+        in_line: bool = False,
     ):
         """Finds how many rows each group has.
 
@@ -69,11 +71,14 @@ class RowOrder:
           pack: the layout.
           seed: of every shuffle.
           lengths: of the inputs and targets of a model row; needed to pack pairs.
+          num_special: tokens that are counted into every document of text.
+          in_line: packed pairs have their targets behind their inputs.
 
         Raises:
           ValueError: a group has too few tokens for a single row.
         """
         self._seed = seed
+        self._num_special, self._in_line = num_special, in_line
         self.groups = tuple(groups)
         self._layouts = [
             self._make_pair_layout(number, group, lengths if pack else None)
@@ -91,9 +96,9 @@ class RowOrder:
             def offset(epoch):
                 return self._epoch_seed(_OFFSETS, number, epoch)
 
-            layout = PackedLayout(group, raw_length, offset)
+            layout = PackedLayout(group, raw_length, offset, self._num_special)
         else:
-            layout = OneDocumentLayout(group, raw_length)
+            layout = OneDocumentLayout(group, raw_length, self._num_special)
         if not layout.num_rows:
             raise ValueError(
                 f"{group.name!r} has {group.num_tokens()} tokens in {len(group.documents)} "
@@ -107,7 +112,8 @@ class RowOrder:
     ) -> Layout:
         if packed_lengths is None:
             return PairLayout(group)
-        return PackedPairLayout(group, packed_lengths, make_generator(self._seed, _PACKING, number))
+        rng = make_generator(self._seed, _PACKING, number)
+        return PackedPairLayout(group, packed_lengths, rng, in_line=self._in_line)
 
     def _make_epoch_seed(self, purpose, group, epoch):
         return int(make_generator(self._seed, purpose, group, epoch).integers(2**32))

@@ -20,13 +20,12 @@ from presence_t5x.data.finetuning.families import local_family
 from presence_t5x.data.finetuning.files import find_examples
 from presence_t5x.data.mixing import make_groups
 from presence_t5x.data.prepared import find_store_directories, open_stores, prepared_vocabulary
-from presence_t5x.data.preprocessors import MEAN_NOISE_SPAN_LENGTH, NOISE_DENSITY
 from presence_t5x.data.providers import PREPARED, find_provider, tasks_of
 from presence_t5x.data.quiet_tensorflow import seqio
-from presence_t5x.data.sentinels import sentinels_of
-from presence_t5x.data.span_lengths import check_span_corruption
+from presence_t5x.data.row_features import RowFeatures
 from presence_t5x.data.store_writer import ReportTotal
 from presence_t5x.data.streaming import StreamingBatches
+from presence_t5x.data.text_plans import MEAN_NOISE_SPAN_LENGTH, NOISE_DENSITY
 from presence_t5x.data.text_tasks import gives_pairs
 from presence_t5x.data.tfds_directories import check_tfds_directory
 from presence_t5x.data.token_store import num_pairs, read_manifest
@@ -59,8 +58,9 @@ def check_data(data_config: DataConfig, vocab_size_of_model: int) -> seqio.Vocab
       vocab_size_of_model: rows of the model's embedding table.
 
     Raises:
-      ValueError: unknown task, vocabulary larger than the table or without sentinels, targets too
-        short, local files missing, empty or broken, TFDS data or a store that is not there.
+      ValueError: unknown task, vocabulary larger than the table or without sentinels, rows that do
+        not fit the objective, local files missing, empty or broken, TFDS data or a store that is
+        not there.
     """
     _check_settings_of_tasks(data_config)
     if data_config.mixture_or_task_name != PREPARED:
@@ -70,14 +70,7 @@ def check_data(data_config: DataConfig, vocab_size_of_model: int) -> seqio.Vocab
     vocabulary = resolve_vocabulary(data_config)
     name = data_config.mixture_or_task_name
     check_table_holds(name, vocabulary.vocab_size, vocab_size_of_model)
-    if _has_text(data_config):
-        check_span_corruption(
-            data_config.task_feature_lengths["inputs"],
-            data_config.task_feature_lengths["targets"],
-            sentinels_of(vocabulary).num_sentinels,
-            data_config.noise_density,
-            data_config.mean_noise_span_length,
-        )
+    RowFeatures(data_config, vocabulary, **_kinds(data_config))
     if data_config.local_text_files is not None:
         text_files.find_text_files(data_config.local_text_files)
     if data_config.local_task_files is not None:
@@ -86,12 +79,15 @@ def check_data(data_config: DataConfig, vocab_size_of_model: int) -> seqio.Vocab
     return vocabulary
 
 
-def _has_text(data_config: DataConfig) -> bool:
-    """Whether a run corrupts text; one of pairs alone needs neither sentinels nor long targets."""
+def _kinds(data_config: DataConfig) -> dict[str, bool]:
+    """Which kinds of rows a run has: one of pairs alone needs no sentinels and no long targets."""
     if data_config.mixture_or_task_name == PREPARED:
-        manifests = map(read_manifest, find_store_directories(data_config))
-        return any(num_pairs(found) < found["num_documents"] for found in manifests)
-    return not all(map(gives_pairs, tasks_of(find_provider(data_config))))
+        manifests = [read_manifest(found) for found in find_store_directories(data_config)]
+        numbers = [(num_pairs(found), found["num_documents"]) for found in manifests]
+        has_text = any(pairs < documents for pairs, documents in numbers)
+        return {"has_text": has_text, "has_pairs": any(pairs for pairs, _ in numbers)}
+    are_pairs = [gives_pairs(task) for task in tasks_of(find_provider(data_config))]
+    return {"has_text": not all(are_pairs), "has_pairs": any(are_pairs)}
 
 
 def _check_settings_of_tasks(data_config: DataConfig) -> None:

@@ -7,75 +7,16 @@ no batches and no padding.
 
 Noise and rest are each cut into as many non-empty runs as there are spans (`span_lengths`), every
 cut equally likely; the runs alternate and the first one is kept (Raffel et al. 2020, section
-3.1.4). The random numbers are SplitMix64's of (key, place): places with the smallest ones are cut.
+3.1.4). Where they are cut is where the smallest random numbers are drawn (`seeded_rows`).
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt64
 
-from presence_t5x.data.documents import id_hash
+from presence_t5x.data.seeded_rows import RaggedRows, draw_numbers, mix_bits, smallest_of_rows
 from presence_t5x.data.span_lengths import noise_counts
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_ROW_BITS = np.uint64(20)
-
-
-class RaggedRows(NamedTuple):
-    """Rows of unequal length, one after the other."""
-
-    tokens: Int[np.ndarray, " tokens"]
-    lengths: Int[np.ndarray, " rows"]
-
-    @classmethod
-    def join(cls, rows: Sequence[Int[np.ndarray, " tokens"]]) -> "RaggedRows":
-        """Returns rows (at least one) as one."""
-        return cls(np.concatenate(rows), np.array([len(row) for row in rows]))
-
-    def pad(self, num_rows: int, length: int) -> Int[np.ndarray, "{num_rows} {length}"]:
-        """Returns the rows as an int32 array, zeros behind them and below them."""
-        padded = np.zeros((num_rows, length), np.int32)
-        padded[_rows_of(self.lengths), _places_of(self.lengths)] = self.tokens
-        return padded
-
-    def split(self) -> list[Int[np.ndarray, " tokens"]]:
-        """Returns the rows one by one."""
-        return np.split(self.tokens, np.cumsum(self.lengths)[:-1])
-
-
-def mask_key(seed: int, row_id: str, epoch: int) -> int:
-    """Returns the key of a row's noise: the same for prepared and for streamed data.
-
-    It depends on nothing else: order, batch size, hosts and what was read before play no part.
-
-    Args:
-      seed: of the run's data.
-      row_id: the document's id, with "#k" for its k-th later segment.
-      epoch: which pass over the data this is, from 0.
-
-    >>> mask_key(0, "a.txt:1#2", 0)
-    7578703171505402179
-    """
-    return id_hash(f"{seed}/{epoch}/{row_id}")
-
-
-def _rows_of(lengths: np.ndarray) -> np.ndarray:
-    """0 for every token of row 0, 1 for those of row 1, ..."""
-    return np.repeat(np.arange(lengths.size), lengths)
-
-
-def _places_of(lengths: np.ndarray) -> np.ndarray:
-    """0, 1, ... within every row."""
-    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-
-
-def _hash(numbers: np.ndarray) -> np.ndarray:
-    """SplitMix64's mixing of 64-bit numbers."""
-    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
 
 
 def _cut_rows(
@@ -84,14 +25,10 @@ def _cut_rows(
     keys: UInt64[np.ndarray, " rows"],
 ) -> Int[np.ndarray, " parts"]:
     """Cuts every total into non-empty parts, every composition equally likely; row after row."""
-    rows, places = _rows_of(totals).astype(np.uint64), _places_of(totals)
-    numbers = _hash(np.repeat(keys, totals) + (places + 1).astype(np.uint64) * _GOLDEN)
-    # Sorted by row, then by random number (44 bits of it): the first places of a row are its cuts.
-    numbers = (rows << (np.uint64(64) - _ROW_BITS)) | (numbers >> _ROW_BITS)
-    numbers[places == 0] = rows[places == 0] << (np.uint64(64) - _ROW_BITS)  # always a cut
-    order = np.argsort(numbers, kind="stable")
-    starts = np.sort(order[places < np.repeat(num_parts, totals)])
-    return np.diff(starts, append=rows.size)
+    numbers = draw_numbers(totals, keys)
+    numbers[np.cumsum(totals) - totals] = 0  # a row's first place is always a cut
+    starts = smallest_of_rows(totals, numbers, num_parts)
+    return np.diff(starts, append=numbers.size)
 
 
 def noise_masks(
@@ -114,7 +51,7 @@ def noise_masks(
     counts = np.array([noise_counts(n, noise_density, mean_span) for n in lengths.tolist()])
     num_noise_tokens, num_spans = counts.T
     kept = _cut_rows(lengths - num_noise_tokens, num_spans, keys)
-    noise = _cut_rows(num_noise_tokens, num_spans, _hash(~keys))
+    noise = _cut_rows(num_noise_tokens, num_spans, mix_bits(~keys))
     run_lengths = np.stack([kept, noise], axis=1).reshape(-1)
     return np.repeat(np.arange(run_lengths.size) % 2 == 1, run_lengths)
 

@@ -1,9 +1,10 @@
 """The other way in: a seqio task or mixture read through tf.data, as T5X reads it.
 
-`seqio.EncDecFeatureConverter` makes the features; `pack` packs whole examples with segment ids (a
-packed row has no labels: seqio drops them). A process reads its own shard of the source, so unlike
-with prepared data another host count gives another order; the examples themselves, masks included,
-are the same for every host count and those of prepared data with one document a row (masks depend
+seqio's converters make the features (`converters`); `pack` packs whole examples with segment ids (a
+packed row has no labels: seqio drops them). A task of text is registered with span corruption, in
+place of which another objective of the run is put. A process reads its own shard of the source, so
+unlike with prepared data another host count gives another order; the examples themselves, masks
+included, are those of every host count and of prepared data with one document a row (masks depend
 on seed, row id and epoch alone).
 
 Position: where every source is TFDS or files the tf.data iterator itself is checkpointed (its
@@ -19,28 +20,20 @@ import base64
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from presence_t5x.config_types import DataConfig
+from presence_t5x.data.converters import convert_rows, task_lengths
 from presence_t5x.data.preprocessors import LABELS, data_seed
+from presence_t5x.data.providers import tasks_of
 from presence_t5x.data.quiet_tensorflow import seqio, tf
-from presence_t5x.data.row_features import Batch
-
-_LABEL_FEATURES = {name: seqio.FeatureConverter.FeatureSpec(tf.string, rank=0) for name in LABELS}
-
-
-class LabelledConverter(seqio.EncDecFeatureConverter):
-    """seqio's converter that lets scalar labels through beside the features."""
-
-    def _pack_or_pad(
-        self, ds: tf.data.Dataset, packed_lengths: Mapping[str, int]
-    ) -> tf.data.Dataset:
-        lengths = {name: packed_lengths[name] for name in self.TASK_FEATURES}
-        return super()._pack_or_pad(ds, lengths)
+from presence_t5x.data.row_features import Batch, check_kinds
+from presence_t5x.data.text_plans import TEXT_OBJECTIVES
+from presence_t5x.data.text_tasks import gives_pairs, with_objective
 
 
 class StreamingBatches:
@@ -63,7 +56,8 @@ class StreamingBatches:
           process_count: how many there are; must divide the batch size.
 
         Raises:
-          ValueError: unknown task or split, or `process_count` does not divide the batch size.
+          ValueError: unknown task or split, rows that are none of the objective's, or
+            `process_count` does not divide the batch size.
         """
         if process_index >= process_count or data_config.batch_size % process_count:
             raise ValueError(
@@ -71,7 +65,7 @@ class StreamingBatches:
                 f"and exceed process_index={process_index}"
             )
         self._config = data_config
-        self._provider = seqio.get_mixture_or_task(data_config.mixture_or_task_name)
+        self._provider = _with_objective(data_config)
         if split not in self._provider.splits:
             raise ValueError(
                 f"{data_config.mixture_or_task_name!r} has no split {split!r}; it has "
@@ -97,13 +91,12 @@ class StreamingBatches:
     def _rows(self, shard_info):
         """The endless dataset of single rows with model features (and labels unless packed)."""
         config = self._config
-        lengths: dict[str, Any] = dict(config.task_feature_lengths)
         keywords: dict[str, Any] = {"passthrough_features": LABELS}
         if not isinstance(self._provider, seqio.Mixture):
             keywords = {}
         with data_seed(config.seed):
             dataset = self._provider.get_dataset(
-                lengths,
+                task_lengths(config),
                 split=self._split,
                 use_cached=False,
                 shuffle=True,
@@ -112,18 +105,14 @@ class StreamingBatches:
                 num_epochs=None,
                 **keywords,
             )
-        has_labels = set(LABELS) <= set(dataset.element_spec)
-        if config.pack or not has_labels:
-            return seqio.EncDecFeatureConverter(pack=config.pack)(dataset, lengths)
-        converter = LabelledConverter(pack=False, passthrough_features=_LABEL_FEATURES)
-        return converter(dataset, lengths | dict.fromkeys(LABELS, 0))
+        vocabulary = self._provider.output_features["targets"].vocabulary
+        return convert_rows(dataset, config, vocabulary)
 
     @property
     def checkpoints_iterator(self) -> bool:
         """True where the tf.data iterator is saved, False where resuming counts and skips."""
-        is_mixture = isinstance(self._provider, seqio.Mixture)
-        tasks = self._provider.tasks if is_mixture else [self._provider]
-        return not any(isinstance(task.source, seqio.FunctionDataSource) for task in tasks)
+        sources = [task.source for task in tasks_of(self._provider)]
+        return not any(isinstance(source, seqio.FunctionDataSource) for source in sources)
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -131,12 +120,14 @@ class StreamingBatches:
     def __next__(self) -> Batch:
         values = {name: np.asarray(value) for name, value in next(self._iterator).items()}
         self._num_batches += 1
-        num_rows = len(values["encoder_input_tokens"])
+        num_rows = self._config.batch_size // self._shards.num_shards
         labels = []
         for name in LABELS:
             column = values.pop(name, np.full(num_rows, b"", object))
             labels.append([label.decode("utf-8", "replace") for label in column.tolist()])
-        values["decoder_loss_weights"] = values["decoder_loss_weights"].astype(np.float32)
+        for name in values:
+            if name.endswith("_weights"):
+                values[name] = values[name].astype(np.float32)
         return Batch(values, *labels)
 
     def iterate(self, start_step: int | None = None) -> Iterator[Batch]:
@@ -204,3 +195,15 @@ class StreamingBatches:
                 checkpoint = tf.train.Checkpoint(iterator=self._iterator)
                 checkpoint.read(os.path.join(directory, "state")).assert_consumed()
         self._num_batches = num_batches
+
+
+def _with_objective(data_config: DataConfig) -> seqio.Task | seqio.Mixture:
+    """The task or mixture of a run with its objective."""
+    provider = seqio.get_mixture_or_task(data_config.mixture_or_task_name)
+    if data_config.objective == "span_corruption":
+        return provider
+    are_pairs = [gives_pairs(task) for task in tasks_of(provider)]
+    check_kinds(data_config, has_text=not all(are_pairs), has_pairs=any(are_pairs))
+    if data_config.objective in TEXT_OBJECTIVES:
+        return with_objective(provider, data_config.objective)
+    return provider

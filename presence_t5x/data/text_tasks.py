@@ -1,7 +1,7 @@
 """The two shapes of our seqio tasks; `tasks/` registers with these, nothing is on import.
 
-Pre-training: text -> tokens -> raw segments -> span corruption. Fine-tuning: inputs and targets as
-text -> tokens, trimmed.
+Pre-training: text -> tokens -> raw segments -> span corruption, in place of which `with_objective`
+puts another objective of text. Fine-tuning: inputs and targets as text -> tokens, trimmed.
 """
 
 # seqio, TensorFlow and protobuf declare no usable types here.
@@ -52,6 +52,42 @@ def add_text_task(
         preprocessors.span_corruption,
     ]
     return _add_task(name, source, vocabulary, to_text, to_rows, shuffle_buffer_size)
+
+
+def with_objective(
+    provider: seqio.Task | seqio.Mixture, objective: str
+) -> seqio.Task | seqio.Mixture:
+    """Returns a task of `add_text_task`, or a mixture of such, with another objective of text.
+
+    Nothing is registered; rates, order and labels stay.
+
+    Args:
+      provider: of span corruption.
+      objective: "next_token" (gives `targets`) or "masked_tokens" (`inputs`, `targets`, `marks`).
+
+    Raises:
+      ValueError: a task has other steps than ours.
+    """
+    if isinstance(provider, seqio.Mixture):
+        members = [(with_objective(t, objective), provider.get_rate(t)) for t in provider.tasks]
+        return seqio.Mixture(provider.name, members, sample_fn=provider._sample_fn)
+    functions = [getattr(step, "func", step) for step in provider.preprocessors]
+    if preprocessors.segments not in functions:
+        raise ValueError(
+            f"task {provider.name!r} makes rows by steps of its own, so objective={objective!r} "
+            "cannot be put in their place; use reader='prepared', or register it with add_text_task"
+        )
+    position = functions.index(preprocessors.segments)
+    to_segments = functools.partial(provider.preprocessors[position], objective=objective)
+    step, names = {
+        "next_token": (preprocessors.next_token, ("targets",)),
+        "masked_tokens": (preprocessors.masked_tokens, ("inputs", "targets", "marks")),
+    }[objective]
+    feature = seqio.Feature(provider.output_features["targets"].vocabulary, add_eos=False)
+    return provider.replace(
+        preprocessors=[*provider.preprocessors[:position], to_segments, step],
+        output_features=dict.fromkeys(names, feature),
+    )
 
 
 def add_pair_task(

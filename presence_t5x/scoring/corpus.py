@@ -14,15 +14,9 @@ from jaxtyping import Int
 
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.documents import id_hash
-from presence_t5x.data.layouts import segment_counts
-from presence_t5x.data.row_features import (
-    Batch,
-    PairRow,
-    RowFeatures,
-    TextRow,
-    read_pair_row,
-    read_text_row,
-)
+from presence_t5x.data.layouts import cut_document
+from presence_t5x.data.raw_rows import PairRow, TextRow, read_pair_row, read_text_row
+from presence_t5x.data.row_features import Batch, RowFeatures
 from presence_t5x.data.token_store import MANIFEST_NAME, TokenStore, open_store
 
 if TYPE_CHECKING:  # it imports TensorFlow
@@ -78,13 +72,12 @@ class Corpus:
         counts = self.store.input_counts
         if counts is not None and counts[document]:
             return [read_pair_row(self.store, [document])]
-        length, size = self._features.raw_length, int(self.store.token_counts[document])
-        number = int(segment_counts(np.array([size]), length)[0])
-        pieces = [
-            (document, start, min(start + length, size))
-            for start in range(0, number * length, length)
+        length, frame = self._features.plan
+        size = int(self.store.token_counts[document]) + frame.size
+        return [
+            read_text_row(self.store, [(document, *piece)], length, frame)
+            for piece in cut_document(size, length)
         ]
-        return [read_text_row(self.store, [piece], length) for piece in pieces]
 
     def _batch(self, rows: list[tuple[int, TextRow | PairRow]], batch_size: int) -> DocumentBatch:
         seeded = [(row, id_hash(f"score/{self._seed}/{row.example_id}")) for _, row in rows]

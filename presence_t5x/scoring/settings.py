@@ -115,6 +115,7 @@ def describe(settings: Settings, request: Request, digests: Sequence[str]) -> di
         "score_loss": settings.presence.score_loss,
         "z_loss": settings.z_loss,
         "dtype": settings.model.dtype,
+        "objective": data.objective,
         "task_feature_lengths": dict(data.task_feature_lengths),
         "noise_density": data.noise_density,
         "mean_noise_span_length": data.mean_noise_span_length,
@@ -125,8 +126,15 @@ def describe(settings: Settings, request: Request, digests: Sequence[str]) -> di
 
 def _check_alike(first: Checkpoint, other: Checkpoint) -> None:
     """Raises ValueError if two checkpoints are not of one model and one kind of rows."""
-    names = ("task_feature_lengths", "noise_density", "mean_noise_span_length", "vocabulary_file")
-    rows = [found.settings.get("data", {}) for found in (first, other)]
+    names = (
+        "objective",
+        "task_feature_lengths",
+        "noise_density",
+        "mean_noise_span_length",
+        "vocabulary_file",
+    )
+    default = {"objective": DataConfig.objective}  # of runs that had no other
+    rows = [default | found.settings.get("data", {}) for found in (first, other)]
     if first.model != other.model:
         what, one, two = "model", first.model, other.model
     else:

@@ -48,7 +48,7 @@ def open_batches(store, config, vocabulary=VOCABULARY, **processes):
 
 def evaluate(store, config, *, max_rows, seed=0, **labels):
     features = RowFeatures(config, VOCABULARY)
-    rows = sample_rows([store], features.raw_length, max_rows=max_rows, labels=labels, seed=seed)
+    rows = sample_rows([store], features.plan, max_rows=max_rows, labels=labels, seed=seed)
     return make_batches(rows, features, config.batch_size, seed)
 
 

@@ -290,7 +290,7 @@ def test_pairs_need_no_sentinels_and_no_long_targets(store):
 def test_held_out_rows_of_pairs(store):
     features = RowFeatures(CONFIG, VOCABULARY, has_text=False, has_pairs=True)
     labels = {"split": "train", "language": "ro"}
-    rows = sample_rows([store], features.raw_length, max_rows=6, labels=labels)
+    rows = sample_rows([store], features.plan, max_rows=6, labels=labels)
     (batch,) = make_batches(rows, features, 8)
     assert batch.example_ids[6:] == ["", ""] and {*batch.languages[:6]} == {"ro"}
     for row, name in enumerate(batch.example_ids[:6]):

@@ -11,7 +11,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from presence_t5x.data.span_corruption import corrupt_rows, mask_key, noise_masks
+from presence_t5x.data.seeded_rows import mask_key
+from presence_t5x.data.span_corruption import corrupt_rows, noise_masks
 from presence_t5x.data.span_lengths import (
     check_span_corruption,
     noise_counts,

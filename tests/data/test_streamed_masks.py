@@ -13,8 +13,9 @@ import tensorflow as tf
 from presence_t5x import tasks
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.preprocessors import add_labels, text_to_targets
+from presence_t5x.data.seeded_rows import mask_key
 from presence_t5x.data.sources import open_batches
-from presence_t5x.data.span_corruption import corrupt_rows, mask_key
+from presence_t5x.data.span_corruption import corrupt_rows
 from presence_t5x.data.streaming import StreamingBatches
 from presence_t5x.data.text_tasks import add_text_task
 from presence_t5x.data.vocabularies import load_vocabulary

@@ -1,0 +1,70 @@
+"""The labels of a classification task, as the tokens of what its targets may be.
+
+A task writes labels as text, which encoder-decoders generate. What that text may be follows from
+the task's family (`finetuning.classification`), or is set for stores, which hold no tasks.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from presence_t5x.config_types import DataConfig
+
+
+def label_names(data_config: DataConfig) -> tuple[str, ...]:
+    """Returns the names of the labels in the order of their numbers: what a label is as an answer.
+
+    Args:
+      data_config: `label_names`, or the task or mixture whose own they are.
+
+    Raises:
+      ValueError: nothing tells the names, or the tasks of a mixture have different ones.
+    """
+    return tuple(data_config.label_names or _names_of_tasks(data_config))
+
+
+def label_numbers(data_config: DataConfig, vocabulary: Any) -> Mapping[tuple[int, ...], int]:
+    """Returns the number of every label by the tokens of its name, without EOS.
+
+    Args:
+      data_config: as `label_names` takes it.
+      vocabulary: seqio's, of the targets.
+
+    Raises:
+      ValueError: as `label_names`, or two of them have the same tokens.
+    """
+    names = label_names(data_config)
+    numbers = {tuple(map(int, vocabulary.encode(name))): i for i, name in enumerate(names)}
+    if len(numbers) < len(names):
+        raise ValueError(
+            f"two of the labels {list(names)} have the same tokens in the vocabulary of "
+            f"{vocabulary.vocab_size} ids, so they cannot be told apart; use another vocabulary"
+        )
+    return numbers
+
+
+def _names_of_tasks(data_config: DataConfig) -> tuple[str, ...]:
+    # These import TensorFlow.
+    from presence_t5x.data.finetuning.classification import label_names_of
+    from presence_t5x.data.providers import PREPARED, find_provider, tasks_of
+
+    name = data_config.mixture_or_task_name
+    if name == PREPARED:
+        raise ValueError(
+            "objective='classification' needs label_names for mixture_or_task_name='prepared': a "
+            "store does not hold them; give them in the order of their numbers"
+        )
+    found = {task.name: label_names_of(task) for task in tasks_of(find_provider(data_config))}
+    without = [task for task, names in found.items() if names is None]
+    if without:
+        raise ValueError(
+            f"objective='classification': task {without[0]!r} does not tell its labels; set "
+            "label_names, or choose a task with labels"
+        )
+    kinds = {names: task for task, names in found.items() if names is not None}
+    if len(kinds) > 1:
+        (one, first), (two, second) = list(kinds.items())[:2]
+        raise ValueError(
+            f"objective='classification': {name!r} has tasks with different labels, {first!r} "
+            f"{list(one)} and {second!r} {list(two)}; train one of them"
+        )
+    return next(iter(kinds))
