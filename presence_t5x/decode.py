@@ -20,9 +20,9 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from presence_t5x.config_types import DecodingConfig, T5Config
 from presence_t5x.layouts import Layout
+from presence_t5x.models.stacks import CACHE
 from presence_t5x.models.t5 import T5
 from presence_t5x.models.t5_decoding import CachedT5, reorder_beams, start_cache
-from presence_t5x.models.t5_layers import CACHE
 
 _NEVER = -jnp.inf  # the score of what is not a hypothesis
 
@@ -65,7 +65,7 @@ def make_decoder(
       config: of the model; dropout and rematerialisation do not apply.
       mesh: whose row devices must divide the rows; None is a single device.
 
-    >>> from presence_t5x.models.t5 import init_params
+    >>> from presence_t5x.models.families import init_params
     >>> config = T5Config(vocab_size=10, emb_dim=8, num_heads=2, head_dim=4, mlp_dim=16,
     ...     num_encoder_layers=1, num_decoder_layers=1, dtype="float32")
     >>> decode = make_decoder(config, DecodingConfig(max_length=5, num_beams=2))

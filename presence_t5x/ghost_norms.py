@@ -89,12 +89,31 @@ def _scale_backward(residuals, cotangent):
 scale.defvjp(lambda x, factors, probe: (x * factors, (x, factors, probe)), _scale_backward)
 
 
+@jax.custom_vjp
+def shift(
+    inputs: Float[Array, "rows *length features"], bias: Float[Array, " features"], probe: Probe
+) -> Float[Array, "rows *length features"]:
+    """Returns inputs + bias."""
+    del probe
+    return inputs + bias
+
+
+def _shift_backward(probe, cotangent):
+    by_row = cotangent.astype(jnp.float32)
+    by_row = jnp.sum(by_row, axis=tuple(range(1, by_row.ndim - 1)))
+    norms = _if_asked(probe, lambda: jnp.sum(jnp.square(by_row), axis=-1))
+    return cotangent, jnp.sum(by_row, axis=0).astype(cotangent.dtype), norms
+
+
+shift.defvjp(lambda x, bias, probe: (x + bias, probe), _shift_backward)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def lookup(
     table: Float[Array, "vocab features"],
     tokens: Int[Array, "rows length"],
     probe: Probe | None,
-    vocab_size: int,
+    vocab_size: int | None,
     dtype: jnp.dtype,
 ) -> Float[Array, "rows length features"]:
     """Returns table[tokens] in `dtype`, NaN for ids outside [0, vocab_size).
@@ -106,9 +125,10 @@ def lookup(
     Args:
       table: all rows, or this device's part of them: devices then look up each other's tokens, and
         the gradient is the part's, of the tokens of all (`partitioning.VocabularyParts`).
+      vocab_size: None is a table of something else than tokens, which is whole on every device.
     """
     del probe
-    parts = VocabularyParts.of(table.shape[0], vocab_size)
+    parts, map_over_rows = _cut_of(table, vocab_size)
 
     def take(rows, first, tokens):
         inside, local = _local_rows(tokens, first, rows.shape[0])
@@ -117,9 +137,9 @@ def lookup(
 
     # Rows cross devices as tokens in a line: a reshape of all rows takes seconds to compile.
     all_tokens = parts.gather_rows(tokens.reshape(-1)) - parts.first(table.shape[0])
-    vectors = parts.sum_own_rows(map_over_vocabulary(take, table, all_tokens, cut=False))
+    vectors = parts.sum_own_rows(map_over_rows(take, table, all_tokens, cut=False))
     vectors = vectors.reshape(*tokens.shape, -1)
-    known = (tokens >= 0) & (tokens < vocab_size)
+    known = (tokens >= 0) & (tokens < (vocab_size or table.shape[0]))
     return jnp.where(known[..., None], vectors, jnp.nan)
 
 
@@ -130,7 +150,7 @@ def _lookup_forward(table, tokens, probe, vocab_size, dtype):
 def _lookup_backward(vocab_size, dtype, residuals, cotangent):
     del dtype
     table, tokens, probe = residuals
-    parts = VocabularyParts.of(table.shape[0], vocab_size)
+    parts, map_over_rows = _cut_of(table, vocab_size)
     all_tokens = parts.gather_rows(tokens.reshape(-1)) - parts.first(table.shape[0])
     vectors = parts.gather_rows(cotangent.reshape(-1, cotangent.shape[-1]))
     summed, ids = _sum_equal(all_tokens, vectors)
@@ -145,7 +165,7 @@ def _lookup_backward(vocab_size, dtype, residuals, cotangent):
             wrap_negative_indices=False,
         )
 
-    table_gradient = map_over_vocabulary(put, table, summed.astype(table.dtype), ids, cut=True)
+    table_gradient = map_over_rows(put, table, summed.astype(table.dtype), ids, cut=True)
 
     def norms():
         agree = tokens[:, :, None] == tokens[:, None, :]
@@ -153,6 +173,18 @@ def _lookup_backward(vocab_size, dtype, residuals, cotangent):
         return jnp.sum(jnp.where(agree, gram, 0.0), axis=(1, 2))
 
     return table_gradient, None, None if probe is None else _if_asked(probe, norms)
+
+
+def _cut_of(table: Array, vocab_size: int | None) -> tuple[VocabularyParts, Callable[..., Any]]:
+    """Returns who has which rows of a table, and the map over those of the compiler's devices."""
+    if vocab_size is not None:
+        return VocabularyParts.of(table.shape[0], vocab_size), map_over_vocabulary
+
+    def map_whole(fun, table, *whole, cut):
+        del cut
+        return fun(table, 0, *whole)
+
+    return VocabularyParts(False), map_whole
 
 
 def _local_rows(tokens: Array, first: Any, size: int) -> tuple[Array, Array]:

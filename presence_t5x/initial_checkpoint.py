@@ -14,7 +14,7 @@ import numpy as np
 
 from presence_t5x.checkpoint import find_checkpoint
 from presence_t5x.config_types import RunConfig, T5Config
-from presence_t5x.convert import tensors
+from presence_t5x.convert import stacks, tensors
 from presence_t5x.convert.content import Content
 from presence_t5x.convert.formats import open_checkpoint
 from presence_t5x.convert.train_states import own_params
@@ -77,7 +77,7 @@ def start_from(found: Content, state: TrainState) -> TrainState:
       found: of the same model, whether its layers are scanned or not.
       state: at random; its arrays tell where the new ones belong.
     """
-    scanned = "encoder" in state.params["encoder"]
+    scanned = stacks.is_scanned(tensors.leaves_of(state.params))
     params = own_params(found.params, scanned=scanned)
     placed = {
         path: _placed(tensors.as_float32(params[path]), leaf)

@@ -10,8 +10,9 @@ import pytest
 from presence_t5x import PresenceConfig, ghost_norms
 from presence_t5x.config_types import T5Config
 from presence_t5x.gradients import example_scores
-from presence_t5x.losses import cross_entropy_with_z_loss, encoder_decoder_loss
-from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.losses import cross_entropy_with_z_loss, token_loss
+from presence_t5x.models.families import init_params
+from presence_t5x.models.t5 import T5
 
 ROWS, VOCABULARY = 4, 23
 TOLERANCE = 1e-5
@@ -152,7 +153,7 @@ def select(tree, path):
 def test_scores_of_a_t5_equal_vmap_of_grad(scan_layers, layers, batch):
     model, params = model_and_params(scan_layers)
     config = PresenceConfig(num_microbatches=2, layers=layers, score_loss="sum")
-    loss_fun = encoder_decoder_loss(model, 1e-4)
+    loss_fun = token_loss(model, 1e-4)
     scores, _, _ = jax.jit(
         lambda params: example_scores(loss_fun, params, batch, config=config, has_aux=True)
     )(params)
@@ -170,7 +171,7 @@ def test_a_t5s_rows_are_scored_by_norm_and_loss(score, batch):
     model, params = model_and_params(False)
     layers = ("encoder/layers_0", "decoder/layers_0")
     config = PresenceConfig(num_microbatches=2, layers=layers, score=score)
-    loss_fun = encoder_decoder_loss(model, 1e-4)
+    loss_fun = token_loss(model, 1e-4)
     scores, loss_sums, _ = jax.jit(
         lambda params: example_scores(loss_fun, params, batch, config=config, has_aux=True)
     )(params)

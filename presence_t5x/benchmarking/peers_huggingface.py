@@ -16,7 +16,7 @@ from presence_t5x.benchmarking.contenders import SCORING, TRAINING, Batch, Conte
 from presence_t5x.config_types import RunConfig
 from presence_t5x.convert import tensors
 from presence_t5x.convert.huggingface_names import to_huggingface
-from presence_t5x.models.t5 import init_params
+from presence_t5x.models.families import init_params
 from presence_t5x.optimizer import learning_rate_schedule
 
 

@@ -16,7 +16,8 @@ from presence_t5x.benchmarking.contenders import SCORING, Batch, Contender, temp
 from presence_t5x.config_types import RunConfig
 from presence_t5x.influence import replace_selected, select_layers, squared_norm, take_selected
 from presence_t5x.losses import cross_entropy_with_z_loss
-from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.models.families import init_params
+from presence_t5x.models.t5 import T5
 
 
 def vmap_scoring(config: RunConfig, batch: Batch) -> Contender:

@@ -30,7 +30,8 @@ class DataConfig:
       mixture_or_task_name: a registered seqio task or mixture, e.g. "encyclopedia" or "mc4";
         "local_text" for `local_text_files`, "local_nli_zeroshot" and the like (nli, qa, ner, paws;
         zeroshot, multilingual) for `local_task_files`, "prepared" for `prepared_stores`.
-      task_feature_lengths: {"inputs": tokens, "targets": tokens} of a model row, EOS included.
+      task_feature_lengths: {"inputs": tokens, "targets": tokens} of a model row, EOS included; of
+        one stack, as its family has it (`ModelConfig.row_lengths`), one of them.
       batch_size: rows of a step, over all devices.
       reader: "prepared" (a token store read by index) or "streaming" (seqio/tf.data).
       prepared_dir: where token stores live; None is MODEL_DIR/data.
@@ -79,13 +80,12 @@ class DataConfig:
 
     def __post_init__(self):
         check_text("mixture_or_task_name", self.mixture_or_task_name)
-        if not isinstance(self.task_feature_lengths, Mapping) or set(self.task_feature_lengths) != {
-            "inputs",
-            "targets",
-        }:
+        lengths = self.task_feature_lengths
+        if not isinstance(lengths, Mapping) or not set() < set(lengths) <= {"inputs", "targets"}:
             raise ValueError(
-                f"task_feature_lengths={self.task_feature_lengths!r} must be a dict with the keys "
-                "'inputs' and 'targets', e.g. {'inputs': 1024, 'targets': 229}"
+                f"task_feature_lengths={lengths!r} must be a dict with the keys 'inputs' and "
+                "'targets' (a model with one stack needs one of them), e.g. "
+                "{'inputs': 1024, 'targets': 229}"
             )
         for feature, length in self.task_feature_lengths.items():
             check_int(

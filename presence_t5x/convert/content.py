@@ -14,7 +14,7 @@ from presence_t5x.config_types import T5Config
 from presence_t5x.convert import stacks, tensors
 from presence_t5x.convert.moments import Moments
 from presence_t5x.convert.tensors import Tensor, Tensors
-from presence_t5x.models.t5 import init_params
+from presence_t5x.models.families import init_params
 
 _EMBEDDING = "token_embedder/embedding"
 _TABLES = (

@@ -21,7 +21,7 @@ from presence_t5x.convert.moments import Slots
 from presence_t5x.convert.orbax_files import read_orbax, write_orbax
 from presence_t5x.convert.tensors import Tensors
 from presence_t5x.convert.train_states import own_layout
-from presence_t5x.models.t5 import init_params
+from presence_t5x.models.families import init_params
 from presence_t5x.optimizer import build_optimizer
 from presence_t5x.train_step import Objective, TrainState, init_train_state
 

@@ -20,7 +20,7 @@ import numpy as np
 from presence_t5x._validate import did_you_mean
 from presence_t5x.config_types import PresenceConfig, T5Config
 from presence_t5x.influence import STACK_AXIS, select_layers
-from presence_t5x.models.t5 import init_params
+from presence_t5x.models.families import init_params
 from presence_t5x.ranking import auroc
 from presence_t5x.scoring.scorer import STACKS
 from presence_t5x.scoring.settings import Request, resolve

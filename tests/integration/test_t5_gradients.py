@@ -11,8 +11,9 @@ import pytest
 from presence_t5x import PresenceConfig, presence_gradients
 from presence_t5x.config_types import T5Config
 from presence_t5x.data.packing import pack_examples
-from presence_t5x.losses import encoder_decoder_loss
-from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.losses import token_loss
+from presence_t5x.models.families import init_params
+from presence_t5x.models.t5 import T5
 
 MODEL = T5Config(
     vocab_size=32,
@@ -52,7 +53,7 @@ def packed_batch():
 @pytest.mark.parametrize("granularity", ["microbatch", "example"])
 def test_packed_rows_equal_the_oracle(granularity, packed_batch):
     params = init_params(MODEL, jax.random.key(0))
-    loss_fun = encoder_decoder_loss(T5(MODEL), 1e-4)
+    loss_fun = token_loss(T5(MODEL), 1e-4)
 
     def plain_loss(params, batch, rng):
         return loss_fun(params, batch, rng)[:2]
@@ -103,7 +104,7 @@ def test_scanned_layers_are_scored_as_unrolled_ones(packed_batch):
         (dataclasses.replace(two_layers, scan_layers=True), scanned),
     ):
         _, aux = presence_gradients(
-            encoder_decoder_loss(T5(config), 1e-4),
+            token_loss(T5(config), 1e-4),
             tree,
             packed_batch,
             None,

@@ -9,8 +9,9 @@ from jax.extend.core import jaxprs_in_params
 
 from presence_t5x.config import load_config
 from presence_t5x.config_types import T5Config
-from presence_t5x.models.layers import NUM_BUCKETS
-from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.models.families import init_params
+from presence_t5x.models.positions import NUM_BUCKETS
+from presence_t5x.models.t5 import T5
 from presence_t5x.objective import (
     abstract_batch,
     abstract_state,
@@ -25,6 +26,7 @@ from presence_t5x.planning.analytic import (
 from presence_t5x.planning.hlo_cost import program_cost
 
 INPUTS, TARGETS, ROWS = 12, 5, 3
+LENGTHS = {"encoder": INPUTS, "decoder": TARGETS}
 FLOPS_TOLERANCE = 0.03  # norms of position tables, and of the output layer's blocks
 SIZES = {
     "vocab_size": 40, "emb_dim": 8, "num_heads": 2, "head_dim": 6, "mlp_dim": 20,
@@ -77,7 +79,7 @@ def test_forward_is_what_the_model_traces(activations):
     params = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
     tokens = [jax.ShapeDtypeStruct((ROWS, length), jnp.int32) for length in (INPUTS, TARGETS)]
     traced = traced_flops(jax.make_jaxpr(apply)(params, *tokens).jaxpr)
-    counted = ROWS * forward_flops(config, INPUTS, TARGETS).total
+    counted = ROWS * forward_flops(config, LENGTHS).total
     assert traced == counted + position_flops(config)
 
 
@@ -104,7 +106,7 @@ def test_mt5_base_as_the_tpu_compiler_counted_it():
 
 def test_a_vocabulary_of_no_size():
     with pytest.raises(ValueError, match=r"vocab_size=None: set it, e.g. --gin.T5Config.vocab_"):
-        forward_flops(T5Config(), 8, 4)
+        forward_flops(T5Config(), LENGTHS)
 
 
 def weighted_run(**presence):
@@ -143,6 +145,6 @@ def test_one_sweep_saves_a_forward_pass():
         weighted_training_flops(weighted_run(granularity="example", normalizer=normalizer))
         for normalizer in ("batch", "ema")
     )
-    assert two - one == 8 * forward_flops(T5Config(**SIZES), INPUTS, TARGETS).total
+    assert two - one == 8 * forward_flops(T5Config(**SIZES), LENGTHS).total
     free = weighted_run(granularity="example", normalizer="ema", score="loss")
     assert weighted_training_flops(free) == training_flops(free)
