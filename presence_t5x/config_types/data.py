@@ -20,6 +20,15 @@ from presence_t5x._validate import (
 _LARGEST_SIZE = 2**20
 
 COMPOSITIONS = ("random", "language", "source")
+# What a model learns from a row, with the lengths of `task_feature_lengths` that make its rows.
+OBJECTIVES = {
+    "span_corruption": ("inputs", "targets"),
+    "masked_tokens": ("inputs",),
+    "next_token": ("targets",),
+    "prefix": ("inputs", "targets"),
+    "classification": ("inputs",),
+}
+Objective = Literal["span_corruption", "masked_tokens", "next_token", "prefix", "classification"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +40,13 @@ class DataConfig:
         "local_text" for `local_text_files`, "local_nli_zeroshot" and the like (nli, qa, ner, paws;
         zeroshot, multilingual) for `local_task_files`, "prepared" for `prepared_stores`.
       task_feature_lengths: {"inputs": tokens, "targets": tokens} of a model row, EOS included; of
-        one stack, as its family has it (`ModelConfig.row_lengths`), one of them.
+        "next_token" the targets alone, of "masked_tokens" and "classification" the inputs alone
+        (targets of masked tokens may be given, as long). Rows of "prefix" have both, in line.
+      objective: what is learnt from a row. Of text: "span_corruption" (encoder-decoder; of pairs,
+        targets from inputs), "masked_tokens" (encoder-only), "next_token" (decoder-only). Of pairs
+        of inputs and targets: "prefix" (decoder-only), "classification" (encoder-only).
+      label_names: of "classification": what the targets may be, in the order of their numbers; None
+        takes the task's own.
       batch_size: rows of a step, over all devices.
       reader: "prepared" (a token store read by index) or "streaming" (seqio/tf.data).
       prepared_dir: where token stores live; None is MODEL_DIR/data.
@@ -45,6 +60,7 @@ class DataConfig:
         many as possible of one "language" or "source". The batch's rows are the same.
       pack: concatenate documents, so that no row is padded (mC4), and let pairs of inputs and
         targets share rows, told apart by segment ids; False keeps one document or pair a row.
+        Documents in a row are told apart, too, by all objectives but "span_corruption".
       local_text_files: glob of the task "local_text"; None otherwise.
       local_task_files: of labelled examples (JSON lines), for the tasks "local_...": a glob of
         files whose names tell train, dev and test, or {"train": glob, "validation": glob, "test":
@@ -56,10 +72,14 @@ class DataConfig:
       tydi_qa_version: of TFDS tydi_qa/goldp, for "mt5_tydiqa...": "3.0.0" is what TFDS builds,
         "2.1.0" (mT5's) is read where it is already prepared.
       seed: of order, masks and noise.
+      noise_density: share of a row's tokens that span corruption drops, or that are masked.
+      mean_noise_span_length: of span corruption, in tokens.
     """
 
     mixture_or_task_name: str
     task_feature_lengths: Mapping[str, int]
+    objective: Objective = "span_corruption"
+    label_names: tuple[str, ...] | None = None
     batch_size: int = 128
     reader: Literal["prepared", "streaming"] = "prepared"
     prepared_dir: str | None = None
@@ -80,17 +100,7 @@ class DataConfig:
 
     def __post_init__(self):
         check_text("mixture_or_task_name", self.mixture_or_task_name)
-        lengths = self.task_feature_lengths
-        if not isinstance(lengths, Mapping) or not set() < set(lengths) <= {"inputs", "targets"}:
-            raise ValueError(
-                f"task_feature_lengths={lengths!r} must be a dict with the keys 'inputs' and "
-                "'targets' (a model with one stack needs one of them), e.g. "
-                "{'inputs': 1024, 'targets': 229}"
-            )
-        for feature, length in self.task_feature_lengths.items():
-            check_int(
-                f"task_feature_lengths[{feature!r}]", length, minimum=2, maximum=_LARGEST_SIZE
-            )
+        self._check_objective()
         check_int("batch_size", self.batch_size, minimum=1, maximum=_LARGEST_SIZE)
         check_choice("reader", self.reader, ("prepared", "streaming"))
         check_bool("pack", self.pack)
@@ -115,6 +125,46 @@ class DataConfig:
                 raise ValueError(
                     f"{name}={version!r} must be three numbers joined by points, e.g. '3.1.0'"
                 )
+
+    def _check_objective(self):
+        """Refuses lengths that make no row of the objective, and labels that nothing asks for."""
+        check_choice("objective", self.objective, OBJECTIVES)
+        needed, lengths = OBJECTIVES[self.objective], self.task_feature_lengths
+        allowed = {*needed, *(("targets",) if needed == ("inputs",) else ())}
+        if not isinstance(lengths, Mapping) or not {*needed} <= {*lengths} <= allowed:
+            example = {name: {"inputs": 1024, "targets": 229}[name] for name in needed}
+            keys = f"key{'s'[: len(needed) - 1]} {' and '.join(map(repr, needed))}"
+            raise ValueError(
+                f"task_feature_lengths={lengths!r} must be a dict with the {keys} for "
+                f"objective={self.objective!r}, e.g. {example}"
+            )
+        for feature, length in lengths.items():
+            check_int(
+                f"task_feature_lengths[{feature!r}]", length, minimum=2, maximum=_LARGEST_SIZE
+            )
+        if self.objective == "masked_tokens" and len({*lengths.values()}) > 1:
+            raise ValueError(
+                f"task_feature_lengths={dict(lengths)!r}: objective='masked_tokens' has a target "
+                "for every input; leave 'targets' out, or give both the same length"
+            )
+        if self.pack and self.objective == "classification":
+            raise ValueError(
+                "objective='classification' packs nothing: a row has one label; set pack=False"
+            )
+        if self.label_names is None:
+            return
+        check_sequence("label_names", self.label_names)
+        for name in self.label_names:
+            check_text("label_names", name)
+        if self.objective != "classification":
+            raise ValueError(
+                f"label_names={self.label_names!r} belongs to objective='classification', not "
+                f"{self.objective!r}; remove one of them"
+            )
+        if len({*self.label_names}) < max(len(self.label_names), 2):
+            raise ValueError(
+                f"label_names={self.label_names!r} must be at least two different names"
+            )
 
     def _check_mixing(self):
         """Refuses rates that no reader could follow."""

@@ -16,8 +16,8 @@ ROWS, VOCABULARY = 16, 64
 # float32 sums in another order, through an optimizer that divides by root mean squares.
 TOLERANCE = 2e-5
 FAMILIES = {
-    "decoder_only_tiny": ("DecoderOnlyConfig", "TASK_FEATURE_LENGTHS={'targets': 12}"),
-    "encoder_only_tiny": ("EncoderOnlyConfig", "TASK_FEATURE_LENGTHS={'inputs': 12}"),
+    "decoder_only_tiny": ("DecoderOnlyConfig", "targets", "next_token"),
+    "encoder_only_tiny": ("EncoderOnlyConfig", "inputs", "masked_tokens"),
 }
 BINDINGS = (
     "MODEL_DIR='unused'",
@@ -44,11 +44,12 @@ def load(bindings, family):
     files = ["configs/runs/benchmark.gin"]
     if family is None:
         return load_config(files, (*BINDINGS, *bindings))
-    name, lengths = FAMILIES[family]
+    name, feature, objective = FAMILIES[family]
+    data = (f"TASK_FEATURE_LENGTHS={{{feature!r}: 12}}", f"OBJECTIVE={objective!r}")
     sizes = [text for text in (*BINDINGS, *bindings) if "_layers=2" not in text]
     sizes = [text.replace("T5Config.", f"{name}.") for text in sizes]
     files.append(f"configs/models/{family}.gin")
-    return load_config(files, [*sizes, lengths, f"{name}.num_layers=2"])
+    return load_config(files, [*sizes, *data, f"{name}.num_layers=2"])
 
 
 def random_batch(config, rng):

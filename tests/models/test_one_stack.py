@@ -168,6 +168,7 @@ def test_model_files_have_the_published_number_of_parameters(name):
         "TRAIN_STEPS": 1,
         "DROPOUT_RATE": 0.25,
         "TASK_FEATURE_LENGTHS": {feature: 512},
+        "OBJECTIVE": "next_token" if feature == "targets" else "masked_tokens",
     }
     run = load_config(
         [f"configs/models/{name}.gin", "configs/runs/pretrain.gin"],
