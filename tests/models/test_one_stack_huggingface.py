@@ -1,13 +1,17 @@
 """Llama and XLM-RoBERTa of transformers, randomly initialised, give the same logits."""
 
+import functools
+
 import families
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from convert.huggingface_peer import need_transformers
+from convert.huggingface_peer import need_transformers, save
+from safetensors.numpy import load_file
 
 from presence_t5x.config_types import DecoderOnlyConfig, EncoderOnlyConfig
 from presence_t5x.convert import content, tensors
+from presence_t5x.convert.conversion import Conversion, convert
 from presence_t5x.convert.huggingface_families import LLAMA, XLM_ROBERTA, exchange_ids
 from presence_t5x.convert.stacks import roll
 
@@ -118,3 +122,46 @@ def test_xlm_roberta(num_classes, scan_layers):
         return
     wanted = wanted[..., exchange_ids(np.arange(77))]
     np.testing.assert_allclose(ours[is_real], wanted[is_real], atol=TOLERANCE)
+
+
+def llama(transformers, **changes):
+    settings = {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 4} | changes
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES, **settings))
+
+
+def xlm_roberta(transformers, head, **changes):
+    settings = transformers.XLMRobertaConfig(
+        **SIZES, num_attention_heads=6, max_position_embeddings=LENGTH + 2, type_vocab_size=1,
+        pad_token_id=1, **changes,
+    )  # fmt: skip
+    return getattr(transformers, f"XLMRobertaFor{head}")(settings)
+
+
+CONVERTED = {
+    "llama": llama,
+    "tied llama": functools.partial(llama, tie_word_embeddings=True),
+    "xlm-roberta": functools.partial(xlm_roberta, head="MaskedLM"),
+    "classifier": functools.partial(xlm_roberta, head="SequenceClassification", num_labels=3),
+}
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_round_trips_are_bit_identical(name, tmp_path):
+    _, transformers = need_transformers()
+    folder = save(randomise(CONVERTED[name](transformers)), tmp_path / "theirs")
+    steps = (("hf", "presence", folder, "ours"), ("presence", "hf", tmp_path / "ours", "back"))
+    for source_format, target_format, source, target in steps:
+        report = convert(
+            Conversion(
+                source=source,
+                target=tmp_path / target,
+                source_format=source_format,
+                target_format=target_format,
+            )
+        )
+        (check,) = report.checks
+        assert check.difference is not None and check.difference < TOLERANCE
+    there, back = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "back"))
+    for key, array in back.items():
+        np.testing.assert_array_equal(array, there[key], key)
+    assert there.keys() - back.keys() <= {"lm_head.decoder.bias", "lm_head.decoder.weight"}
