@@ -1,6 +1,6 @@
 """What a checkpoint holds once its format is forgotten: sizes, parameters, moments, step.
 
-Parameters are those of an unrolled model under T5X's names; `sized` finds the model's sizes in their
+Parameters are those of an unrolled model under T5X's names; `sized` finds a T5's sizes in their
 shapes, and `check_complete` refuses what is not such a model's.
 """
 

@@ -73,7 +73,8 @@ def find(source: str, select: Select = "newest") -> Checkpoint:
     content = open_checkpoint(path, found_format, parameters_only=True)
     if content.leftovers:
         raise ValueError(
-            f"{source} holds parameters that have no place in its model: {', '.join(content.leftovers)}"
+            f"{source} holds parameters that have no place in its model: "
+            f"{', '.join(content.leftovers)}"
         )
     return Checkpoint(path.absolute(), content.step, content.config, {}, content)
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from presence_t5x.config_types import PresenceConfig, T5Config
+from presence_t5x.config_types import ModelConfig, PresenceConfig
 from presence_t5x.gradients import example_norms
 from presence_t5x.held_out import num_chunks
 from presence_t5x.influence import select_layers
@@ -42,7 +42,7 @@ class Scorer:
 
     def __init__(
         self,
-        model: T5Config,
+        model: ModelConfig,
         config: PresenceConfig,
         z_loss: float,
         *,
@@ -123,7 +123,7 @@ class _Sums:
 
 @functools.lru_cache(maxsize=4)  # several checkpoints of a model compile once
 def compile_ready_score(
-    model: T5Config, config: PresenceConfig, z_loss: float, mesh: jax.sharding.Mesh | None
+    model: ModelConfig, config: PresenceConfig, z_loss: float, mesh: jax.sharding.Mesh | None
 ) -> Any:
     """Returns the jitted (params, features) -> (norms, loss sums, token counts) of rows."""
     loss_fun = token_loss(build_model(model), z_loss)
