@@ -70,8 +70,9 @@ class MaskedLanguageHead(nn.Module):
         del deterministic
         cfg = self.config
         x = _dense(cfg, cfg.emb_dim, "dense")(encoded)
-        # Logits are formed where the table is; the parameter belongs here all the same.
-        self.param("bias", nn.initializers.zeros, (table_rows(cfg),), jnp.float32)
+        # Logits are formed where the table is, and of the table's parts by a part of this.
+        if not self.has_variable("params", "bias"):
+            self.param("bias", nn.initializers.zeros, (table_rows(cfg),), jnp.float32)
         return _norm(cfg, "layer_norm")(nn.gelu(x, approximate=False))
 
 

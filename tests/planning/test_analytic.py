@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import families
 import jax
 import jax.numpy as jnp
 import pytest
@@ -27,6 +28,7 @@ from presence_t5x.planning.hlo_cost import program_cost
 
 INPUTS, TARGETS, ROWS = 12, 5, 3
 LENGTHS = {"encoder": INPUTS, "decoder": TARGETS}
+ONE_STACK_TOLERANCE = 0.05
 FLOPS_TOLERANCE = 0.03  # norms of position tables, and of the output layer's blocks
 SIZES = {
     "vocab_size": 40, "emb_dim": 8, "num_heads": 2, "head_dim": 6, "mlp_dim": 20,
@@ -81,6 +83,34 @@ def test_forward_is_what_the_model_traces(activations):
     traced = traced_flops(jax.make_jaxpr(apply)(params, *tokens).jaxpr)
     counted = ROWS * forward_flops(config, LENGTHS).total
     assert traced == counted + position_flops(config)
+
+
+@pytest.mark.parametrize("name", families.ONE_STACK)
+def test_forward_of_one_stack_is_what_the_model_traces(name):
+    config = families.CONFIGS[name]
+    batch = families.batch_of(config, packed=False)
+    params = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    jaxpr = jax.make_jaxpr(lambda params, batch: families.apply(config, params, batch))
+    lengths = dict.fromkeys(config.stacks, families.LENGTH)
+    traced = traced_flops(jaxpr(params, batch).jaxpr)
+    assert traced == families.ROWS * forward_flops(config, lengths).total
+
+
+@pytest.mark.parametrize(
+    "name, feature, objective",
+    [("decoder_only", "targets", "next_token"), ("encoder_only", "inputs", "masked_tokens")],
+)
+@pytest.mark.parametrize("granularity", ["microbatch", "example"])
+def test_a_step_of_one_stack_is_what_the_compiler_makes(name, feature, objective, granularity):
+    run = weighted_run(granularity=granularity)
+    data = dataclasses.replace(
+        run.data, task_feature_lengths={feature: families.LENGTH}, objective=objective
+    )
+    model = dataclasses.replace(families.CONFIGS[name], emb_dim=32, mlp_dim=96)
+    presence = dataclasses.replace(run.presence, layers=model.first_blocks)
+    run = dataclasses.replace(run, model=model, data=data, presence=presence)
+    analytic = weighted_training_flops(run)
+    assert compiled_step_flops(run) == pytest.approx(analytic, rel=ONE_STACK_TOLERANCE)
 
 
 @pytest.mark.parametrize("remat_policy", ["minimal", "full"])
