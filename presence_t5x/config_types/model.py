@@ -75,6 +75,11 @@ class ModelConfig:
         raise NotImplementedError
 
     @property
+    def objectives(self) -> tuple[str, ...]:
+        """Which of `DataConfig.objective` make batches of this model."""
+        raise NotImplementedError
+
+    @property
     def stacks(self) -> dict[str, int]:
         """The names of the stacks of layers among the parameters, and their numbers of layers."""
         return {stack: getattr(self, name) for name, stack in self._layer_counts.items()}
@@ -142,6 +147,11 @@ class T5Config(ModelConfig):
         """What batches of an encoder-decoder hold."""
         return ENCODER_DECODER
 
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Targets in their own stack."""
+        return ("span_corruption",)
+
     def row_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
         """Returns {"encoder": of "inputs", "decoder": of "targets"}; ValueError without both."""
         _check_lengths(
@@ -195,6 +205,11 @@ class DecoderOnlyConfig(ModelConfig):
         return DECODER_ONLY
 
     @property
+    def objectives(self) -> tuple[str, ...]:
+        """Targets behind their inputs, if there are any."""
+        return ("next_token", "prefix")
+
+    @property
     def tensor_sizes(self) -> dict[str, int | None]:
         """The sizes that tensor partitions must divide."""
         return super().tensor_sizes | {"num_kv_heads": self.num_kv_heads}
@@ -233,6 +248,11 @@ class EncoderOnlyConfig(ModelConfig):
     def features(self) -> BatchFeatures:
         """What batches of an encoder hold: masked tokens, or a label a row."""
         return ENCODER_ONLY if self.num_classes is None else CLASSIFICATION
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """That of the head."""
+        return ("masked_tokens",) if self.num_classes is None else ("classification",)
 
     def row_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
         """Returns {"encoder": of "inputs"}; "targets", if they are given, must be as long."""

@@ -142,7 +142,7 @@ class RunConfig:
 
     def __post_init__(self):
         self._check_parts()
-        self.model.row_lengths(self.data.task_feature_lengths)  # says what is wrong
+        self._check_rows()
         self._name_first_blocks()
         check_text("model_dir", self.model_dir)
         check_bool("influence_log", self.influence_log)
@@ -190,6 +190,16 @@ class RunConfig:
         for field in dataclasses.fields(self):
             if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
                 check_instance(field.name, getattr(self, field.name), field.type)
+
+    def _check_rows(self):
+        """Refuses rows that the model does not read."""
+        if self.data.objective not in self.model.objectives:
+            names = " or ".join(f"OBJECTIVE={name!r}" for name in self.model.objectives)
+            raise ValueError(
+                f"objective={self.data.objective!r} makes no rows for a "
+                f"{type(self.model).__name__}; set {names}, or take another model"
+            )
+        self.model.row_lengths(self.data.task_feature_lengths)  # says what is wrong
 
     def _name_first_blocks(self):
         """Writes out which layers are scored where the model decides."""

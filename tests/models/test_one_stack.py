@@ -1,6 +1,7 @@
 """Models with one stack: what a position may see, by exactly zero gradients; forms; sizes."""
 
 import dataclasses
+import re
 
 import families
 import jax
@@ -147,6 +148,40 @@ def test_positions_beyond_the_table_are_seen_at_once():
     assert np.isnan(logits[0, -1]).all()
 
 
+def load(name, **settings):
+    """Returns a run with a model file."""
+    is_decoder = name.startswith("decoder")
+    bindings = {
+        "MODEL_DIR": "none",
+        "MIXTURE_OR_TASK_NAME": "none",
+        "TRAIN_STEPS": 1,
+        "DROPOUT_RATE": 0.25,
+        "TASK_FEATURE_LENGTHS": {"targets" if is_decoder else "inputs": 512},
+        "OBJECTIVE": "next_token" if is_decoder else "masked_tokens",
+    }
+    return load_config(
+        [f"configs/models/{name}.gin", "configs/runs/pretrain.gin"],
+        [f"{key}={value!r}" for key, value in (bindings | settings).items()],
+    )
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (
+            {"OBJECTIVE": "masked_tokens", "TASK_FEATURE_LENGTHS": {"inputs": 8}},
+            "objective='masked_tokens' makes no rows for a DecoderOnlyConfig; set OBJECTIVE=",
+        ),
+        ({"TASK_FEATURE_LENGTHS": {"inputs": 8}}, "task_feature_lengths={'inputs': 8} must be a"),
+        ({"DecoderOnlyConfig.num_kv_heads": 3}, "num_kv_heads=3 must divide num_heads=4"),
+        ({"DecoderOnlyConfig.head_dim": 5}, "head_dim=5 must be even"),
+    ],
+)
+def test_settings_that_do_not_go_together(settings, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load("decoder_only_tiny", **settings)
+
+
 # emb * (4 * emb + 4 biases) + 2 * emb * mlp + ... in full: the published models' parameters, and
 # the rows that round 250,002 pieces up to 250,112 (one vector and one bias each).
 COUNTS = {
@@ -161,19 +196,7 @@ COUNTS = {
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_model_files_have_the_published_number_of_parameters(name):
-    feature = "targets" if name.startswith("decoder") else "inputs"
-    bindings = {
-        "MODEL_DIR": "none",
-        "MIXTURE_OR_TASK_NAME": "none",
-        "TRAIN_STEPS": 1,
-        "DROPOUT_RATE": 0.25,
-        "TASK_FEATURE_LENGTHS": {feature: 512},
-        "OBJECTIVE": "next_token" if feature == "targets" else "masked_tokens",
-    }
-    run = load_config(
-        [f"configs/models/{name}.gin", "configs/runs/pretrain.gin"],
-        [f"{key}={value!r}" for key, value in bindings.items()],
-    )
+    run = load(name)
     assert num_parameters(run.model) == COUNTS[name]
     assert run.model.dropout_rate == 0.25
     assert run.presence.layers == run.model.first_blocks
