@@ -113,7 +113,7 @@ def lookup(
     table: Float[Array, "vocab features"],
     tokens: Int[Array, "rows length"],
     probe: Probe | None,
-    vocab_size: int | None,
+    vocab_size: int,
     dtype: jnp.dtype,
 ) -> Float[Array, "rows length features"]:
     """Returns table[tokens] in `dtype`, NaN for ids outside [0, vocab_size).
@@ -125,10 +125,9 @@ def lookup(
     Args:
       table: all rows, or this device's part of them: devices then look up each other's tokens, and
         the gradient is the part's, of the tokens of all (`partitioning.VocabularyParts`).
-      vocab_size: None is a table of something else than tokens, which is whole on every device.
     """
     del probe
-    parts, map_over_rows = _cut_of(table, vocab_size)
+    parts = VocabularyParts.of(table.shape[0], vocab_size)
 
     def take(rows, first, tokens):
         inside, local = _local_rows(tokens, first, rows.shape[0])
@@ -137,9 +136,9 @@ def lookup(
 
     # Rows cross devices as tokens in a line: a reshape of all rows takes seconds to compile.
     all_tokens = parts.gather_rows(tokens.reshape(-1)) - parts.first(table.shape[0])
-    vectors = parts.sum_own_rows(map_over_rows(take, table, all_tokens, cut=False))
+    vectors = parts.sum_own_rows(map_over_vocabulary(take, table, all_tokens, cut=False))
     vectors = vectors.reshape(*tokens.shape, -1)
-    known = (tokens >= 0) & (tokens < (vocab_size or table.shape[0]))
+    known = (tokens >= 0) & (tokens < vocab_size)
     return jnp.where(known[..., None], vectors, jnp.nan)
 
 
@@ -150,7 +149,7 @@ def _lookup_forward(table, tokens, probe, vocab_size, dtype):
 def _lookup_backward(vocab_size, dtype, residuals, cotangent):
     del dtype
     table, tokens, probe = residuals
-    parts, map_over_rows = _cut_of(table, vocab_size)
+    parts = VocabularyParts.of(table.shape[0], vocab_size)
     all_tokens = parts.gather_rows(tokens.reshape(-1)) - parts.first(table.shape[0])
     vectors = parts.gather_rows(cotangent.reshape(-1, cotangent.shape[-1]))
     summed, ids = _sum_equal(all_tokens, vectors)
@@ -165,7 +164,7 @@ def _lookup_backward(vocab_size, dtype, residuals, cotangent):
             wrap_negative_indices=False,
         )
 
-    table_gradient = map_over_rows(put, table, summed.astype(table.dtype), ids, cut=True)
+    table_gradient = map_over_vocabulary(put, table, summed.astype(table.dtype), ids, cut=True)
 
     def norms():
         agree = tokens[:, :, None] == tokens[:, None, :]
@@ -173,18 +172,6 @@ def _lookup_backward(vocab_size, dtype, residuals, cotangent):
         return jnp.sum(jnp.where(agree, gram, 0.0), axis=(1, 2))
 
     return table_gradient, None, None if probe is None else _if_asked(probe, norms)
-
-
-def _cut_of(table: Array, vocab_size: int | None) -> tuple[VocabularyParts, Callable[..., Any]]:
-    """Returns who has which rows of a table, and the map over those of the compiler's devices."""
-    if vocab_size is not None:
-        return VocabularyParts.of(table.shape[0], vocab_size), map_over_vocabulary
-
-    def map_whole(fun, table, *whole, cut):
-        del cut
-        return fun(table, 0, *whole)
-
-    return VocabularyParts(False), map_whole
 
 
 def _local_rows(tokens: Array, first: Any, size: int) -> tuple[Array, Array]:

@@ -61,11 +61,6 @@ LAYERS = {  # (layer of parameter and probe, parameter, the same layer in plain 
         random(6, 5, 6),
         lambda p, row: p[TOKENS[row]],
     ),
-    "lookup in a table of no vocabulary": (
-        lambda p, probe: ghost_norms.lookup(p, TOKENS, probe, None, p.dtype),
-        random(6, 5, 6),
-        lambda p, row: p[TOKENS[row]],
-    ),
     "for every row": (
         lambda p, probe: ghost_norms.for_every_row(lambda p: jnp.tanh(p).T, p, probe),
         random(7, 3, 4),

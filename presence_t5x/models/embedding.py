@@ -45,7 +45,9 @@ class Embedding(nn.Module):
 class LearnedPositions(nn.Module):
     """A table of vectors for positions, with rows that no position uses before the first.
 
-    Positions beyond the table give NaN, like tokens.
+    It is looked up by a product with a one-hot matrix, a thousandth of a large model's step: XLA
+    (jaxlib 0.10.2) fails to partition a gather from it where fsdp and tensor axes meet. Positions
+    beyond the table give NaN, like tokens.
     """
 
     num_positions: int
@@ -57,10 +59,14 @@ class LearnedPositions(nn.Module):
     @nn.compact
     def __call__(self, positions: Int[Array, "batch length"]) -> Float[Array, "batch length embed"]:
         """Returns the vectors of positions from 0 on; -1 is padding's, the row before the first."""
-        shape = (self.num_positions + self.offset, self.emb_dim)
+        num_rows = self.num_positions + self.offset
+        shape = (num_rows, self.emb_dim)
         table = self.param("embedding", self.embedding_init, shape, jnp.float32)
+        rows = positions + self.offset
+        chosen = (rows[..., None] == jnp.arange(num_rows)[None, None]).astype(self.dtype)
         probe = norm_probe(self, "embedding")
-        return ghost_norms.lookup(table, positions + self.offset, probe, None, self.dtype)
+        vectors = ghost_norms.dense(chosen, table.astype(self.dtype), probe)
+        return jnp.where((rows < num_rows)[..., None], vectors, jnp.nan)
 
 
 def table_rows(config: ModelConfig) -> int:

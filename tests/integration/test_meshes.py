@@ -87,10 +87,24 @@ def updates(bindings, fsdp, tensor, num_devices=8, broken_row=None, family=None)
     return jax.device_get(state.params), jax.device_get(metrics)
 
 
+def without_free_parameters(params):
+    """Leaves out biases of keys: softmax does not see them.
+
+    Their gradients are rounding alone, which the optimizer divides by its own size.
+    """
+
+    def keep(path, leaf):
+        names = [key.key for key in path]
+        return np.zeros_like(leaf) if names[-2:] == ["key", "bias"] else leaf
+
+    return jax.tree_util.tree_map_with_path(keep, params)
+
+
 def check(bindings, fsdp, tensor, broken_row=None, family=None):
     options = {"broken_row": broken_row, "family": family}
     params, metrics = updates(bindings, fsdp, tensor, **options)
     expected, expected_metrics = updates(bindings, 1, 1, num_devices=1, **options)
+    params, expected = (without_free_parameters(tree) for tree in (params, expected))
     assert oracles.relative_error(params, expected) < TOLERANCE
     for name in ("train/loss", "presence/scores", "presence/weights"):
         if name in expected_metrics:
