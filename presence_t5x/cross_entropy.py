@@ -102,6 +102,7 @@ def _total_loss_forward(settings: _Settings, arguments: _Arguments):
     sums, hidden_gradient, output_gradient = _sweep(
         settings, arguments, with_hidden=True, with_output=True
     )
+    assert output_gradient is not None
     return (jnp.sum(sums.loss), sums), (hidden_gradient, *output_gradient)
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 from presence_t5x.config_types.features import ENCODER_DECODER, BatchFeatures
 from presence_t5x.cross_entropy import blockwise_cross_entropy
 
-Batch = Mapping[str, Array]
+Batch = Mapping[str, Any]  # of arrays
 Metrics = dict[str, Float[Array, ""]]
 Rng = PRNGKeyArray | UInt32[Array, "2"] | None
 LossFun = Callable[

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from presence_t5x.config_types import RunConfig
+from presence_t5x.config_types import RunConfig, T5Config
 from presence_t5x.objective import abstract_batch
 
 TRAINING, SCORING = "training", "scoring"
@@ -59,6 +59,20 @@ def random_batch(config: RunConfig) -> dict[str, np.ndarray]:
 def tokens_per_step(config: RunConfig) -> int:
     """Returns the tokens of a step in all stacks: encoder plus decoder."""
     return config.data.batch_size * sum(config.row_lengths.values())
+
+
+def t5_of(config: RunConfig) -> T5Config:
+    """Returns the sizes of a T5, which all peers' models are.
+
+    Raises:
+      ValueError: another family.
+    """
+    if not isinstance(config.model, T5Config):
+        raise ValueError(
+            f"{type(config.model).__name__}: the peers' models are encoder-decoders; leave them out "
+            "(--peers=none)"
+        )
+    return config.model
 
 
 def stateful_step(compiled: Any, state: Any, batch: Any) -> Callable[[], Any]:

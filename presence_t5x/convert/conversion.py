@@ -168,6 +168,7 @@ def _check_side(side: Format, path: Path, held: Content) -> Check:
     try:
         if side == "hf":
             return logits.check_huggingface(path, held.config, ours, inputs)
+        assert isinstance(held.config, T5Config)  # no other is read from T5X, or written
         return logits.check_t5x(find_t5x(path) or path, held.config, ours, inputs)
     except Exception as error:  # theirs, of any kind
         raise ValueError(
