@@ -69,8 +69,8 @@ def t5_of(config: RunConfig) -> T5Config:
     """
     if not isinstance(config.model, T5Config):
         raise ValueError(
-            f"{type(config.model).__name__}: the peers' models are encoder-decoders; leave them out "
-            "(--peers=none)"
+            f"{type(config.model).__name__}: the peers' models are encoder-decoders; leave them "
+            "out (--peers=none)"
         )
     return config.model
 
