@@ -62,12 +62,13 @@ def check_mapping(name: str, value: Any) -> None:
         raise ValueError(f"{name}={value!r} must be a dict, not {type(value).__name__}")
 
 
-def check_instance(name: str, value: Any, wanted: type) -> None:
-    """Raises ValueError unless `value` is an instance of a class of settings."""
+def check_instance(name: str, value: Any, *wanted: type) -> None:
+    """Raises ValueError unless `value` is an instance of one of the classes of settings."""
     if not isinstance(value, wanted):
+        names = [one.__name__ for one in wanted]
         raise ValueError(
-            f"{name} must be a {wanted.__name__}, not {type(value).__name__}; in gin files "
-            f"@{wanted.__name__}()"
+            f"{name} must be a {' or '.join(names)}, not {type(value).__name__}; in gin files "
+            f"{' or '.join(f'@{one}()' for one in names)}"
         )
 
 

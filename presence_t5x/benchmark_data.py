@@ -180,7 +180,7 @@ def _reading_runs(texts: Path, vocabulary_file: str, store: Path) -> dict[str, C
     from presence_t5x.data.span_lengths import span_corruption_lengths
     from presence_t5x.data.text_files import FilesSource
     from presence_t5x.data.vocabularies import load_vocabulary
-    from presence_t5x.models.t5 import init_params
+    from presence_t5x.models.families import init_params
     from presence_t5x.objective import make_mesh, make_objective
     from presence_t5x.train_step import init_train_state, train_step
 

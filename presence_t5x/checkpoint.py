@@ -19,8 +19,9 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from presence_t5x.checksums import array_checksums, check_same_arrays, differing_arrays
-from presence_t5x.config_types import T5Config
-from presence_t5x.models.t5 import T5
+from presence_t5x.config_types import ModelConfig
+from presence_t5x.config_types.model import model_config_of
+from presence_t5x.models.families import build_model
 from presence_t5x.resilience import hosts
 from presence_t5x.train_step import TrainState
 
@@ -243,12 +244,13 @@ class _KeepStep(ocp.checkpoint_managers.PreservationPolicy):
         return [checkpoint.step == self._step_fn() for checkpoint in checkpoints]
 
 
-def load_model(directory: str | Path) -> tuple[T5, PyTree]:
+def load_model(directory: str | Path) -> tuple[Any, PyTree]:
     """Returns the model and its float32 parameters from a run directory or one checkpoint of it.
 
-    The model's configuration travels with the checkpoint. Call it as T5X's models are called:
-    `model.apply({"params": params}, encoder_input_tokens, decoder_input_tokens,
-    decoder_target_tokens, enable_dropout=False)` gives float32 logits.
+    The model's configuration travels with the checkpoint. Call it as T5X's models are called, on
+    the tokens that its family reads (`model.features.inputs`): `model.apply({"params": params},
+    encoder_input_tokens, decoder_input_tokens, decoder_target_tokens, enable_dropout=False)` gives
+    float32 logits.
 
     Args:
       directory: MODEL_DIR (its newest checkpoint is taken) or MODEL_DIR/checkpoints/STEP.
@@ -266,7 +268,7 @@ def load_model(directory: str | Path) -> tuple[T5, PyTree]:
             checkpointer.metadata(path / "params").item_metadata.tree,
         )
         params = checkpointer.restore(path / "params", like)
-    return T5(config), params
+    return build_model(config), params
 
 
 @contextlib.contextmanager
@@ -359,14 +361,14 @@ def read_settings(checkpoint: Path) -> dict[str, Any]:
     return settings
 
 
-def read_model_config(checkpoint: Path) -> T5Config:
+def read_model_config(checkpoint: Path) -> ModelConfig:
     """Returns the configuration of a checkpoint's model.
 
     Raises:
       ValueError: it is damaged, or of another version of this package.
     """
     try:
-        return T5Config(**read_settings(checkpoint)["model"])
+        return model_config_of(read_settings(checkpoint)["model"])
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{checkpoint / 'position'}: {str(error).removeprefix('T5Config.__init__() ')}; it is "

@@ -17,6 +17,8 @@ from gin import config as gin_config
 from presence_t5x._validate import did_you_mean
 from presence_t5x.config_types import (
     DataConfig,
+    DecoderOnlyConfig,
+    EncoderOnlyConfig,
     OptimizerConfig,
     PartitioningConfig,
     PresenceConfig,
@@ -29,6 +31,8 @@ from presence_t5x.gin_files import check_gin_file, check_gin_text
 
 _CONFIGURABLES = (
     DataConfig,
+    DecoderOnlyConfig,
+    EncoderOnlyConfig,
     OptimizerConfig,
     PartitioningConfig,
     PresenceConfig,

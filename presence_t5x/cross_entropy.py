@@ -29,10 +29,11 @@ class TokenSums(NamedTuple):
 
 
 class _Arguments(NamedTuple):
-    """What the loss is a function of; differentiable in `hidden` and `kernel`."""
+    """What the loss is a function of; differentiable in `hidden`, `kernel` and `bias`."""
 
     hidden: Float[Array, "batch length embed"]
     kernel: Float[Array, "embed vocab"]
+    bias: Float[Array, " vocab"] | None
     targets: Int[Array, "batch length"]
     weights: Float[Array, "batch length"]
 
@@ -51,21 +52,23 @@ def blockwise_cross_entropy(
     z_loss: float,
     *,
     per_row: bool,
+    bias: Float[Array, " vocab"] | None = None,
     vocab_size: int | None = None,
     block_bytes: int = LOGIT_BLOCK_BYTES,
 ) -> tuple[Float[Array, ""] | Float[Array, " batch"], TokenSums]:
     """Returns the weighted token losses summed (for each row, or over all), and sums to report.
 
     A token's loss is that of `losses.cross_entropy_with_z_loss` for the float32 logits
-    hidden @ kernel; value and gradient equal it to float32 rounding, whatever the block size. (The
-    gradient of a bfloat16 kernel is rounded after every block.)
-    Differentiable in `hidden` and `kernel` through the first result; the sums carry no gradient.
+    hidden @ kernel + bias; value and gradient equal it to float32 rounding, whatever the block
+    size. (The gradient of a bfloat16 kernel is rounded after every block.) Differentiable in
+    `hidden`, `kernel` and `bias` through the first result; the sums carry no gradient.
 
     Args:
       weights: 1 for a token that counts and 0 for one that does not.
       z_loss: factor of (log Z)^2.
       per_row: one sum a row, each with its own cotangent (a fourth product of the size of the
         logits); otherwise one sum in all, with gradients formed in the forward sweep.
+      bias: of the logits, cut like the kernel's columns; None is none.
       vocab_size: of which `kernel` holds a device's part (`partitioning.VocabularyParts`), whose
         gradient then is that of all devices' rows; a cotangent that all rows share must be the same
         on all devices. None: `kernel` is whole.
@@ -83,7 +86,7 @@ def blockwise_cross_entropy(
     positions = max(1, block_bytes // (4 * rows * vocab_size))
     parts = VocabularyParts.of(kernel.shape[1], vocab_size)
     settings = _Settings(z_loss, -(-length // positions), parts)
-    arguments = _Arguments(hidden, kernel, targets, weights.astype(jnp.float32))
+    arguments = _Arguments(hidden, kernel, bias, targets, weights.astype(jnp.float32))
     fun: Any = _row_losses if per_row else _total_loss
     loss, sums = fun(settings, arguments)
     return loss, jax.tree.map(lax.stop_gradient, sums)
@@ -96,16 +99,17 @@ def _total_loss(settings: _Settings, arguments: _Arguments):
 
 
 def _total_loss_forward(settings: _Settings, arguments: _Arguments):
-    sums, hidden_gradient, kernel_gradient = _sweep(
-        settings, arguments, with_hidden=True, with_kernel=True
+    sums, hidden_gradient, output_gradient = _sweep(
+        settings, arguments, with_hidden=True, with_output=True
     )
-    return (jnp.sum(sums.loss), sums), (hidden_gradient, kernel_gradient)
+    assert output_gradient is not None
+    return (jnp.sum(sums.loss), sums), (hidden_gradient, *output_gradient)
 
 
 def _total_loss_backward(settings: _Settings, gradients, cotangents):
     del settings
     scale = cotangents[0]
-    scaled = ((scale * g).astype(g.dtype) for g in gradients)
+    scaled = jax.tree.map(lambda g: (scale * g).astype(g.dtype), gradients)
     return (_Arguments(*scaled, None, None),)  # pyright: ignore
 
 
@@ -124,9 +128,9 @@ def _row_losses_backward(settings: _Settings, residuals, cotangents):
     hidden_gradient, arguments = residuals
     scale = cotangents[0][:, None]
     scaled = arguments._replace(weights=arguments.weights * scale)
-    _, _, kernel_gradient = _sweep(settings, scaled, with_kernel=True)
+    _, _, output_gradient = _sweep(settings, scaled, with_output=True)
     hidden_gradient = (scale[:, :, None] * hidden_gradient).astype(hidden_gradient.dtype)
-    return (_Arguments(hidden_gradient, kernel_gradient, None, None),)  # pyright: ignore
+    return (_Arguments(hidden_gradient, *output_gradient, None, None),)  # pyright: ignore
 
 
 _total_loss.defvjp(_total_loss_forward, _total_loss_backward)
@@ -138,51 +142,69 @@ def _sweep(
     arguments: _Arguments,
     *,
     with_hidden: bool = False,
-    with_kernel: bool = False,
+    with_output: bool = False,
 ):
-    """Returns sums by row, and the gradients asked for at a cotangent of 1 (None for others)."""
-    parts = settings.parts
+    """Returns sums by row, and the gradients asked for at a cotangent of 1 (None for others).
+
+    They are those of the hidden vectors, and of the pair (kernel, bias).
+    """
+    parts, output = settings.parts, (arguments.kernel, arguments.bias)
     kernel = constrain(arguments.kernel.astype(jnp.float32), ("embed", "vocab"))
     rows = parts.gather_rows((arguments.hidden, arguments.targets, arguments.weights))
 
-    def body(kernel_gradient, block):
+    def body(output_gradient, block):
         # One axis of tokens: products that contract one axis alone compile several times faster.
         shape = block[1].shape
         hidden, targets, weights = (leaf.reshape(-1, *leaf.shape[2:]) for leaf in block)
         hidden = hidden.astype(jnp.float32)
-        *values, gradient = _block_losses(settings, hidden, kernel, targets, weights)
+        logits = _block_logits(hidden, kernel, arguments.bias)
+        *values, gradient = _block_losses(settings, logits, targets, weights)
         hidden_gradient = None
         if with_hidden:
             product = jnp.einsum("nv,ev->ne", gradient, kernel).reshape(*shape, -1)
             hidden_gradient = parts.sum_own_rows(product).astype(arguments.hidden.dtype)
-        if with_kernel:
+        if with_output:
             product = jnp.einsum("ne,nv->ev", hidden, gradient)
-            kernel_gradient = (kernel_gradient + product).astype(arguments.kernel.dtype)
+            summed = None if arguments.bias is None else jnp.sum(gradient, axis=0)
+            output_gradient = jax.tree.map(
+                lambda total, new: (total + new).astype(total.dtype),
+                output_gradient,
+                (product, summed),
+            )
         sums = TokenSums(*(jnp.sum((v * weights).reshape(shape), axis=1) for v in values))
-        return kernel_gradient, (sums, hidden_gradient)
+        return output_gradient, (sums, hidden_gradient)
 
     blocks = jax.tree.map(lambda leaf: _cut_length(leaf, settings.num_blocks), rows)
-    start = _zeros_like_product(arguments.kernel, arguments.hidden) if with_kernel else None
+    start = None
+    if with_output:
+        start = jax.tree.map(lambda leaf: _zeros_like_gradient(leaf, arguments.hidden), output)
     if settings.num_blocks == 1:
         first = jax.tree.map(lambda leaf: leaf[0], blocks)
-        kernel_gradient, (sums, hidden_gradient) = body(start, first)
+        output_gradient, (sums, hidden_gradient) = body(start, first)
     else:
-        kernel_gradient, (sums, hidden_gradient) = lax.scan(body, start, blocks)
+        output_gradient, (sums, hidden_gradient) = lax.scan(body, start, blocks)
         sums = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), sums)
         if with_hidden:
             hidden_gradient = _join_length(hidden_gradient, arguments.hidden.shape[1])
-    return parts.own_rows(sums), hidden_gradient, kernel_gradient
+    return parts.own_rows(sums), hidden_gradient, output_gradient
 
 
-def _block_losses(settings: _Settings, hidden, kernel, targets, weights):
+def _block_logits(hidden, kernel, bias):
+    """Returns float32 logits [tokens, vocab]."""
+    logits = jnp.einsum("ne,ev->nv", hidden, kernel)
+    if bias is not None:
+        logits = logits + bias.astype(jnp.float32)
+    return constrain(logits, ("rows", "vocab"))
+
+
+def _block_losses(settings: _Settings, logits, targets, weights):
     """Returns losses, z-losses and hits [tokens], and the logits' gradient [tokens, vocab]."""
     z_loss, parts = settings.z_loss, settings.parts
-    logits = constrain(jnp.einsum("ne,ev->nv", hidden, kernel), ("rows", "vocab"))
     maximum = parts.max(jnp.max(logits, axis=-1))
     exponentials = jnp.exp(logits - maximum[:, None])
     log_z = maximum + jnp.log(parts.sum(jnp.sum(exponentials, axis=-1)))
     # A masked sum instead of a gather: a vocabulary cut over devices stays where it is.
-    local = targets - parts.first(kernel.shape[1])
+    local = targets - parts.first(logits.shape[1])
     is_target = lax.broadcasted_iota(jnp.int32, logits.shape, 1) == local[:, None]
     target_logits = parts.sum(jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1))
     z_losses = z_loss * jnp.square(log_z)
@@ -193,10 +215,10 @@ def _block_losses(settings: _Settings, hidden, kernel, targets, weights):
     return log_z - target_logits + z_losses, z_losses, correct, gradient
 
 
-def _zeros_like_product(kernel: Array, hidden: Array) -> Array:
-    """Returns zeros of the kernel's shape, device-local where either of them is."""
-    zeros = jnp.zeros(kernel.shape, kernel.dtype)
-    names: Any = getattr(jax.typeof(kernel), "vma", frozenset())
+def _zeros_like_gradient(parameter: Array, hidden: Array) -> Array:
+    """Returns zeros of a parameter's shape, device-local where it or the vectors are."""
+    zeros = jnp.zeros(parameter.shape, parameter.dtype)
+    names: Any = getattr(jax.typeof(parameter), "vma", frozenset())
     names |= getattr(jax.typeof(hidden), "vma", frozenset())
     return lax.pcast(zeros, tuple(names), to="varying") if names else zeros
 

@@ -89,6 +89,25 @@ def _scale_backward(residuals, cotangent):
 scale.defvjp(lambda x, factors, probe: (x * factors, (x, factors, probe)), _scale_backward)
 
 
+@jax.custom_vjp
+def shift(
+    inputs: Float[Array, "rows *length features"], bias: Float[Array, " features"], probe: Probe
+) -> Float[Array, "rows *length features"]:
+    """Returns inputs + bias."""
+    del probe
+    return inputs + bias
+
+
+def _shift_backward(probe, cotangent):
+    by_row = cotangent.astype(jnp.float32)
+    by_row = jnp.sum(by_row, axis=tuple(range(1, by_row.ndim - 1)))
+    norms = _if_asked(probe, lambda: jnp.sum(jnp.square(by_row), axis=-1))
+    return cotangent, jnp.sum(by_row, axis=0).astype(cotangent.dtype), norms
+
+
+shift.defvjp(lambda x, bias, probe: (x + bias, probe), _shift_backward)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def lookup(
     table: Float[Array, "vocab features"],

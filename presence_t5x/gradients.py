@@ -213,7 +213,7 @@ def _check_problem(loss_fun, params, batch, config, mesh, axis_name, has_aux) ->
 def _check_summed(problem: Problem) -> None:
     """Refuses gradients that arrive summed over devices where single devices' are needed."""
     config, devices = problem.config, problem.devices
-    remedy = "build the loss with encoder_decoder_loss(..., cut_vocabulary=False)"
+    remedy = "build the loss with token_loss(..., cut_vocabulary=False)"
     if config.granularity == "shard" and devices.shares_gradients:
         raise ValueError(
             "granularity='shard' weighs every device's gradient by itself, but token tables that "

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from presence_t5x.accumulation import rows_of_units
 from presence_t5x.config_types import RunConfig
 from presence_t5x.files import replacing
+from presence_t5x.losses import count_tokens
 
 if TYPE_CHECKING:  # it imports TensorFlow
     from presence_t5x.data.row_features import Batch
@@ -60,6 +61,7 @@ class InfluenceLog:
         # Of every unit the rows of this host, by their place in its batches.
         self._rows = [rows[(rows >= first) & (rows < first + size)] - first for rows in units]
         self._waiting: list[tuple[int, Batch, Any]] = []
+        self._features = config.model.features
         self._directory.mkdir(parents=True, exist_ok=True)
         for path in self._directory.glob("*.parquet"):  # of all hosts: there may have been more
             if int(path.name.split(".")[0]) > resume_step:
@@ -75,7 +77,7 @@ class InfluenceLog:
         """
         if self._enabled:
             units = metrics.pop("units") | {"temperature": metrics["presence/temperature"]}
-            self._waiting.append((step, batch._replace(features=_num_tokens(batch)), units))
+            self._waiting.append((step, batch._replace(features=self._num_tokens(batch)), units))
 
     def write(self) -> None:
         """Writes what was added since the last call, as one file."""
@@ -110,7 +112,6 @@ class InfluenceLog:
             )
         return found
 
-
-def _num_tokens(batch: "Batch") -> dict[str, np.ndarray]:
-    """Target tokens of every row, in place of the features, which would fill the memory."""
-    return {"num_tokens": np.asarray(batch.features["decoder_loss_weights"]).sum(axis=1)}
+    def _num_tokens(self, batch: "Batch") -> dict[str, np.ndarray]:
+        """Targets of every row, in place of the features, which would fill the memory."""
+        return {"num_tokens": np.asarray(count_tokens(self._features, batch.features))}

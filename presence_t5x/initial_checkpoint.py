@@ -13,27 +13,16 @@ import jax
 import numpy as np
 
 from presence_t5x.checkpoint import find_checkpoint
-from presence_t5x.config_types import RunConfig, T5Config
-from presence_t5x.convert import tensors
+from presence_t5x.config_types import ModelConfig, RunConfig
+from presence_t5x.convert import stacks, tensors
 from presence_t5x.convert.content import Content
 from presence_t5x.convert.formats import open_checkpoint
 from presence_t5x.convert.train_states import own_params
 from presence_t5x.optimizer import continue_optimizer
 from presence_t5x.train_step import TrainState
 
-# What the parameters depend on; the rest of a model's settings may differ.
-_SIZES = (
-    "vocab_size",
-    "emb_dim",
-    "num_heads",
-    "head_dim",
-    "mlp_dim",
-    "num_encoder_layers",
-    "num_decoder_layers",
-    "mlp_activations",
-    "logits_via_embedding",
-    "position_biases_per_layer",
-)
+# What the parameters do not depend on, and may differ.
+_FREE = ("dtype", "dropout_rate", "float32_attention_logits", "scan_layers", "remat_policy")
 
 
 def resolve(config: RunConfig) -> tuple[RunConfig, Content | None]:
@@ -56,7 +45,7 @@ def resolve(config: RunConfig) -> tuple[RunConfig, Content | None]:
     found = open_checkpoint(Path(source), parameters_only=True)
     if found.leftovers:
         raise ValueError(
-            f"INITIAL_CHECKPOINT={source!r} holds parameters that have no place in a T5: "
+            f"INITIAL_CHECKPOINT={source!r} holds parameters that have no place in its model: "
             f"{', '.join(found.leftovers)}"
         )
     config = config.counting_from(found.step)
@@ -77,7 +66,7 @@ def start_from(found: Content, state: TrainState) -> TrainState:
       found: of the same model, whether its layers are scanned or not.
       state: at random; its arrays tell where the new ones belong.
     """
-    scanned = "encoder" in state.params["encoder"]
+    scanned = stacks.is_scanned(tensors.leaves_of(state.params))
     params = own_params(found.params, scanned=scanned)
     placed = {
         path: _placed(tensors.as_float32(params[path]), leaf)
@@ -126,12 +115,17 @@ def _resumed_settings(config: RunConfig) -> dict[str, Any] | None:
     return settings if is_same else None
 
 
-def _check_model(source: str, there: T5Config, here: T5Config) -> None:
+def _check_model(source: str, there: ModelConfig, here: ModelConfig) -> None:
     """Raises ValueError unless two models have the same parameters."""
+    if type(there) is not type(here):
+        names = [type(model).__name__.removesuffix("Config") for model in (there, here)]
+        raise ValueError(
+            f"INITIAL_CHECKPOINT={source!r} is of another family: {names[0]} there, {names[1]} here"
+        )
     differing = [
         f"{name}={getattr(there, name)!r} there, {getattr(here, name)!r} here"
-        for name in _SIZES
-        if getattr(there, name) != getattr(here, name)
+        for name in vars(here)
+        if name not in _FREE and getattr(there, name) != getattr(here, name)
     ]
     if not differing:
         return

@@ -34,6 +34,7 @@ _VOCABULARY, _LAYERS = "vocab", "layers"
 _SCALE = ("embed",)  # too small to be cut
 # What the array axes of a layer's parameters mean, in T5X's words, by the end of their path.
 _PARAMETER_AXES = (
+    (r"position_embedder/embedding", ("abspos_buckets", "embed")),
     (r"embedding", (_VOCABULARY, "embed")),
     (r"(query|key|value)/kernel", ("embed", "joined_kv")),
     (r"out/kernel", ("joined_kv", "embed")),
@@ -41,7 +42,9 @@ _PARAMETER_AXES = (
     (r"wo/kernel", ("mlp", "embed")),
     (r"logits_dense/kernel", ("embed", _VOCABULARY)),
     (r"rel_embedding", ("heads", "relpos_buckets")),
-    (r"scale", _SCALE),
+    (r"lm_head/dense/kernel", ("embed", "head_features")),
+    (r"lm_head/bias", (_VOCABULARY,)),
+    (r"(scale|bias)", _SCALE),
 )
 
 

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 
+from presence_t5x.config_types.features import ENCODER_DECODER, BatchFeatures
 from presence_t5x.cross_entropy import blockwise_cross_entropy
 
-Batch = Mapping[str, Array]
+Batch = Mapping[str, Any]  # of arrays
 Metrics = dict[str, Float[Array, ""]]
 Rng = PRNGKeyArray | UInt32[Array, "2"] | None
 LossFun = Callable[
@@ -22,38 +23,31 @@ LossFun = Callable[
     tuple[Float[Array, "*batch"], Float[Array, "*batch"], Metrics],
 ]
 
-_REQUIRED_FEATURES = (
-    "encoder_input_tokens",
-    "decoder_input_tokens",
-    "decoder_target_tokens",
-    "decoder_loss_weights",
-)
-_PACKING_FEATURES = (
-    "encoder_segment_ids",
-    "decoder_segment_ids",
-    "encoder_positions",
-    "decoder_positions",
-)
 
-
-class EncoderDecoder(Protocol):
-    """What `encoder_decoder_loss` needs of a model that returns logits, such as T5X's network."""
+class Model(Protocol):
+    """What `token_loss` needs of a model that returns logits, such as T5X's network."""
 
     def apply(self, variables: Any, /, *args: Any, **kwargs: Any) -> Any: ...
 
 
 @runtime_checkable
-class HiddenEncoderDecoder(EncoderDecoder, Protocol):
+class HiddenModel(Model, Protocol):
     """A model that, applied `with_logits=False`, gives vectors to multiply by `output_kernel`.
 
-    It also takes norm probes (`ghost_norms`) in a collection of that name, and tables that a
-    vocabulary of `vocab_size` indexes may be given as a device's part of them.
+    `output_bias` is added then, if there is one. It also takes norm probes (`ghost_norms`) in a
+    collection of that name. Its tables of tokens, the matrix of `num_outputs` columns among them,
+    may be given as a device's part of them.
     """
 
     @property
-    def vocab_size(self) -> int: ...
+    def features(self) -> BatchFeatures: ...
+
+    @property
+    def num_outputs(self) -> int: ...
 
     def output_kernel(self, params: PyTree) -> Float[Array, "embed vocab"]: ...
+
+    def output_bias(self, params: PyTree) -> Float[Array, " vocab"] | None: ...
 
     def probe_shape(self, path: Sequence[str], rows: int) -> tuple[int, ...] | None: ...
 
@@ -110,35 +104,39 @@ def cross_entropy_with_z_loss(
     return loss_sums, num_tokens, jax.lax.stop_gradient(metrics)
 
 
-def encoder_decoder_loss(
-    model: EncoderDecoder, z_loss: float, *, per_row: bool = True, cut_vocabulary: bool = False
+def token_loss(
+    model: Model,
+    z_loss: float,
+    *,
+    per_row: bool = True,
+    cut_vocabulary: bool = False,
 ) -> LossFun:
     """Returns loss_fun(params, batch, rng) -> (loss_sums, num_tokens, metrics) of a batch.
 
-    `batch` has T5X's features: encoder_input_tokens, decoder_input_tokens, decoder_target_tokens,
-    decoder_loss_weights, and for packed rows *_segment_ids and *_positions; others are ignored.
-    `rng` is the dropout key, None for no dropout. Results as in `cross_entropy_with_z_loss`; of a
-    `HiddenEncoderDecoder` they are computed without ever holding all logits, and the function is a
-    `ProbedLoss`.
+    `batch` has the model's features (`config_types.features`; those of T5X's encoder-decoders where
+    a model does not say); others are ignored. `rng` is the dropout key, None for no dropout.
+    Results as in `cross_entropy_with_z_loss`; of a `HiddenModel` they are computed without ever
+    holding all logits, and the function is a `ProbedLoss`. Of a model with one target a row that
+    target is a row's one token.
 
     Args:
       per_row: loss_sums and num_tokens are given for each row. False gives their sums: cheaper to
         differentiate, and all that units of whole microbatches need.
       cut_vocabulary: on a mesh, devices keep their parts of the token tables and exchange tokens'
-        vectors (`layouts.Layout`); of a `HiddenEncoderDecoder` only.
+        vectors (`layouts.Layout`); of a `HiddenModel` only.
 
     Raises:
       ValueError: (from loss_fun, while tracing) a required feature is missing.
     """
-    if isinstance(model, HiddenEncoderDecoder):
+    if isinstance(model, HiddenModel):
         return ProbedLoss(model, z_loss, per_row, cut_vocabulary)
+    features = ENCODER_DECODER
 
     def loss_fun(params: PyTree, batch: Batch, rng: Rng):
-        tokens, options = _model_arguments(batch, rng)
-        logits = model.apply({"params": params}, *tokens, **options)
-        losses, num_tokens, metrics = cross_entropy_with_z_loss(
-            logits, batch["decoder_target_tokens"], batch["decoder_loss_weights"], z_loss
-        )
+        inputs, options = _model_arguments(features, batch, rng)
+        logits = model.apply({"params": params}, *inputs, **options)
+        targets = _targets(features, batch)
+        losses, num_tokens, metrics = cross_entropy_with_z_loss(logits, *targets, z_loss)
         if per_row:
             return losses, num_tokens, metrics
         return jnp.sum(losses), jnp.sum(num_tokens), metrics
@@ -150,10 +148,10 @@ def encoder_decoder_loss(
 class ProbedLoss:
     """A loss function that gives rows' gradient norms and weighted sums without rows' gradients.
 
-    Calling it is `encoder_decoder_loss`'s loss_fun.
+    Calling it is `token_loss`'s loss_fun.
     """
 
-    model: HiddenEncoderDecoder
+    model: HiddenModel
     z_loss: float
     per_row: bool
     cut_vocabulary: bool = False
@@ -176,29 +174,39 @@ class ProbedLoss:
         self, params: PyTree, factors: Float[Array, " batch"], batch: Batch, rng: Rng
     ) -> Float[Array, ""]:
         """Returns the sum of the rows' losses times `factors` (no gradient goes to them)."""
-        weights = batch["decoder_loss_weights"] * jax.lax.stop_gradient(factors)[:, None]
-        scaled = {**batch, "decoder_loss_weights": weights}
-        return self._run({"params": params}, scaled, rng, per_row=False)[0]
+        factors = jax.lax.stop_gradient(factors)
+        return self._run({"params": params}, batch, rng, per_row=False, factors=factors)[0]
 
     def probe_shape(self, path: Sequence[str], rows: int) -> tuple[int, ...] | None:
         """Returns the shape of a parameter's probe; None if the model has none for it."""
         return self.model.probe_shape(path, rows)
 
-    def _run(self, variables: dict[str, PyTree], batch: Batch, rng: Rng, per_row: bool):
+    def _run(
+        self,
+        variables: dict[str, PyTree],
+        batch: Batch,
+        rng: Rng,
+        per_row: bool,
+        factors: Float[Array, " batch"] | None = None,
+    ):
         """Returns the loss (one, or one a row), and every row's token count and metrics."""
-        tokens, options = _model_arguments(batch, rng)
-        kernel = self.model.output_kernel(variables["params"])
-        hidden = self.model.apply(variables, *tokens, **options, with_logits=False)
+        model, features = self.model, self.model.features
+        inputs, options = _model_arguments(features, batch, rng)
+        targets, weights = _targets(features, batch)
+        if factors is not None:
+            weights = weights * factors[:, None]
+        hidden = model.apply(variables, *inputs, **options, with_logits=False)
         loss, sums = blockwise_cross_entropy(
             hidden,
-            kernel,
-            batch["decoder_target_tokens"],
-            batch["decoder_loss_weights"],
+            model.output_kernel(variables["params"]),
+            targets,
+            weights,
             self.z_loss,
             per_row=per_row,
-            vocab_size=self.model.vocab_size,
+            bias=model.output_bias(variables["params"]),
+            vocab_size=model.num_outputs,
         )
-        num_tokens = jnp.sum(batch["decoder_loss_weights"].astype(jnp.float32), axis=1)
+        num_tokens = jnp.sum(weights.astype(jnp.float32), axis=1)
         row_metrics = {
             "loss_sum": sums.loss,
             "z_loss_sum": sums.z_loss,
@@ -208,12 +216,28 @@ class ProbedLoss:
         return loss, num_tokens, row_metrics
 
 
-def _model_arguments(batch: Batch, rng: Rng) -> tuple[list[Array], dict[str, Any]]:
-    """Returns the tokens that a model is applied to, and its keyword arguments."""
-    missing = [name for name in _REQUIRED_FEATURES if name not in batch]
+def count_tokens(features: BatchFeatures, batch: Batch) -> Float[Array, " batch"]:
+    """Returns how many targets of each row count, as a loss on these features has it."""
+    return jnp.sum(_targets(features, batch)[1].astype(jnp.float32), axis=1)
+
+
+def _targets(features: BatchFeatures, batch: Batch) -> tuple[Array, Array]:
+    """Returns targets and weights, [rows, length]; one target a row is a length of 1."""
+    targets = batch[features.targets]
+    weights = jnp.asarray(targets) >= 0 if features.weights is None else batch[features.weights]
+    if targets.ndim == 1:
+        return targets[:, None], weights[:, None]
+    return targets, weights
+
+
+def _model_arguments(
+    features: BatchFeatures, batch: Batch, rng: Rng
+) -> tuple[list[Array], dict[str, Any]]:
+    """Returns what a model is applied to, and its keyword arguments."""
+    missing = [name for name in features.required if name not in batch]
     if missing:
         raise ValueError(f"batch lacks {missing}; it has {sorted(batch)}")
-    options: dict[str, Any] = {name: batch[name] for name in _PACKING_FEATURES if name in batch}
+    options: dict[str, Any] = {name: batch[name] for name in features.options(batch)}
     options |= {"enable_dropout": rng is not None}
     options |= {"rngs": None if rng is None else {"dropout": rng}}
-    return [batch[name] for name in _REQUIRED_FEATURES[:3]], options
+    return [batch[name] for name in features.inputs], options

@@ -16,8 +16,8 @@ from presence_t5x import partitioning
 from presence_t5x.config_types import RunConfig
 from presence_t5x.influence import select_layers
 from presence_t5x.layouts import can_cut_vocabulary
-from presence_t5x.losses import LossFun, encoder_decoder_loss
-from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.losses import LossFun, token_loss
+from presence_t5x.models.families import build_model, init_params
 from presence_t5x.optimizer import build_optimizer, learning_rate_schedule
 from presence_t5x.train_step import Objective, TrainState, init_train_state, train_step
 from presence_t5x.weighting import temperature_schedule
@@ -45,8 +45,8 @@ def make_objective(config: RunConfig, mesh: jax.sharding.Mesh | None) -> Objecti
     weighted = config.temperature.schedule != UNWEIGHTED
     dropout = config.model.dropout_rate > 0
     return Objective(
-        loss_fun=encoder_decoder_loss(
-            T5(config.model),
+        loss_fun=token_loss(
+            build_model(config.model),
             config.z_loss,
             per_row=config.presence.granularity == "example",
             cut_vocabulary=mesh is not None
@@ -69,7 +69,7 @@ def make_objective(config: RunConfig, mesh: jax.sharding.Mesh | None) -> Objecti
 
 def row_loss_fun(config: RunConfig) -> LossFun:
     """Returns the run's loss with one sum a row, as evaluation needs it."""
-    return encoder_decoder_loss(T5(config.model), config.z_loss)
+    return token_loss(build_model(config.model), config.z_loss)
 
 
 def initial_state(config: RunConfig, objective: Objective) -> TrainState:
@@ -99,18 +99,20 @@ def abstract_state(config: RunConfig, objective: Objective) -> TrainState:
 def abstract_batch(config: RunConfig, mesh: jax.sharding.Mesh | None) -> dict[str, Any]:
     """Returns the shapes and types of a step's batch, with shardings on a mesh."""
     sharding = None if mesh is None else partitioning.batch_sharding(mesh)
-    lengths = config.data.task_feature_lengths
+    rows = config.data.batch_size
 
-    def feature(length: int, dtype: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((config.data.batch_size, length), dtype, sharding=sharding)
+    def feature(name: str, dtype: Any) -> jax.ShapeDtypeStruct:
+        shape = (rows, lengths[name.split("_")[0]]) if "_" in name else (rows,)
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
-    names = {"encoder_input_tokens": "inputs", "decoder_input_tokens": "targets"}
-    names |= {"decoder_target_tokens": "targets"}
-    if config.data.pack:
-        names |= {"encoder_segment_ids": "inputs", "encoder_positions": "inputs"}
-        names |= {"decoder_segment_ids": "targets", "decoder_positions": "targets"}
-    batch = {name: feature(lengths[length], jnp.int32) for name, length in names.items()}
-    return batch | {"decoder_loss_weights": feature(lengths["targets"], jnp.float32)}
+    features, task_lengths = config.model.features, config.data.task_feature_lengths
+    lengths = config.row_lengths
+    names = [*features.required, *(features.packing if config.data.pack else ())]
+    names += features.optional if len(task_lengths) > 1 else ()
+    batch = {name: feature(name, jnp.int32) for name in names if name != features.weights}
+    if features.weights is not None:
+        batch[features.weights] = feature(features.weights, jnp.float32)
+    return batch
 
 
 def compile_ready_step(config: RunConfig, objective: Objective) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree, Shaped
 
-from presence_t5x.config_types import PartitioningConfig, T5Config
+from presence_t5x.config_types import ModelConfig, PartitioningConfig
 from presence_t5x.reduction import TILE_ROWS
 
 _MOST_PARTS = 16  # of a gradient, over one axis
@@ -43,7 +43,7 @@ def data_mesh(devices: Any = None) -> Mesh:
     return Mesh(devices.reshape(-1), (DATA_AXIS,))
 
 
-def make_mesh(config: PartitioningConfig, model: T5Config, devices: Any = None) -> Mesh:
+def make_mesh(config: PartitioningConfig, model: ModelConfig, devices: Any = None) -> Mesh:
     """Returns a mesh of all (or the given) devices, of all axes that this module names.
 
     The devices that hold rows share a gradient in groups ("data") whose parts of the model's width
@@ -63,8 +63,8 @@ def make_mesh(config: PartitioningConfig, model: T5Config, devices: Any = None) 
         )
     divided = [("num_fsdp_partitions", fsdp, "emb_dim", model.emb_dim)]
     divided += [
-        ("num_tensor_partitions", tensor, name, getattr(model, name) or tensor)
-        for name in ("num_heads", "mlp_dim", "vocab_size")
+        ("num_tensor_partitions", tensor, name, size or tensor)
+        for name, size in model.tensor_sizes.items()
     ]
     for setting, parts, name, size in divided:
         if size % parts:
@@ -162,13 +162,17 @@ def constrain(array: jax.Array, axes: Sequence[str | None]) -> jax.Array:
 
     Args:
       axes: the meaning of each array axis: "rows", "heads", "mlp", "vocab", or None. "embed" is
-        whole: a parameter cut over fsdp is gathered where it is used.
+        whole: a parameter cut over fsdp is gathered where it is used. So is an axis whose size the
+        devices do not divide (a head of three classes).
     """
     sizes = _compiler_axes()
     meanings = {"rows": "embed", "embed": None}
     names = [mesh_axis(meanings.get(axis or "", axis), sizes) for axis in axes]
     if not any(size > 1 for size in sizes.values()):
         return array
+    names = [
+        name if name and size % sizes[name] == 0 else None for name, size in zip(names, array.shape)
+    ]
     return jax.lax.with_sharding_constraint(array, PartitionSpec(*names))
 
 

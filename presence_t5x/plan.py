@@ -94,7 +94,8 @@ def load_plan_config(gin_files: Sequence[str], bindings: Sequence[str]) -> RunCo
     if config.model.vocab_size is None:
         raise ValueError(
             "vocab_size=None: a run takes it from its vocabulary, a plan reads none; set the "
-            "number of pieces rounded up to a multiple of 128, e.g. --gin.T5Config.vocab_size=32128"
+            "number of pieces rounded up to a multiple of 128, e.g. "
+            f"--gin.{type(config.model).__name__}.vocab_size=32128"
         )
     return config
 

@@ -17,7 +17,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, PyTree
 from t5x import losses, models
 
-from presence_t5x.losses import HiddenEncoderDecoder, LossFun, encoder_decoder_loss
+from presence_t5x.losses import HiddenModel, LossFun, token_loss
 
 T5XMetrics = dict[str, clu.metrics.Metric]
 
@@ -57,12 +57,12 @@ def step_loss(
     times as large, and turn towards microbatches with fewer tokens.)
 
     A model whose module is this package's T5 and whose loss is T5X's own, without label smoothing,
-    is differentiated through `losses.encoder_decoder_loss`, which never holds all logits.
+    is differentiated through `losses.token_loss`, which never holds all logits.
 
     Args:
       batch: all rows, as T5X's feature converters make them.
       per_row: units are single rows.
-      cut_vocabulary: whether `losses.encoder_decoder_loss` may cut token tables over devices.
+      cut_vocabulary: whether `losses.token_loss` may cut token tables over devices.
       row_axes: mesh axes over which `fun` is mapped, so that it sees one device's rows.
     """
     normalizer, weights = losses.get_loss_normalizing_factor_and_weights(
@@ -74,10 +74,8 @@ def step_loss(
     normalizer = jnp.asarray(1.0 if normalizer is None else normalizer, jnp.float32)
     normalizer = jnp.where(normalizer > 0, normalizer, 1.0)
     module = model.module
-    if isinstance(module, HiddenEncoderDecoder) and _has_stock_loss(model):
-        fun = encoder_decoder_loss(
-            module, model._z_loss, per_row=per_row, cut_vocabulary=cut_vocabulary
-        )
+    if isinstance(module, HiddenModel) and _has_stock_loss(model):
+        fun = token_loss(module, model._z_loss, per_row=per_row, cut_vocabulary=cut_vocabulary)
 
         def metrics_fn(sums: PyTree) -> T5XMetrics:
             return _metrics_of_sums(sums, batch, normalizer)
@@ -147,7 +145,7 @@ def _check_additive(metrics: PyTree) -> T5XMetrics:
 def _metrics_of_sums(
     sums: Mapping[str, Array], batch: Mapping[str, Array], normalizer: Float[Array, ""]
 ) -> T5XMetrics:
-    """Returns T5X's metrics of a step from what `losses.encoder_decoder_loss` reports of it."""
+    """Returns T5X's metrics of a step from what `losses.token_loss` reports of it."""
     targets = batch["decoder_target_tokens"]
     segments = {
         name.removesuffix("_segment_ids"): ids

@@ -26,10 +26,11 @@ def arguments():
     return hidden, kernel, targets, weights
 
 
-def plain_losses(hidden, kernel, targets, weights):
+def plain_losses(hidden, kernel, targets, weights, bias=0.0):
     """Returns row sums from all logits at once, by their definition."""
-    log_probabilities = jax.nn.log_softmax(hidden @ kernel)
-    log_z = jax.scipy.special.logsumexp(hidden @ kernel, axis=-1)
+    logits = hidden @ kernel + bias
+    log_probabilities = jax.nn.log_softmax(logits)
+    log_z = jax.scipy.special.logsumexp(logits, axis=-1)
     token_losses = -jnp.take_along_axis(log_probabilities, targets[..., None], axis=-1)[..., 0]
     return jnp.sum((token_losses + Z_LOSS * log_z**2) * weights, axis=1)
 
@@ -41,23 +42,27 @@ def assert_close(actual, expected):
 
 @pytest.mark.parametrize("block_bytes", CUTS)
 @pytest.mark.parametrize("per_row", [True, False])
-def test_value_and_gradient_equal_autodiff(arguments, block_bytes, per_row):
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_value_and_gradient_equal_autodiff(arguments, block_bytes, per_row, has_bias):
     hidden, kernel, targets, weights = arguments
     cotangents = jnp.array([0.5, -2.0, 3.0]) if per_row else jnp.float32(2.5)
+    options = {"per_row": per_row, "block_bytes": block_bytes}
+    varied = (hidden, kernel, *((jnp.sin(jnp.arange(11.0)),) if has_bias else ()))
 
-    def blockwise(hidden, kernel):
+    def blockwise(hidden, kernel, bias=None):
         loss, _ = blockwise_cross_entropy(
-            hidden, kernel, targets, weights, Z_LOSS, per_row=per_row, block_bytes=block_bytes
+            hidden, kernel, targets, weights, Z_LOSS, bias=bias, **options
         )
         return jnp.sum(cotangents * loss)
 
-    def plain(hidden, kernel):
-        losses = plain_losses(hidden, kernel, targets, weights)
+    def plain(hidden, kernel, bias=0.0):
+        losses = plain_losses(hidden, kernel, targets, weights, bias)
         return jnp.sum(cotangents * (losses if per_row else losses.sum()))
 
-    assert_close(blockwise(hidden, kernel), plain(hidden, kernel))
-    actual = jax.jit(jax.grad(blockwise, argnums=(0, 1)))(hidden, kernel)
-    assert_close(actual, jax.grad(plain, argnums=(0, 1))(hidden, kernel))
+    assert_close(blockwise(*varied), plain(*varied))
+    argnums = tuple(range(len(varied)))
+    actual = jax.jit(jax.grad(blockwise, argnums))(*varied)
+    assert_close(actual, jax.grad(plain, argnums)(*varied))
 
 
 def test_sums_to_report(arguments):

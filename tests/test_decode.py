@@ -11,7 +11,8 @@ import pytest
 
 from presence_t5x.config_types import DecodingConfig, PartitioningConfig, T5Config
 from presence_t5x.decode import Stepper, beam_search, greedy_search, make_decoder, search_rules
-from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.models.families import init_params
+from presence_t5x.models.t5 import T5
 from presence_t5x.models.t5_decoding import CachedT5, reorder_beams, start_cache
 from presence_t5x.partitioning import make_mesh
 

@@ -9,8 +9,9 @@ import pytest
 from presence_t5x.config_types import PresenceConfig, T5Config
 from presence_t5x.gradients import example_norms, example_scores
 from presence_t5x.influence import select_layers
-from presence_t5x.losses import encoder_decoder_loss
-from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.losses import token_loss
+from presence_t5x.models.families import init_params
+from presence_t5x.models.t5 import T5
 
 LAYERS = ("encoder/layers_0", "encoder/layers_1", "decoder/layers_0")
 
@@ -95,7 +96,7 @@ def test_t5_with_probes(scan_layers):
         "decoder_target_tokens": jnp.asarray(tokens[:, 3:] * (weights > 0)).astype(jnp.int32),
         "decoder_loss_weights": jnp.asarray(weights),
     }
-    loss_fun = encoder_decoder_loss(T5(model), 1e-4)
+    loss_fun = token_loss(T5(model), 1e-4)
     config = PresenceConfig(num_microbatches=2, layers=LAYERS)
     selection = select_layers(params, LAYERS)
     found = jax.jit(lambda p, b: example_norms(loss_fun, p, b, config=config, has_aux=True))(

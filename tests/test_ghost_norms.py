@@ -1,7 +1,9 @@
 """Norms carried by cotangents equal those of per-row gradients (vmap of grad), layer by layer."""
 
+import dataclasses
 import functools
 
+import families
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +12,9 @@ import pytest
 from presence_t5x import PresenceConfig, ghost_norms
 from presence_t5x.config_types import T5Config
 from presence_t5x.gradients import example_scores
-from presence_t5x.losses import cross_entropy_with_z_loss, encoder_decoder_loss
-from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.losses import cross_entropy_with_z_loss, token_loss
+from presence_t5x.models.families import init_params
+from presence_t5x.models.t5 import T5
 
 ROWS, VOCABULARY = 4, 23
 TOLERANCE = 1e-5
@@ -47,6 +50,11 @@ LAYERS = {  # (layer of parameter and probe, parameter, the same layer in plain 
         lambda p, probe: ghost_norms.scale(random(4, ROWS, 5, 6), p, probe),
         random(5, 6),
         lambda p, row: random(4, ROWS, 5, 6)[row] * p,
+    ),
+    "shift": (
+        lambda p, probe: ghost_norms.shift(random(4, ROWS, 5, 6), p, probe),
+        random(5, 6),
+        lambda p, row: random(4, ROWS, 5, 6)[row] + p,
     ),
     "lookup of repeated tokens": (
         lambda p, probe: ghost_norms.lookup(p, TOKENS, probe, p.shape[0], p.dtype),
@@ -114,14 +122,17 @@ def model_and_params(scan_layers):
     return T5(config), params
 
 
-def row_gradients(model, params, batch):
+def row_gradients(config, params, batch):
     """Returns every row's gradient of its summed loss: logits, plain cross-entropy, vmap(grad)."""
+    features = config.features
 
     def loss(params, row):
         row = jax.tree.map(lambda leaf: leaf[None], row)
-        names = ("encoder_input_tokens", "decoder_input_tokens", "decoder_target_tokens")
-        logits = model.apply({"params": params}, *(row[n] for n in names), enable_dropout=False)
-        targets, weights = row["decoder_target_tokens"], row["decoder_loss_weights"]
+        logits, targets = families.apply(config, params, row), row[features.targets]
+        if features.weights is None:
+            targets, weights = targets[:, None], (targets[:, None] >= 0).astype(jnp.float32)
+        else:
+            weights = row[features.weights]
         return cross_entropy_with_z_loss(logits, targets, weights, 1e-4)[0][0]
 
     return jax.vmap(jax.grad(loss), (None, 0))(params, batch)
@@ -151,18 +162,43 @@ def select(tree, path):
 )
 def test_scores_of_a_t5_equal_vmap_of_grad(scan_layers, layers, batch):
     model, params = model_and_params(scan_layers)
+    check_scores(model.config, params, layers, batch)
+
+
+@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize(
+    "family, layers",
+    [
+        ("decoder_only", ("decoder/layers_0",)),
+        ("decoder_only", ("token_embedder", "decoder/decoder_norm", "decoder/layers_2")),
+        ("decoder_only", ("decoder/logits_dense", "decoder/layers_1")),  # falls back to vmap
+        ("encoder_only", ("encoder/layers_0",)),
+        ("encoder_only", ("position_embedder", "token_type", "encoder/embedding_layer_norm")),
+        ("encoder_only", ("lm_head/dense", "lm_head/layer_norm", "encoder/layers_2")),
+        ("encoder_only", ("token_embedder", "lm_head")),  # the tied table falls back to vmap
+        ("classifier", ("encoder/layers_0", "token_embedder", "classifier")),
+        ("classifier", ("classes",)),
+    ],
+)
+def test_scores_of_the_other_families_equal_vmap_of_grad(scan_layers, family, layers):
+    config = dataclasses.replace(families.CONFIGS[family], scan_layers=scan_layers)
+    check_scores(config, families.params_of(config), layers, families.batch_of(config))
+
+
+def check_scores(model_config, params, layers, batch):
     config = PresenceConfig(num_microbatches=2, layers=layers, score_loss="sum")
-    loss_fun = encoder_decoder_loss(model, 1e-4)
+    loss_fun = token_loss(families.build_model(model_config), 1e-4)
     scores, _, _ = jax.jit(
         lambda params: example_scores(loss_fun, params, batch, config=config, has_aux=True)
     )(params)
-    by_row = row_gradients(model, params, batch)
+    by_row = row_gradients(model_config, params, batch)
     expected = sum(
-        np.sum(np.asarray(leaf, np.float64).reshape(ROWS, -1) ** 2, axis=1)
+        np.sum(np.asarray(leaf, np.float64).reshape(len(scores), -1) ** 2, axis=1)
         for path in layers
         for leaf in select(by_row, path)
     )
-    np.testing.assert_allclose(scores, expected, rtol=TOLERANCE)
+    assert expected[0] > 0
+    np.testing.assert_allclose(scores, expected, rtol=TOLERANCE, atol=TOLERANCE * expected.max())
 
 
 @pytest.mark.parametrize("score", ["loss_weighted_influence", "log_perplexity_influence"])
@@ -170,11 +206,11 @@ def test_a_t5s_rows_are_scored_by_norm_and_loss(score, batch):
     model, params = model_and_params(False)
     layers = ("encoder/layers_0", "decoder/layers_0")
     config = PresenceConfig(num_microbatches=2, layers=layers, score=score)
-    loss_fun = encoder_decoder_loss(model, 1e-4)
+    loss_fun = token_loss(model, 1e-4)
     scores, loss_sums, _ = jax.jit(
         lambda params: example_scores(loss_fun, params, batch, config=config, has_aux=True)
     )(params)
-    by_row = row_gradients(model, params, batch)
+    by_row = row_gradients(model.config, params, batch)
     tokens = np.asarray(batch["decoder_loss_weights"], np.float64).sum(axis=1)
     norms = sum(
         np.sum(np.asarray(leaf, np.float64).reshape(ROWS, -1) ** 2, axis=1)

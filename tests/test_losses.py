@@ -141,7 +141,7 @@ def model_batch():
 def test_loss_fun_is_the_loss_of_the_model_s_logits():
     model, batch = Bilinear(), model_batch()
     table = jax.random.normal(jax.random.key(0), (6, 6))
-    loss_fun = losses.encoder_decoder_loss(model, z_loss=0.01)
+    loss_fun = losses.token_loss(model, z_loss=0.01)
     sums, num_tokens, metrics = loss_fun({"table": table}, batch, None)
     logits = np.asarray(table)[batch["encoder_input_tokens"]].sum(1)[:, None]
     logits = logits + np.asarray(table)[batch["decoder_input_tokens"]] @ np.asarray(table).T
@@ -162,7 +162,7 @@ def test_loss_fun_passes_dropout_key_and_packing():
             ["encoder_segment_ids", "decoder_segment_ids", "encoder_positions", "decoder_positions"]
         )
     }
-    loss_fun = losses.encoder_decoder_loss(model, z_loss=0.0)
+    loss_fun = losses.token_loss(model, z_loss=0.0)
     extra = {"language": np.zeros(3)}
     dropped, _, _ = loss_fun(params, batch | packing | extra, jax.random.key(3))
     assert model.seen["enable_dropout"] is True and model.seen["packing"] == packing
@@ -173,14 +173,14 @@ def test_loss_fun_passes_dropout_key_and_packing():
 def test_a_missing_feature_is_named_with_what_there_is():
     batch = model_batch()
     del batch["decoder_loss_weights"]
-    loss_fun = losses.encoder_decoder_loss(Bilinear(), z_loss=0.0)
+    loss_fun = losses.token_loss(Bilinear(), z_loss=0.0)
     with pytest.raises(ValueError, match=r"batch lacks \['decoder_loss_weights'\]; it has"):
         loss_fun({"table": jnp.eye(6)}, batch, None)
 
 
 def test_padding_rows_of_a_t5_have_zero_gradients():
     from presence_t5x.config_types import T5Config
-    from presence_t5x.models import t5
+    from presence_t5x.models import families, t5
 
     config = T5Config(
         vocab_size=16,
@@ -192,8 +192,8 @@ def test_padding_rows_of_a_t5_have_zero_gradients():
         num_decoder_layers=1,
         dtype="float32",
     )
-    loss_fun = losses.encoder_decoder_loss(t5.T5(config), z_loss=1e-4)
-    shapes = jax.eval_shape(lambda: t5.init_params(config, jax.random.key(0)))
+    loss_fun = losses.token_loss(t5.T5(config), z_loss=1e-4)
+    shapes = jax.eval_shape(lambda: families.init_params(config, jax.random.key(0)))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda x: jnp.float32(0.3 * rng.normal(size=x.shape)), shapes)
     features = ("encoder_input_tokens", "decoder_input_tokens", "decoder_target_tokens")

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from presence_t5x.config_types import RunConfig
+from presence_t5x.config_types import RunConfig, T5Config
+from presence_t5x.objective import abstract_batch
 
 TRAINING, SCORING = "training", "scoring"
 Batch = Mapping[str, np.ndarray]
@@ -41,25 +42,37 @@ class Contender:
 
 def random_batch(config: RunConfig) -> dict[str, np.ndarray]:
     """Returns full rows of random tokens, the same for every contender."""
-    rng = np.random.default_rng(0)
-    rows = config.data.batch_size
-    inputs, targets = _lengths(config)
+    rng, features = np.random.default_rng(0), config.model.features
+    shapes = abstract_batch(config, None)
 
-    def tokens(length):
-        return rng.integers(2, config.model.vocab_size, (rows, length), dtype=np.int32)
+    def tokens(name: str) -> np.ndarray:
+        return rng.integers(2, config.model.vocab_size, shapes[name].shape, dtype=np.int32)
 
-    target_tokens = tokens(targets)
-    return {
-        "encoder_input_tokens": tokens(inputs),
-        "decoder_input_tokens": np.pad(target_tokens[:, :-1], ((0, 0), (1, 0))),
-        "decoder_target_tokens": target_tokens,
-        "decoder_loss_weights": np.ones((rows, targets), np.float32),
-    }
+    batch = {name: tokens(name) for name in features.required if name != features.weights}
+    if features.weights is not None:
+        batch[features.weights] = np.ones(shapes[features.weights].shape, np.float32)
+    if "decoder_input_tokens" in batch:
+        batch["decoder_input_tokens"] = np.pad(batch[features.targets][:, :-1], ((0, 0), (1, 0)))
+    return batch
 
 
 def tokens_per_step(config: RunConfig) -> int:
-    """Returns encoder plus decoder tokens of a step."""
-    return config.data.batch_size * sum(_lengths(config))
+    """Returns the tokens of a step in all stacks: encoder plus decoder."""
+    return config.data.batch_size * sum(config.row_lengths.values())
+
+
+def t5_of(config: RunConfig) -> T5Config:
+    """Returns the sizes of a T5, which all peers' models are.
+
+    Raises:
+      ValueError: another family.
+    """
+    if not isinstance(config.model, T5Config):
+        raise ValueError(
+            f"{type(config.model).__name__}: the peers' models are encoder-decoders; leave them "
+            "out (--peers=none)"
+        )
+    return config.model
 
 
 def stateful_step(compiled: Any, state: Any, batch: Any) -> Callable[[], Any]:
@@ -87,8 +100,3 @@ def num_cores() -> int:
     """Returns how many cores this process may use."""
     allowed = getattr(os, "sched_getaffinity", None)  # not on every system
     return len(allowed(0)) if allowed else os.cpu_count() or 1
-
-
-def _lengths(config: RunConfig) -> tuple[int, int]:
-    lengths = config.data.task_feature_lengths
-    return lengths["inputs"], lengths["targets"]

@@ -12,11 +12,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from presence_t5x.benchmarking.contenders import SCORING, TRAINING, Batch, Contender, num_cores
+from presence_t5x.benchmarking.contenders import (
+    SCORING,
+    TRAINING,
+    Batch,
+    Contender,
+    num_cores,
+    t5_of,
+)
 from presence_t5x.config_types import RunConfig
 from presence_t5x.convert import tensors
 from presence_t5x.convert.huggingface_names import to_huggingface
-from presence_t5x.models.t5 import init_params
+from presence_t5x.models.families import init_params
 from presence_t5x.optimizer import learning_rate_schedule
 
 
@@ -26,11 +33,12 @@ def check_huggingface(config: RunConfig) -> None:
     Raises:
       ValueError: names the settings and what they would have to be.
     """
+    sizes = t5_of(config)
     needed = {
-        "T5Config.dtype": (config.model.dtype, "float32"),
-        "T5Config.mlp_activations": (config.model.mlp_activations, ("gelu", "linear")),
-        "T5Config.logits_via_embedding": (config.model.logits_via_embedding, False),
-        "T5Config.scan_layers": (config.model.scan_layers, False),
+        "T5Config.dtype": (sizes.dtype, "float32"),
+        "T5Config.mlp_activations": (sizes.mlp_activations, ("gelu", "linear")),
+        "T5Config.logits_via_embedding": (sizes.logits_via_embedding, False),
+        "T5Config.scan_layers": (sizes.scan_layers, False),
         "OPTIMIZER": (config.optimizer.name, "adafactor"),
     }
     wrong = [f"{name}={value!r}" for name, (value, wanted) in needed.items() if value != wanted]
@@ -142,7 +150,7 @@ def _parts(torch: Any, values: np.ndarray, num_microbatches: int) -> Any:
 
 def _model(torch: Any, transformers: Any, config: RunConfig) -> Any:
     """Returns mT5 of the configured sizes with our initial parameters, in training mode."""
-    sizes = config.model
+    sizes = t5_of(config)
     settings = transformers.MT5Config(
         vocab_size=sizes.vocab_size,
         d_model=sizes.emb_dim,

@@ -12,11 +12,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from presence_t5x.benchmarking.contenders import SCORING, Batch, Contender, temp_bytes
+from presence_t5x.benchmarking.contenders import SCORING, Batch, Contender, t5_of, temp_bytes
 from presence_t5x.config_types import RunConfig
 from presence_t5x.influence import replace_selected, select_layers, squared_norm, take_selected
 from presence_t5x.losses import cross_entropy_with_z_loss
-from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.models.families import init_params
+from presence_t5x.models.t5 import T5
 
 
 def vmap_scoring(config: RunConfig, batch: Batch) -> Contender:
@@ -84,7 +85,7 @@ def _problem(config: RunConfig) -> tuple[Any, Any, Any]:
     """Returns a row's mean token loss of (scored parameters, all, row), and the parameters."""
     params = init_params(config.model, jax.random.key(config.random_seed))
     selection = select_layers(params, config.presence.layers)
-    model = T5(config.model)
+    model = T5(t5_of(config))
 
     def row_loss(values, params, row):
         params = replace_selected(params, selection, values)

@@ -18,6 +18,7 @@ from presence_t5x.benchmarking.contenders import (
     Batch,
     Contender,
     stateful_step,
+    t5_of,
     temp_bytes,
 )
 from presence_t5x.config_types import RunConfig
@@ -30,8 +31,8 @@ def check_t5x(config: RunConfig) -> None:
       ValueError: names the setting.
     """
     for name, value, wanted in (
-        ("T5Config.scan_layers", config.model.scan_layers, False),
-        ("T5Config.remat_policy", config.model.remat_policy, "none"),
+        ("T5Config.scan_layers", t5_of(config).scan_layers, False),
+        ("T5Config.remat_policy", t5_of(config).remat_policy, "none"),
         ("OPTIMIZER", config.optimizer.name, "adafactor"),
     ):
         if value != wanted:
@@ -138,7 +139,7 @@ def _model(config: RunConfig) -> Any:
     adafactor: Any = importlib.import_module("t5x.adafactor")
     models: Any = importlib.import_module("t5x.models")
     network: Any = importlib.import_module("t5x.examples.t5.network")
-    sizes = config.model
+    sizes = t5_of(config)
     module = network.Transformer(
         config=network.T5Config(
             vocab_size=sizes.vocab_size,

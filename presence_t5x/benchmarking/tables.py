@@ -25,10 +25,8 @@ def describe_run(config: RunConfig) -> str:
 
 def describe_sweep(config: RunConfig) -> str:
     """Returns sizes and devices, without the batch, in a line."""
-    model, lengths = config.model, config.data.task_feature_lengths
     return (
-        f"emb {model.emb_dim}, {model.num_encoder_layers}+{model.num_decoder_layers} layers, "
-        f"vocabulary {model.vocab_size}, {lengths['inputs']} + {lengths['targets']} tokens, "
+        f"{config.model.describe()}, {' + '.join(map(str, config.row_lengths.values()))} tokens, "
         f"{jax.device_count()} {jax.devices()[0].platform} device(s)"
     )
 

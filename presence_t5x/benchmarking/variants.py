@@ -21,7 +21,7 @@ from presence_t5x.benchmarking.contenders import (
 )
 from presence_t5x.config_types import RunConfig
 from presence_t5x.gradients import example_scores
-from presence_t5x.models.t5 import init_params
+from presence_t5x.models.families import init_params
 from presence_t5x.objective import compile_ready_step, initial_state, make_mesh, make_objective
 from presence_t5x.partitioning import batch_sharding
 from presence_t5x.train_step import Objective

@@ -6,13 +6,25 @@ types without needing gin, seqio or TensorFlow.
 """
 
 from presence_t5x.config_types.data import DataConfig
-from presence_t5x.config_types.model import DecodingConfig, OptimizerConfig, T5Config
+from presence_t5x.config_types.decoding import DecodingConfig
+from presence_t5x.config_types.features import BatchFeatures
+from presence_t5x.config_types.model import (
+    DecoderOnlyConfig,
+    EncoderOnlyConfig,
+    ModelConfig,
+    T5Config,
+)
+from presence_t5x.config_types.optimizer import OptimizerConfig
 from presence_t5x.config_types.run import PartitioningConfig, RunConfig, TaskEvaluationConfig
 from presence_t5x.config_types.weighting import PresenceConfig, TemperatureConfig
 
 __all__ = [
+    "BatchFeatures",
     "DataConfig",
+    "DecoderOnlyConfig",
     "DecodingConfig",
+    "EncoderOnlyConfig",
+    "ModelConfig",
     "OptimizerConfig",
     "PartitioningConfig",
     "PresenceConfig",

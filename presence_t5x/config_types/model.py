@@ -1,8 +1,12 @@
-"""A model, how it generates, and its optimizer."""
+"""The sizes of a model, one class a family: what all have, and what tells them apart.
+
+Beside its settings a class says what the rest of the package needs to know of its family: the
+features of its batches and their lengths, its stacks, and which sizes a mesh must divide.
+"""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 from presence_t5x._validate import (
     check_bool,
@@ -10,7 +14,13 @@ from presence_t5x._validate import (
     check_float,
     check_int,
     check_sequence,
-    check_text,
+)
+from presence_t5x.config_types.features import (
+    CLASSIFICATION,
+    DECODER_ONLY,
+    ENCODER_DECODER,
+    ENCODER_ONLY,
+    BatchFeatures,
 )
 
 # Far beyond any model, and small enough that describing one takes no time.
@@ -19,15 +29,14 @@ REMAT_POLICIES = ("none", "elementwise", "attention", "minimal", "full")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class T5Config:
-    """Sizes of a T5.1.1/mT5 encoder-decoder; parameters are always float32.
+class ModelConfig:
+    """What the models of all families have; parameters are always float32.
 
     Attributes:
       vocab_size: rows of the embedding table; None is filled in by the run: the vocabulary's size,
         rounded up to a multiple of 128.
       dtype: of activations, "float32" or "bfloat16"; logits are always float32.
-      position_biases_per_layer: every layer has its own table of relative positions, as in umT5 and
-        T5X's `scalable_t5`; otherwise the layers of a stack share one (T5, mT5).
+      float32_attention_logits: logits and softmax of attention in float32 whatever `dtype` is.
       scan_layers: layer weights stacked along axis 1 instead of `layers_0`, `layers_1`, ...
       remat_policy: what the backward pass recomputes: "none", "elementwise" (all but matrix
         products), "attention" (also queries times keys: the logits are a layer's largest array),
@@ -39,14 +48,9 @@ class T5Config:
     num_heads: int = 6
     head_dim: int = 64
     mlp_dim: int = 1024
-    num_encoder_layers: int = 8
-    num_decoder_layers: int = 8
-    mlp_activations: Sequence[str] = ("gelu", "linear")
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     dropout_rate: float = 0.0
-    logits_via_embedding: bool = False
     float32_attention_logits: bool = False
-    position_biases_per_layer: bool = False
     scan_layers: bool = False
     remat_policy: Literal["none", "elementwise", "attention", "minimal", "full"] = "none"
 
@@ -55,96 +59,247 @@ class T5Config:
             check_int("vocab_size", self.vocab_size, minimum=1, maximum=_MOST_IDS)
         for name in ("emb_dim", "num_heads", "head_dim", "mlp_dim"):
             check_int(name, getattr(self, name), minimum=1, maximum=_LARGEST_SIZE)
-        for name in ("num_encoder_layers", "num_decoder_layers"):
+        for name in self._layer_counts:
             check_int(name, getattr(self, name), minimum=1, maximum=_MOST_LAYERS)
+        check_choice("dtype", self.dtype, ("float32", "bfloat16"))
+        check_float("dropout_rate", self.dropout_rate, minimum=0.0, maximum=0.99)
+        check_choice("remat_policy", self.remat_policy, REMAT_POLICIES)
+        for name in ("float32_attention_logits", "scan_layers"):
+            check_bool(name, getattr(self, name))
+
+    _layer_counts: ClassVar[Mapping[str, str]] = {}  # setting to the name of its stack
+
+    @property
+    def features(self) -> BatchFeatures:
+        """What batches of this model hold."""
+        raise NotImplementedError
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Which of `DataConfig.objective` make batches of this model."""
+        raise NotImplementedError
+
+    @property
+    def stacks(self) -> dict[str, int]:
+        """The names of the stacks of layers among the parameters, and their numbers of layers."""
+        return {stack: getattr(self, name) for name, stack in self._layer_counts.items()}
+
+    @property
+    def first_blocks(self) -> tuple[str, ...]:
+        """Path patterns of the first block of each stack: what is scored unless a run says else."""
+        return tuple(f"{stack}/layers_0" for stack in self.stacks)
+
+    @property
+    def tensor_sizes(self) -> dict[str, int | None]:
+        """The sizes that tensor partitions must divide, by the names of their settings."""
+        names = ("num_heads", "mlp_dim", "vocab_size")
+        return {name: getattr(self, name) for name in names}
+
+    def describe(self) -> str:
+        """Returns the sizes in a line.
+
+        >>> T5Config(vocab_size=128).describe()
+        'emb 512, 8+8 layers, vocabulary 128'
+        """
+        layers = "+".join(map(str, self.stacks.values()))
+        return f"emb {self.emb_dim}, {layers} layers, vocabulary {self.vocab_size}"
+
+    def row_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
+        """Returns the tokens of a row in each stack, from the lengths of a task's features.
+
+        Raises:
+          ValueError: lengths that are missing, or of which this model has no use.
+        """
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class T5Config(ModelConfig):
+    """Sizes of a T5.1.1/mT5 encoder-decoder.
+
+    Attributes:
+      position_biases_per_layer: every layer has its own table of relative positions, as in umT5 and
+        T5X's `scalable_t5`; otherwise the layers of a stack share one (T5, mT5).
+    """
+
+    num_encoder_layers: int = 8
+    num_decoder_layers: int = 8
+    mlp_activations: Sequence[str] = ("gelu", "linear")
+    logits_via_embedding: bool = False
+    position_biases_per_layer: bool = False
+
+    _layer_counts: ClassVar[Mapping[str, str]] = {
+        "num_encoder_layers": "encoder",
+        "num_decoder_layers": "decoder",
+    }
+
+    def __post_init__(self):
+        super().__post_init__()
         check_sequence("mlp_activations", self.mlp_activations)
         for activation in self.mlp_activations:
             check_choice("mlp_activations", activation, ("gelu", "relu", "silu", "linear"))
         object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
-        check_choice("dtype", self.dtype, ("float32", "bfloat16"))
-        check_float("dropout_rate", self.dropout_rate, minimum=0.0, maximum=0.99)
-        check_choice("remat_policy", self.remat_policy, REMAT_POLICIES)
-        for name in (
-            "logits_via_embedding",
-            "float32_attention_logits",
-            "position_biases_per_layer",
-            "scan_layers",
-        ):
+        for name in ("logits_via_embedding", "position_biases_per_layer"):
             check_bool(name, getattr(self, name))
 
+    @property
+    def features(self) -> BatchFeatures:
+        """What batches of an encoder-decoder hold."""
+        return ENCODER_DECODER
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DecodingConfig:
-    """How targets are generated.
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Targets in their own stack."""
+        return ("span_corruption",)
 
-    Attributes:
-      max_length: of targets, in tokens, the end-of-sequence token included.
-      num_beams: hypotheses a row that beam search goes on with; None decodes greedily.
-      alpha: exponent of beam search's length penalty; 0 compares summed log-probabilities.
-      eos_id: ends a sequence.
-      convention: whose beam search: "t5x" (alpha 0.6 by default there) or "huggingface" (alpha is
-        its length_penalty, 1 by default); `decode.search_rules` tells how they differ.
-    """
-
-    max_length: int
-    num_beams: int | None = None
-    alpha: float = 0.6
-    eos_id: int = 1
-    convention: Literal["t5x", "huggingface"] = "t5x"
-
-    def __post_init__(self):
-        check_int("max_length", self.max_length, minimum=1)
-        if self.num_beams is not None:
-            check_int("num_beams", self.num_beams, minimum=1)
-        check_float("alpha", self.alpha, minimum=0.0)
-        check_int("eos_id", self.eos_id, minimum=1)
-        check_choice("convention", self.convention, ("t5x", "huggingface"))
+    def row_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
+        """Returns {"encoder": of "inputs", "decoder": of "targets"}; ValueError without both."""
+        _check_lengths(
+            task_feature_lengths, ("inputs", "targets"), {"inputs": 1024, "targets": 229}
+        )
+        return {
+            "encoder": task_feature_lengths["inputs"],
+            "decoder": task_feature_lengths["targets"],
+        }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
-    """Optimizer and learning-rate schedule, with T5X's names.
+class DecoderOnlyConfig(ModelConfig):
+    """Sizes of a decoder as Llama's (Touvron et al. 2023).
 
     Attributes:
-      name: "adafactor" (as T5X runs it) or "adamw".
-      factors: learning-rate factors joined by "*": constant, linear_warmup, linear_decay,
-        rsqrt_decay, rsqrt_normalized_decay, decay_every, cosine_decay.
-      warmup_steps: of linear_warmup, and the plateau of rsqrt_decay.
-      decay_rate: exponent of Adafactor's second-moment schedule.
-      step_offset: Adafactor's second-moment schedule counts from here (fine-tuning).
+      num_kv_heads: heads of keys and values, each shared by a group of query heads (Ainslie et al.
+        2023); None is `num_heads`: every query head has its own.
+      rotary_base: the base of the rotary positions' wavelengths (Su et al. 2021).
+      norm_epsilon: added to the mean square in every norm.
+      logits_via_embedding: the token table gives the logits, unscaled.
     """
 
-    name: Literal["adafactor", "adamw"] = "adafactor"
-    factors: str = "constant * rsqrt_decay"
-    base_learning_rate: float = 1.0
-    warmup_steps: int = 10_000
-    decay_factor: float = 0.5
-    steps_per_decay: int = 20_000
-    steps_per_cycle: int = 100_000
-    decay_rate: float = 0.8
-    step_offset: int = 0
-    multiply_by_parameter_scale: bool = True
-    clipping_threshold: float | None = 1.0
-    min_dim_size_to_factor: int = 128
-    b1: float = 0.9
-    b2: float = 0.999
-    weight_decay: float = 0.0
+    num_layers: int = 8
+    num_kv_heads: int | None = None
+    rotary_base: float = 10_000.0
+    norm_epsilon: float = 1e-6
+    logits_via_embedding: bool = False
+
+    _layer_counts: ClassVar[Mapping[str, str]] = {"num_layers": "decoder"}
 
     def __post_init__(self):
-        check_choice("name", self.name, ("adafactor", "adamw"))
-        check_text("factors", self.factors)
-        check_float("base_learning_rate", self.base_learning_rate, minimum=0.0)
-        for name in ("warmup_steps", "step_offset"):
-            check_int(name, getattr(self, name), minimum=0)
-        for name in ("steps_per_decay", "steps_per_cycle", "min_dim_size_to_factor"):
-            check_int(name, getattr(self, name), minimum=1)
-        check_float("decay_factor", self.decay_factor, minimum=0.0)
-        check_float("decay_rate", self.decay_rate, minimum=0.0)
-        check_bool("multiply_by_parameter_scale", self.multiply_by_parameter_scale)
-        if self.clipping_threshold is not None:
-            check_float(
-                "clipping_threshold", self.clipping_threshold, minimum=0.0, exclusive_minimum=True
+        super().__post_init__()
+        check_bool("logits_via_embedding", self.logits_via_embedding)
+        check_float("norm_epsilon", self.norm_epsilon, minimum=0.0)
+        check_float("rotary_base", self.rotary_base, minimum=1.0, exclusive_minimum=True)
+        if self.num_kv_heads is not None:
+            check_int("num_kv_heads", self.num_kv_heads, minimum=1)
+            if self.num_heads % self.num_kv_heads:
+                raise ValueError(
+                    f"num_kv_heads={self.num_kv_heads} must divide num_heads={self.num_heads}"
+                )
+        if self.head_dim % 2:
+            raise ValueError(
+                f"head_dim={self.head_dim} must be even: rotary positions turn pairs of features"
             )
-        check_float("b1", self.b1, minimum=0.0, maximum=1.0)
-        check_float("b2", self.b2, minimum=0.0, maximum=1.0)
-        check_float("weight_decay", self.weight_decay, minimum=0.0)
+
+    @property
+    def features(self) -> BatchFeatures:
+        """What batches of a decoder hold."""
+        return DECODER_ONLY
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Targets behind their inputs, if there are any."""
+        return ("next_token", "prefix")
+
+    @property
+    def tensor_sizes(self) -> dict[str, int | None]:
+        """The sizes that tensor partitions must divide."""
+        return super().tensor_sizes | {"num_kv_heads": self.num_kv_heads}
+
+    def row_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
+        """Returns {"decoder": of "targets", and of "inputs" where they come first (prefix)}."""
+        _check_lengths(task_feature_lengths, ("targets",), {"targets": 1024}, optional=("inputs",))
+        return {"decoder": sum(task_feature_lengths.values())}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderOnlyConfig(ModelConfig):
+    """Sizes of an encoder as XLM-RoBERTa's (Conneau et al. 2020), with one of two heads.
+
+    Attributes:
+      max_positions: the longest row that the table of positions is made for.
+      norm_epsilon: added to the variance in every norm.
+      num_classes: of a classification head; None is the masked language model's head.
+    """
+
+    num_layers: int = 8
+    max_positions: int = 512
+    norm_epsilon: float = 1e-5
+    num_classes: int | None = None
+
+    _layer_counts: ClassVar[Mapping[str, str]] = {"num_layers": "encoder"}
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_int("max_positions", self.max_positions, minimum=1, maximum=_LARGEST_SIZE)
+        check_float("norm_epsilon", self.norm_epsilon, minimum=0.0)
+        if self.num_classes is not None:
+            check_int("num_classes", self.num_classes, minimum=2, maximum=_LARGEST_SIZE)
+
+    @property
+    def features(self) -> BatchFeatures:
+        """What batches of an encoder hold: masked tokens, or a label a row."""
+        return ENCODER_ONLY if self.num_classes is None else CLASSIFICATION
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """That of the head."""
+        return ("masked_tokens",) if self.num_classes is None else ("classification",)
+
+    def row_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
+        """Returns {"encoder": of "inputs"}; "targets", if they are given, must be as long."""
+        _check_lengths(task_feature_lengths, ("inputs",), {"inputs": 512}, optional=("targets",))
+        lengths = set(task_feature_lengths.values())
+        if self.num_classes is None and len(lengths) > 1:
+            raise ValueError(
+                f"task_feature_lengths={dict(task_feature_lengths)!r}: a masked language model has "
+                "a target for every input; give both the same length"
+            )
+        length = task_feature_lengths["inputs"]
+        if length > self.max_positions:
+            raise ValueError(
+                f"task_feature_lengths['inputs']={length} must be <= max_positions="
+                f"{self.max_positions}; set EncoderOnlyConfig.max_positions={length} to train a "
+                "longer table"
+            )
+        return {"encoder": length}
+
+
+MODEL_CONFIGS = (T5Config, DecoderOnlyConfig, EncoderOnlyConfig)
+
+
+def model_config_of(settings: Mapping[str, Any]) -> ModelConfig:
+    """Returns the model that saved settings describe: of the class that has all of them.
+
+    Raises:
+      TypeError, ValueError: settings of no class (T5's complaint is raised), or bad values.
+    """
+    for config_class in MODEL_CONFIGS:
+        if settings.keys() <= {field.name for field in dataclasses.fields(config_class)}:
+            return config_class(**settings)
+    return T5Config(**settings)
+
+
+def _check_lengths(
+    lengths: Mapping[str, int],
+    required: tuple[str, ...],
+    example: dict[str, int],
+    optional: tuple[str, ...] = (),
+) -> None:
+    """Refuses lengths of other features than a family's."""
+    if not set(required) <= set(lengths) <= {*required, *optional}:
+        names = " and ".join(map(repr, required))
+        keys = f"the key{'s' if len(required) > 1 else ''} {names}"
+        also = "".join(f" (and {name!r}, if you like)" for name in optional)
+        raise ValueError(
+            f"task_feature_lengths={dict(lengths)!r} must be a dict with {keys}{also}, e.g. "
+            f"{example}"
+        )

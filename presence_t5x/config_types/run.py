@@ -14,8 +14,9 @@ from presence_t5x._validate import (
     check_text,
 )
 from presence_t5x.config_types.data import DataConfig
-from presence_t5x.config_types.model import OptimizerConfig, T5Config
-from presence_t5x.config_types.weighting import PresenceConfig, TemperatureConfig
+from presence_t5x.config_types.model import MODEL_CONFIGS, ModelConfig
+from presence_t5x.config_types.optimizer import OptimizerConfig
+from presence_t5x.config_types.weighting import FIRST_BLOCKS, PresenceConfig, TemperatureConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,7 @@ class RunConfig:
     """A whole training run, as `python -m presence_t5x.train` takes it.
 
     Attributes:
+      model: of any family; "first_blocks" among the scored layers of `presence` becomes its own.
       model_dir: everything the run writes.
       initial_checkpoint: whose parameters the run starts with, and whose step it counts on from: a
         MODEL_DIR of this package, a checkpoint or MODEL_DIR of T5X, or a folder of Hugging Face's
@@ -114,7 +116,7 @@ class RunConfig:
         `influence.parquet`.
     """
 
-    model: T5Config
+    model: ModelConfig
     data: DataConfig
     optimizer: OptimizerConfig
     presence: PresenceConfig
@@ -141,6 +143,8 @@ class RunConfig:
 
     def __post_init__(self):
         self._check_parts()
+        self._check_rows()
+        self._name_first_blocks()
         check_text("model_dir", self.model_dir)
         check_bool("influence_log", self.influence_log)
         if self.influence_log and self.temperature.schedule == "unweighted":
@@ -183,9 +187,33 @@ class RunConfig:
 
     def _check_parts(self):
         """Refuses other things in the places of settings, as gin puts them there."""
+        check_instance("model", self.model, *MODEL_CONFIGS)
         for field in dataclasses.fields(self):
             if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
                 check_instance(field.name, getattr(self, field.name), field.type)
+
+    def _check_rows(self):
+        """Refuses rows that the model does not read."""
+        if self.data.objective not in self.model.objectives:
+            names = " or ".join(f"OBJECTIVE={name!r}" for name in self.model.objectives)
+            raise ValueError(
+                f"objective={self.data.objective!r} makes no rows for a "
+                f"{type(self.model).__name__}; set {names}, or take another model"
+            )
+        self.model.row_lengths(self.data.task_feature_lengths)  # says what is wrong
+
+    def _name_first_blocks(self):
+        """Writes out which layers are scored where the model decides."""
+        named = []
+        for pattern in self.presence.layers:
+            named += self.model.first_blocks if pattern == FIRST_BLOCKS else (pattern,)
+        presence = dataclasses.replace(self.presence, layers=tuple(named))
+        object.__setattr__(self, "presence", presence)
+
+    @property
+    def row_lengths(self) -> dict[str, int]:
+        """Tokens of a row in each of the model's stacks."""
+        return self.model.row_lengths(self.data.task_feature_lengths)
 
     def counting_from(self, step: int) -> "RunConfig":
         """Returns the run with `train_steps` filled in, if it is given relative to a step."""

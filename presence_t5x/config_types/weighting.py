@@ -27,6 +27,7 @@ SCHEDULES = (
     "learning_rate",
     "unweighted",
 )
+FIRST_BLOCKS = "first_blocks"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,8 @@ class PresenceConfig:
     Attributes:
       num_microbatches: slices of a step's batch that are differentiated one after another.
       layers: path patterns over whole segments (globs within a segment) of the scored parameters.
-        "encoder/layers_0" also names element 0 of a scanned stack.
+        "encoder/layers_0" also names element 0 of a scanned stack. In a run "first_blocks" stands
+        for the first block of each of the model's stacks.
       granularity: what gets one score: "microbatch" (the paper), "shard" (the part of a microbatch
         on one data shard) or "example" (a row).
       normalizer: "batch" (this step's scores, the paper), "ema" (previous steps) or "none".

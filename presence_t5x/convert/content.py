@@ -1,20 +1,21 @@
 """What a checkpoint holds once its format is forgotten: sizes, parameters, moments, step.
 
-Parameters are those of an unrolled T5 under T5X's names; `sized` finds the model's sizes in their
+Parameters are those of an unrolled model under T5X's names; `sized` finds a T5's sizes in their
 shapes, and `check_complete` refuses what is not such a model's.
 """
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 
-from presence_t5x.config_types import T5Config
+from presence_t5x.config_types import ModelConfig, T5Config
 from presence_t5x.convert import stacks, tensors
 from presence_t5x.convert.moments import Moments
 from presence_t5x.convert.tensors import Tensor, Tensors
-from presence_t5x.models.t5 import init_params
+from presence_t5x.models.families import init_params
 
 _EMBEDDING = "token_embedder/embedding"
 _TABLES = (
@@ -37,7 +38,7 @@ class Content(NamedTuple):
       leftovers: what is there besides and has no place here: path and shape.
     """
 
-    config: T5Config
+    config: ModelConfig
     params: Tensors
     moments: Mapping[str, Moments] | None
     step: int
@@ -89,15 +90,15 @@ def sized(params: Tensors, origin: str, *, scan_layers: bool) -> T5Config:
         raise ValueError(f"{origin}: {error}; its shapes are those of no T5") from error
 
 
-def expected_shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of the unrolled model's parameters by path; allocates nothing."""
-    scanned = T5Config(**{**vars(config), "scan_layers": True, "remat_policy": "none"})
+    scanned = dataclasses.replace(config, scan_layers=True, remat_policy="none")
     tree = jax.eval_shape(lambda: init_params(scanned, jax.random.key(0)))
     unrolled = stacks.unroll(tensors.of_tree(tree, "model"))
     return {path: tensor.shape for path, tensor in unrolled.items()}
 
 
-def check_complete(params: Tensors, config: T5Config, origin: str) -> Tensors:
+def check_complete(params: Tensors, config: ModelConfig, origin: str) -> Tensors:
     """Returns what is left over, after refusing parameters that are missing or misshapen.
 
     Raises:

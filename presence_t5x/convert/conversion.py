@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from presence_t5x.config_types import T5Config
 from presence_t5x.convert import logits, tensors
 from presence_t5x.convert.content import Content
 from presence_t5x.convert.formats import Format, open_checkpoint
@@ -84,8 +85,13 @@ def convert(conversion: Conversion) -> Report:
     )
     if found.leftovers and not conversion.drop_unmapped:
         raise ValueError(
-            f"{conversion.source} holds parameters that have no place in a T5: "
+            f"{conversion.source} holds parameters that have no place in its model: "
             f"{', '.join(found.leftovers)}; --drop_unmapped goes on without them"
+        )
+    if conversion.target_format == "t5x" and not isinstance(found.config, T5Config):
+        raise ValueError(
+            f"{conversion.source} is no encoder-decoder, as T5X's networks are (--to=t5x); use "
+            "--to=hf or --to=presence"
         )
     note = describe_vocabulary(found.config.vocab_size or 0, conversion.source)
     found = found._replace(notes=(note, *found.notes))
@@ -161,7 +167,8 @@ def _check_side(side: Format, path: Path, held: Content) -> Check:
     ours = logits.own_logits(held.params, held.config, inputs)
     try:
         if side == "hf":
-            return logits.check_huggingface(path, ours, inputs)
+            return logits.check_huggingface(path, held.config, ours, inputs)
+        assert isinstance(held.config, T5Config)  # no other is read from T5X, or written
         return logits.check_t5x(find_t5x(path) or path, held.config, ours, inputs)
     except Exception as error:  # theirs, of any kind
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Hugging Face folders of the T5 family, with safetensors alone: neither torch nor transformers.
+"""Hugging Face folders of T5's family, Llama and XLM-RoBERTa, without torch or transformers.
 
 A folder holds config.json and model.safetensors, or shards of it and their index. Pickles
 (pytorch_model.bin) run code when they are loaded: they never are.
@@ -13,8 +13,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from presence_t5x.config_types import T5Config
-from presence_t5x.convert import content, tensors
+from presence_t5x.config_types import ModelConfig, T5Config
+from presence_t5x.convert import content, one_stack_configs, tensors
 from presence_t5x.convert.content import Content
 from presence_t5x.convert.huggingface_config import (
     HuggingFaceConfig,
@@ -42,6 +42,12 @@ _FLOATS = ("BF16", "F16", "F32", "F64")
 _EMBEDDING_COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 # What old models hold and transformers ignores.
 _UNUSED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+# Of models with one stack: names under which a parameter may stand once more.
+_TIED = {
+    OUTPUT: "model.embed_tokens.weight",
+    "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+    "lm_head.decoder.bias": "lm_head.bias",
+}
 _TABLE, _LOGITS = "token_embedder/embedding", "decoder/logits_dense/kernel"
 
 
@@ -61,6 +67,8 @@ def read_huggingface(folder: Path) -> Content:
         raise ValueError(f"{folder} holds no {CONFIG}; is it a folder of Hugging Face's?")
     values = read_json_object(folder / CONFIG, _COPY)
     found = _read_weights(folder)
+    if values.get("model_type") in one_stack_configs.NAMES:
+        return _read_one_stack(folder, values, found)
     copies = [name for name in _EMBEDDING_COPIES if name in found]
     if EMBEDDING not in found and copies:
         found[EMBEDDING] = found.pop(copies.pop(0))
@@ -79,16 +87,20 @@ def read_huggingface(folder: Path) -> Content:
     return Content(config, params, None, 0, tuple(notes), content.describe(left))
 
 
-def write_huggingface(folder: Path, params: Tensors, config: T5Config) -> None:
+def write_huggingface(folder: Path, params: Tensors, config: ModelConfig) -> None:
     """Writes a folder that transformers (4 and 5) loads, shard by shard of at most 5 GB.
 
     Args:
       folder: is created.
       params: unrolled; written in float32.
     """
-    values = write_config(config)
+    floats = {path: tensors.as_float32(tensor) for path, tensor in params.items()}
+    if isinstance(config, T5Config):
+        values, named = write_config(config), to_huggingface(floats)
+    else:
+        values = one_stack_configs.write_config(config)
+        named = one_stack_configs.NAMES[values["model_type"]].to_huggingface(floats)
     folder.mkdir(parents=True)
-    named = to_huggingface({path: tensors.as_float32(t) for path, t in params.items()})
     shards = _shards(tensors.in_reading_order(named))
     files = (
         [_WEIGHTS]
@@ -104,8 +116,27 @@ def write_huggingface(folder: Path, params: Tensors, config: T5Config) -> None:
         total = sum(_num_bytes(tensor) for tensor in named.values())
         _write_json(folder / _INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
     _write_json(folder / CONFIG, values)
-    special = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
-    _write_json(folder / "generation_config.json", {name: values[name] for name in special})
+    special = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+    told = {name: values[name] for name in special if name in values}
+    _write_json(folder / "generation_config.json", told)
+
+
+def _read_one_stack(folder: Path, values: dict[str, Any], found: Tensors) -> Content:
+    """Returns a Llama or an XLM-RoBERTa."""
+    try:
+        config = one_stack_configs.read_config(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / CONFIG}: {error}") from error
+    names = one_stack_configs.NAMES[values["model_type"]]
+    params, left = names.from_huggingface(found, list(content.expected_shapes(config)))
+    content.check_complete(params, config, str(folder))
+    for copy, original in _TIED.items():
+        if copy in left and original in found and _same(left[copy], found[original]):
+            del left[copy]
+    notes = ("ids 0 and 1 (<s> and padding) are exchanged: padding is 0 here",)
+    notes = notes if names.exchanges_ids else ()
+    left.pop("roberta.embeddings.position_ids", None)  # counts from 0
+    return Content(config, params, None, 0, notes, content.describe(left))
 
 
 def _with_logits(

@@ -15,17 +15,24 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from presence_t5x.config_types import T5Config
+from presence_t5x.config_types import EncoderOnlyConfig, ModelConfig, T5Config
 from presence_t5x.convert import stacks, tensors
+from presence_t5x.convert.huggingface_families import exchange_ids
 from presence_t5x.convert.orbax_files import read_orbax
 from presence_t5x.convert.tensors import Tensors
-from presence_t5x.models.t5 import T5
+from presence_t5x.models.families import build_model
 from presence_t5x.optional_modules import reason_of_absence
 
 LIMIT = 1e-4
 _NUM_INPUTS, _NUM_TARGETS = 11, 7
+_AUTO_CLASSES = {
+    "pairs": "Seq2SeqLM",
+    "next": "CausalLM",
+    "masked": "MaskedLM",
+    "classes": "SequenceClassification",
+}
 
 
 class Inputs(NamedTuple):
@@ -33,6 +40,17 @@ class Inputs(NamedTuple):
 
     encoder_input_tokens: Int[np.ndarray, "2 inputs"]
     decoder_input_tokens: Int[np.ndarray, "2 targets"]
+
+    def batch_for(self, config: ModelConfig) -> dict[str, np.ndarray]:
+        """Returns what a model of any family is applied to.
+
+        One stack alone gets the first tokens, with their padding; of two the second has none.
+        """
+        tokens = self.encoder_input_tokens
+        if not isinstance(config, T5Config):
+            return dict.fromkeys(config.features.inputs, tokens)
+        seen = np.ones_like(self.decoder_input_tokens)
+        return dict(zip(config.features.inputs, (*self, seen), strict=True))
 
 
 class Check(NamedTuple):
@@ -61,24 +79,27 @@ def random_inputs(vocab_size: int) -> Inputs:
 
 
 def own_logits(
-    params: Tensors, config: T5Config, inputs: Inputs
+    params: Tensors, config: ModelConfig, inputs: Inputs
 ) -> Float[np.ndarray, "2 targets vocab"]:
     """Returns the logits of this package's model.
 
     Args:
       params: unrolled.
     """
-    model = T5(dataclasses.replace(config, dtype="float32", scan_layers=True, remat_policy="none"))
+    plain = dataclasses.replace(config, dtype="float32", scan_layers=True, remat_policy="none")
+    model, batch = build_model(plain), inputs.batch_for(config)
     arrays = tensors.read_tree(
         {path: tensors.as_float32(tensor) for path, tensor in stacks.roll(params).items()}
     )
     apply: Any = jax.jit(lambda params, *tokens: model.apply(params, *tokens, enable_dropout=False))
-    seen = jnp.ones_like(inputs.decoder_input_tokens)
-    return np.asarray(apply({"params": arrays}, *inputs, seen))
+    return np.asarray(apply({"params": arrays}, *batch.values()))
 
 
 def check_huggingface(
-    folder: Path, ours: Float[np.ndarray, "2 targets vocab"], inputs: Inputs
+    folder: Path,
+    config: ModelConfig,
+    ours: Float[np.ndarray, "2 targets vocab"],
+    inputs: Inputs,
 ) -> Check:
     """Compares with what transformers makes of a folder."""
     reason = reason_of_absence(("torch", "transformers"))
@@ -88,17 +109,43 @@ def check_huggingface(
     transformers: Any = importlib.import_module("transformers")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        model = transformers.AutoModelForSeq2SeqLM.from_pretrained(
+        auto_class = getattr(transformers, f"AutoModelFor{_AUTO_CLASSES[model_kind(config)]}")
+        model = auto_class.from_pretrained(
             str(folder), use_safetensors=True, dtype=torch.float32, local_files_only=True
         ).eval()
-        tokens, decoder_tokens = (torch.tensor(part.astype(np.int64)) for part in inputs)
-        logits = model(
-            input_ids=tokens,
-            attention_mask=(tokens > 0).long(),
-            decoder_input_ids=decoder_tokens,
-            decoder_attention_mask=torch.ones_like(decoder_tokens),
-        ).logits.numpy()
-    return Check(f"transformers {transformers.__version__}", difference(ours, logits))
+        given, seen = _their_arguments(config, inputs)
+        given = {name: torch.tensor(value.astype(np.int64)) for name, value in given.items()}
+        logits = model(**given).logits.numpy()
+    if isinstance(config, T5Config):
+        return Check(f"transformers {transformers.__version__}", difference(ours, logits))
+    if logits.ndim == 2:  # of classes
+        found = difference(ours, logits[:, None])
+    else:
+        if isinstance(config, EncoderOnlyConfig):
+            logits = logits[..., exchange_ids(np.arange(logits.shape[-1]))]
+        found = difference(ours[seen][None], logits[seen][None])
+    return Check(f"transformers {transformers.__version__}", found)
+
+
+def model_kind(config: ModelConfig) -> str:
+    """Returns which of transformers' tasks a model does."""
+    if isinstance(config, EncoderOnlyConfig):
+        return "masked" if config.num_classes is None else "classes"
+    return "pairs" if isinstance(config, T5Config) else "next"
+
+
+def _their_arguments(
+    config: ModelConfig, inputs: Inputs
+) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, "2 inputs"]]:
+    """Returns what transformers' model is called with, and where its logits mean something."""
+    tokens = inputs.encoder_input_tokens
+    seen = tokens > 0
+    own_ids = exchange_ids(tokens) if isinstance(config, EncoderOnlyConfig) else tokens
+    given = {"input_ids": own_ids, "attention_mask": seen}
+    if isinstance(config, T5Config):
+        targets = inputs.decoder_input_tokens
+        given |= {"decoder_input_ids": targets, "decoder_attention_mask": np.ones_like(targets)}
+    return given, seen
 
 
 def check_t5x(

@@ -14,14 +14,14 @@ import jax
 import numpy as np
 
 from presence_t5x.checkpoint import CHECKPOINTS, find_checkpoint, read_model_config
-from presence_t5x.config_types import OptimizerConfig, PresenceConfig, T5Config
+from presence_t5x.config_types import ModelConfig, OptimizerConfig, PresenceConfig
 from presence_t5x.convert import content, moments, stacks, tensors
 from presence_t5x.convert.content import Content
 from presence_t5x.convert.moments import Slots
 from presence_t5x.convert.orbax_files import read_orbax, write_orbax
 from presence_t5x.convert.tensors import Tensors
 from presence_t5x.convert.train_states import own_layout
-from presence_t5x.models.t5 import init_params
+from presence_t5x.models.families import init_params
 from presence_t5x.optimizer import build_optimizer
 from presence_t5x.train_step import Objective, TrainState, init_train_state
 
@@ -65,7 +65,7 @@ def write_presence(
     params: Tensors,
     slots: Mapping[str, Slots] | None,
     step: int,
-    config: T5Config,
+    config: ModelConfig,
 ) -> None:
     """Writes a MODEL_DIR with one checkpoint.
 
@@ -87,7 +87,7 @@ def write_presence(
     (checkpoint / "position" / "metadata").write_text(json.dumps(position), encoding="utf-8")
 
 
-def _training(slots: Mapping[str, Slots], step: int, config: T5Config) -> Tensors:
+def _training(slots: Mapping[str, Slots], step: int, config: ModelConfig) -> Tensors:
     """Returns the rest of a training state, as `Checkpointer` saves it, after `step` updates."""
     like = jax.eval_shape(lambda: _fresh_state(config))._asdict()
     del like["params"]
@@ -103,7 +103,7 @@ def _training(slots: Mapping[str, Slots], step: int, config: T5Config) -> Tensor
     return training
 
 
-def _fresh_state(config: T5Config) -> TrainState:
+def _fresh_state(config: ModelConfig) -> TrainState:
     """Returns the state before step 0 of a run with Adafactor."""
     optimizer = build_optimizer(OptimizerConfig(), config.scan_layers)
     objective = Objective(None, optimizer, None, None, PresenceConfig())  # pyright: ignore

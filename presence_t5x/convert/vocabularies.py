@@ -17,7 +17,11 @@ from presence_t5x.convert.moments import Moments
 from presence_t5x.convert.tensors import Tensors
 from presence_t5x.convert.zarr_arrays import first_line
 
-_VOCABULARY_AXES = {"token_embedder/embedding": 0, "decoder/logits_dense/kernel": 1}
+_VOCABULARY_AXES = {
+    "token_embedder/embedding": 0,
+    "decoder/logits_dense/kernel": 1,
+    "lm_head/bias": 0,
+}
 _MT5_ROWS, _MT5_PIECES = 250_112, 250_100
 
 

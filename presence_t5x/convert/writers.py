@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
+from presence_t5x.config_types import T5Config
 from presence_t5x.convert import moments
 from presence_t5x.convert.content import Content
 from presence_t5x.convert.formats import Format
@@ -88,7 +89,9 @@ def _with_tables_for(found: Content, network: Network) -> tuple[Content, tuple[s
     Raises:
       ValueError: the network cannot have them so.
     """
-    per_layer = found.config.position_biases_per_layer
+    config = found.config
+    assert isinstance(config, T5Config)  # `conversion` refuses others
+    per_layer = config.position_biases_per_layer
     if network == "t5" and per_layer:
         raise ValueError(
             "every layer has its own position table, which T5X's examples.t5.network has not; use "
@@ -101,7 +104,7 @@ def _with_tables_for(found: Content, network: Network) -> tuple[Content, tuple[s
             "T5X's scalable_t5 has a position table in every layer; a shared table can be copied, "
             "but not the optimizer's state of it; use --parameters_only, or --network=t5"
         )
-    config = dataclasses.replace(found.config, position_biases_per_layer=True)
+    config = dataclasses.replace(config, position_biases_per_layer=True)
     tables = {
         f"{stack}/layers_{layer}/{_TABLE}": found.params[f"{stack}/{_TABLE}"]
         for stack, num_layers in (

@@ -18,7 +18,7 @@ from presence_t5x.checkpoint import (
     read_model_config,
     read_settings,
 )
-from presence_t5x.config_types import T5Config
+from presence_t5x.config_types import ModelConfig
 from presence_t5x.convert import tensors
 from presence_t5x.convert.content import Content
 from presence_t5x.convert.formats import guess_format, open_checkpoint
@@ -44,7 +44,7 @@ class Checkpoint(NamedTuple):
 
     location: Path
     step: int
-    model: T5Config
+    model: ModelConfig
     settings: Mapping[str, Any]
     content: Content | None
 
@@ -73,7 +73,8 @@ def find(source: str, select: Select = "newest") -> Checkpoint:
     content = open_checkpoint(path, found_format, parameters_only=True)
     if content.leftovers:
         raise ValueError(
-            f"{source} holds parameters that have no place in a T5: {', '.join(content.leftovers)}"
+            f"{source} holds parameters that have no place in its model: "
+            f"{', '.join(content.leftovers)}"
         )
     return Checkpoint(path.absolute(), content.step, content.config, {}, content)
 

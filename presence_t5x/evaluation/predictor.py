@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Int, PyTree
 
-from presence_t5x.config_types import DecodingConfig, T5Config
+from presence_t5x.config_types import DecodingConfig, ModelConfig
 from presence_t5x.data.tokenizers import Tokenizer
 from presence_t5x.decode import Decoded, make_decoder
 from presence_t5x.partitioning import num_row_parts, replicated
@@ -39,7 +39,7 @@ class Answers(NamedTuple):
 
 @functools.cache
 def _compile_ready_decoder(
-    model: T5Config, decoding: DecodingConfig, mesh: jax.sharding.Mesh | None
+    model: ModelConfig, decoding: DecodingConfig, mesh: jax.sharding.Mesh | None
 ) -> Callable[..., Decoded]:
     """Returns the decoder, compiled once a process for all checkpoints of a model."""
     # Every process needs every answer: the metrics are of all of them.
@@ -57,7 +57,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: T5Config,
+        model: ModelConfig,
         decoding: DecodingConfig,
         vocabulary: Any,
         *,

@@ -6,24 +6,19 @@ section 3), and with the same PRNG key the same initial parameters. `scan_layers
 function with stacked parameters.
 """
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
+from jaxtyping import Array, Float, Int, PyTree
 
-from presence_t5x.config_types import T5Config
-from presence_t5x.models.layers import Dense, Embedding, RMSNorm, mask_bias, visible_keys
-from presence_t5x.models.t5_layers import (
-    DecoderLayer,
-    EncoderLayer,
-    dropout,
-    run_stack,
-    shared_position_biases,
-)
+from presence_t5x.config_types import BatchFeatures, T5Config
+from presence_t5x.models.attention import mask_bias, visible_keys
+from presence_t5x.models.embedding import Embedding, table_rows
+from presence_t5x.models.layers import Dense, RMSNorm
+from presence_t5x.models.stacks import dropout, probe_shape, run_stack
+from presence_t5x.models.t5_layers import DecoderLayer, EncoderLayer, shared_position_biases
 
 
 class Encoder(nn.Module):
@@ -85,6 +80,7 @@ class T5(nn.Module):
     no other example of a packed row; logits at padded targets are finite and mean nothing.
     Tokens must lie in [0, vocab_size): id 0 is padding, ids outside the vocabulary give NaN.
 
+    >>> from presence_t5x.models.families import init_params
     >>> config = T5Config(vocab_size=10, emb_dim=8, num_heads=2, head_dim=4, mlp_dim=16,
     ...     num_encoder_layers=1, num_decoder_layers=1, dtype="float32")
     >>> params = init_params(config, jax.random.key(0))
@@ -181,9 +177,18 @@ class T5(nn.Module):
         )
 
     @property
-    def vocab_size(self) -> int:
-        """Rows of the whole token table."""
+    def features(self) -> BatchFeatures:
+        """What a batch holds."""
+        return self.config.features
+
+    @property
+    def num_outputs(self) -> int:
+        """Columns of the whole output matrix."""
         return table_rows(self.config)
+
+    def output_bias(self, params: PyTree) -> None:
+        """Returns nothing: T5's logits have no bias."""
+        del params
 
     def output_kernel(self, params: PyTree) -> Float[Array, "embed vocab"]:
         """Returns the matrix by which vectors become logits."""
@@ -196,12 +201,9 @@ class T5(nn.Module):
 
         The output matrix has none: its gradient is formed where no single row is seen.
         """
-        cfg = self.config
-        if "logits_dense" in path or ("embedding" in path and cfg.logits_via_embedding):
+        if "logits_dense" in path or ("embedding" in path and self.config.logits_via_embedding):
             return None
-        stacks = {"encoder": cfg.num_encoder_layers, "decoder": cfg.num_decoder_layers}
-        in_stack = cfg.scan_layers and path[0] == path[1] and path[0] in stacks
-        return (stacks[path[0]], rows) if in_stack else (rows,)
+        return probe_shape(self.config, path, rows)
 
     def _encode(self, embedded, tokens, segment_ids, enable_dropout) -> Array:
         mask = visible_keys(tokens, tokens, segment_ids, segment_ids)
@@ -232,41 +234,3 @@ def logits_from_table(
 ) -> Float[Array, "batch length vocab"]:
     """Returns logits by the table that tokens are looked up in, scaled as T5 does."""
     return token_embedder.attend(hidden) / math.sqrt(hidden.shape[-1])
-
-
-def init_params(
-    config: T5Config, rng: PRNGKeyArray | UInt32[Array, "2"]
-) -> PyTree[Float[Array, "..."]]:
-    """Returns float32 parameters as nested dicts, T5X's for the same key when layers are unrolled.
-
-    With `scan_layers` each layer still has its own draw, but from other keys than when unrolled.
-    Call it under `jax.jit` with out_shardings to create the parameters sharded.
-    """
-    return jax.jit(lambda key: _init(config, key))(rng)
-
-
-def num_parameters(config: T5Config) -> int:
-    """Returns the number of parameters without allocating any.
-
-    >>> num_parameters(T5Config(vocab_size=250112))  # mT5-small
-    300176768
-    """
-    # Stacked layers are as large as separate ones and are traced once, not 48 times.
-    stacked = dataclasses.replace(config, scan_layers=True, remat_policy="none")
-    shapes = jax.eval_shape(lambda: _init(stacked, jax.random.key(0)))
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
-
-
-def _init(config: T5Config, rng: Array) -> PyTree:
-    """Initialises on one-token dummies: no shape depends on batch or length."""
-    tokens = jnp.ones((1, 1), jnp.int32)
-    return T5(config).init(rng, tokens, tokens, tokens, enable_dropout=False)["params"]
-
-
-def table_rows(config: T5Config) -> int:
-    """Returns the rows of the embedding table; ValueError while a run has not filled them in."""
-    if config.vocab_size is None:
-        raise ValueError(
-            "vocab_size=None: set it to the vocabulary's size rounded up to a multiple of 128"
-        )
-    return config.vocab_size

@@ -16,14 +16,12 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, PyTree
 
 from presence_t5x.config_types import T5Config
-from presence_t5x.models.layers import (
-    Embedding,
-    MultiHeadAttention,
-    RelativePositionBiases,
-    mask_bias,
-)
-from presence_t5x.models.t5 import Decoder, logits_from_table, table_rows
-from presence_t5x.models.t5_layers import CACHE, DecoderLayer, run_stack
+from presence_t5x.models.attention import MultiHeadAttention, mask_bias
+from presence_t5x.models.embedding import Embedding, table_rows
+from presence_t5x.models.positions import RelativePositionBiases
+from presence_t5x.models.stacks import CACHE, run_stack
+from presence_t5x.models.t5 import Decoder, logits_from_table
+from presence_t5x.models.t5_layers import DecoderLayer
 
 _OF_BEAMS = ("cached_key", "cached_value")  # variables with an axis of beams
 

@@ -1,47 +1,22 @@
-"""What the T5's encoder and decoder are made of: layers, and the stacks that run them.
+"""What the T5's encoder and decoder are made of: layers, and their position biases.
 
-A layer is a sequence of pre-norm residual blocks (Raffel et al. 2020, section 2.1). A stack runs
-layers one by one, or as one scanned layer with stacked parameters.
+A layer is a sequence of pre-norm residual blocks (Raffel et al. 2020, section 2.1).
 """
 
-from collections.abc import Callable
-from typing import Any
-
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array
 
 from presence_t5x.config_types import T5Config
-from presence_t5x.influence import STACK_AXIS
-from presence_t5x.models.layers import (
-    MIXED_VALUES,
-    PROBES,
-    MlpBlock,
-    MultiHeadAttention,
-    RelativePositionBiases,
-    RMSNorm,
-)
+from presence_t5x.models.attention import MultiHeadAttention
+from presence_t5x.models.layers import RMSNorm
+from presence_t5x.models.positions import RelativePositionBiases
+from presence_t5x.models.stacks import ACTIVATION_AXES, Layer
 from presence_t5x.partitioning import constrain
 
-CACHE = "cache"  # the variable collection of decoding one token at a time
-_ACTIVATION_AXES = ("rows", None, None)
-_PROJECTIONS = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-_REMAT_POLICIES: dict[str, Callable[..., bool] | None] = {
-    "elementwise": jax.checkpoint_policies.dots_saveable,
-    "attention": jax.checkpoint_policies.save_from_both_policies(
-        _PROJECTIONS, jax.checkpoint_policies.save_only_these_names(MIXED_VALUES)
-    ),
-    "minimal": _PROJECTIONS,
-    "full": None,
-}
 
-
-class ResidualLayer(nn.Module):
-    """What encoder and decoder layers share: pre-norm residual blocks of one configuration."""
-
-    config: T5Config
-    deterministic: bool
+class ResidualLayer(Layer):
+    """What encoder and decoder layers share: pre-norm residual blocks."""
 
     def attend(
         self,
@@ -52,37 +27,16 @@ class ResidualLayer(nn.Module):
         *others,
     ) -> Array:
         """Adds attention(normed inputs, *others) to `inputs`."""
-        cfg = self.config
-        dtype = jnp.dtype(cfg.dtype)
-        attention: Any = attention_type(
-            num_heads=cfg.num_heads,
-            head_dim=cfg.head_dim,
-            dtype=dtype,
-            dropout_rate=cfg.dropout_rate,
-            deterministic=self.deterministic,
-            float32_logits=cfg.float32_attention_logits,
-            name=name,
-        )
-        return inputs + self.drop(attention(RMSNorm(dtype, name=norm_name)(inputs), *others))
+        attention = self.attention(name, attention_type)
+        return self.pre_norm(self._norm(norm_name), attention, inputs, *others)
 
     def feed_forward(self, inputs: Array) -> Array:
         """Adds the MLP block to `inputs`."""
-        cfg = self.config
-        dtype = jnp.dtype(cfg.dtype)
-        x = RMSNorm(dtype, name="pre_mlp_layer_norm")(inputs)
-        x = MlpBlock(
-            mlp_dim=cfg.mlp_dim,
-            activations=cfg.mlp_activations,
-            dtype=dtype,
-            dropout_rate=cfg.dropout_rate,
-            deterministic=self.deterministic,
-            name="mlp",
-        )(x)
-        return inputs + self.drop(x)
+        mlp = self.mlp(self.config.mlp_activations)
+        return self.pre_norm(self._norm("pre_mlp_layer_norm"), mlp, inputs)
 
-    def drop(self, inputs: Array) -> Array:
-        """Applies dropout, the same features along the whole length."""
-        return dropout(self.config, self.deterministic)(inputs)
+    def _norm(self, name: str) -> RMSNorm:
+        return RMSNorm(jnp.dtype(self.config.dtype), name=name)
 
 
 class EncoderLayer(ResidualLayer):
@@ -90,7 +44,7 @@ class EncoderLayer(ResidualLayer):
 
     @nn.compact
     def __call__(self, inputs: Array, biases: tuple[Array, ...]) -> tuple[Array, None]:
-        inputs = constrain(inputs, _ACTIVATION_AXES)
+        inputs = constrain(inputs, ACTIVATION_AXES)
         if self.config.position_biases_per_layer:
             biases = (*biases, position_biases(self.config, inputs.shape[1], True))
         x = self.attend(
@@ -115,7 +69,7 @@ class DecoderLayer(ResidualLayer):
         position: Array | None = None,
     ) -> tuple[Array, None]:
         """Decodes whole targets; `position` is for layers that see one at a time."""
-        inputs = constrain(inputs, _ACTIVATION_AXES)
+        inputs = constrain(inputs, ACTIVATION_AXES)
         if self.config.position_biases_per_layer:
             biases = (*biases, self.own_position_biases(inputs, biases, position))
         x = self.attend(
@@ -142,11 +96,6 @@ class DecoderLayer(ResidualLayer):
         return position_biases(self.config, inputs.shape[1], False)
 
 
-def dropout(config: T5Config, deterministic: bool) -> nn.Dropout:
-    """Returns dropout that treats every position of a sequence alike."""
-    return nn.Dropout(config.dropout_rate, broadcast_dims=(-2,), deterministic=deterministic)
-
-
 def shared_position_biases(config: T5Config, length: int, bidirectional: bool) -> tuple[Array, ...]:
     """Returns the position biases that the layers of a stack share, if they do."""
     if config.position_biases_per_layer:
@@ -160,34 +109,3 @@ def position_biases(config: T5Config, length: int, bidirectional: bool) -> Array
         config.num_heads, bidirectional, jnp.dtype(config.dtype), name="relpos_bias"
     )
     return table(length, length)
-
-
-def run_stack(layer_type, name: str, config: T5Config, num_layers: int, deterministic: bool):
-    """Returns function(x, *others) -> x through `layers_i`, or through one scanned stack `name`."""
-    if config.remat_policy != "none":
-        layer_type = nn.remat(
-            layer_type,
-            prevent_cse=not config.scan_layers,
-            policy=_REMAT_POLICIES[config.remat_policy],
-        )
-    if not config.scan_layers:
-        layers = [
-            layer_type(config, deterministic, name=f"layers_{index}") for index in range(num_layers)
-        ]
-
-        def run(x: Array, *others) -> Array:
-            for layer in layers:
-                x, _ = layer(x, *others)
-            return x
-
-        return run
-
-    stack_type = nn.scan(
-        layer_type,
-        variable_axes={"params": STACK_AXIS, PROBES: 0, CACHE: 0},
-        split_rngs={"params": True, "dropout": True},
-        in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]
-        length=num_layers,
-    )
-    stack = stack_type(config, deterministic, name=name)
-    return lambda x, *others: stack(x, *others)[0]

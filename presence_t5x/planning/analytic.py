@@ -1,13 +1,14 @@
 """The matrix-product FLOPs that a training step needs, from the model's sizes alone.
 
-Written from the architecture (Raffel et al. 2020; Xue et al. 2021) without looking at a program, so
-that it can be compared with what the compiler made. Element-wise work and the optimizer are not in
-it; embeddings are looked up and cost no product.
+What one row multiplies is `products`; nothing here looks at a program, so that it can be compared
+with what the compiler made. Element-wise work and the optimizer are not in it.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from presence_t5x.config_types import RunConfig, T5Config
+from presence_t5x.config_types import ModelConfig, RunConfig
+from presence_t5x.planning.products import Product, row_products
 
 
 class RowFlops(NamedTuple):
@@ -16,8 +17,8 @@ class RowFlops(NamedTuple):
     Attributes:
       projections: query, key, value and output products, and those into the MLP's hidden layer.
       attention: products of activations with each other: scores, and the mix of values.
-      mlp_outputs: products back from the MLP's hidden layer.
-      logits: of every target position.
+      mlp_outputs: products back from the MLP's hidden layer, where nothing but a sum follows them.
+      logits: of every target position, with what comes after the last block.
     """
 
     projections: int
@@ -31,33 +32,24 @@ class RowFlops(NamedTuple):
         return sum(self)
 
 
-def forward_flops(model: T5Config, num_inputs: int, num_targets: int) -> RowFlops:
-    """Returns what one row of the given lengths costs in the forward direction.
+def forward_flops(model: ModelConfig, lengths: Mapping[str, int]) -> RowFlops:
+    """Returns what one row costs in the forward direction.
 
+    Args:
+      lengths: tokens of a row in each stack (`ModelConfig.row_lengths`).
+
+    >>> from presence_t5x.config_types import T5Config
     >>> tiny = T5Config(vocab_size=10, emb_dim=4, num_heads=2, head_dim=3, mlp_dim=5,
     ...     num_encoder_layers=1, num_decoder_layers=1)
-    >>> forward_flops(tiny, num_inputs=8, num_targets=2)
+    >>> forward_flops(tiny, {"encoder": 8, "decoder": 2})
     RowFlops(projections=3680, attention=2016, mlp_outputs=400, logits=160)
     """
-    if model.vocab_size is None:
-        raise ValueError("vocab_size=None: set it, e.g. --gin.T5Config.vocab_size=250112")
-    encoders, decoders = model.num_encoder_layers, model.num_decoder_layers
-    attention_width = model.num_heads * model.head_dim
-    one_projection = 2 * model.emb_dim * attention_width
-    one_mlp = 2 * model.emb_dim * model.mlp_dim
-    # Four projections of a token in self-attention; across, query and output of targets, key and
-    # value of inputs.
-    encoder_projections = 4 * num_inputs
-    decoder_projections = 4 * num_targets + 2 * num_targets + 2 * num_inputs
-    num_tokens = encoders * num_inputs + decoders * num_targets
-    pairs = encoders * num_inputs**2 + decoders * (num_targets**2 + num_targets * num_inputs)
+    blocks, head = row_products(model, lengths)
     return RowFlops(
-        projections=(encoders * encoder_projections + decoders * decoder_projections)
-        * one_projection
-        + num_tokens * one_mlp * len(model.mlp_activations),
-        attention=2 * 2 * pairs * attention_width,
-        mlp_outputs=num_tokens * one_mlp,
-        logits=2 * num_targets * model.emb_dim * model.vocab_size,
+        projections=sum(block.count * _flops(block.projections) for block in blocks),
+        attention=sum(4 * block.count * block.pairs * block.attention_width for block in blocks),
+        mlp_outputs=sum(block.count * _flops(block.last) for block in blocks),
+        logits=_flops(head),
     )
 
 
@@ -98,8 +90,11 @@ def weighted_training_flops(config: RunConfig) -> int:
 
 
 def _row_flops(config: RunConfig) -> RowFlops:
-    lengths = config.data.task_feature_lengths
-    return forward_flops(config.model, lengths["inputs"], lengths["targets"])
+    return forward_flops(config.model, config.row_lengths)
+
+
+def _flops(products: tuple[Product, ...]) -> int:
+    return sum(product.flops for product in products)
 
 
 def _recomputed_flops(config: RunConfig, row: RowFlops) -> int:
@@ -115,19 +110,11 @@ def _recomputed_flops(config: RunConfig, row: RowFlops) -> int:
 
 def _norm_flops(config: RunConfig) -> int:
     """What the norms of a row's gradients cost for one block of each stack (`ghost_norms`)."""
-    model, lengths = config.model, config.data.task_feature_lengths
-    inputs, targets = lengths["inputs"], lengths["targets"]
-    width, hidden = model.num_heads * model.head_dim, len(model.mlp_activations) + 1
-    # Encoder: self-attention and MLP. Decoder: the same; across, queries and outputs of targets,
-    # keys and values of inputs.
-    heads = 4 * _one_norm(inputs, model.emb_dim, width)
-    heads += (4 + 2) * _one_norm(targets, model.emb_dim, width)
-    heads += 2 * _one_norm(inputs, model.emb_dim, width)
-    mlps = (_one_norm(length, model.emb_dim, model.mlp_dim) for length in (inputs, targets))
-    return heads + hidden * sum(mlps)
+    blocks, _ = row_products(config.model, config.row_lengths)
+    return sum(_one_norm(product) for block in blocks for product in block.projections + block.last)
 
 
-def _one_norm(num_tokens: int, num_inputs: int, num_outputs: int) -> int:
+def _one_norm(product: Product) -> int:
     """The cheaper of forming a kernel's gradient and two Gram matrices of tokens."""
-    grams = num_tokens**2 * (num_inputs + num_outputs)
-    return 2 * min(grams, num_tokens * num_inputs * num_outputs)
+    grams = product.num_tokens**2 * (product.num_inputs + product.num_outputs)
+    return min(2 * grams, product.flops)

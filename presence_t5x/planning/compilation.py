@@ -188,7 +188,7 @@ def _activation_remedies(config: RunConfig, topology: Topology) -> list[str]:
     more = [n for n in possible_microbatches(config, topology) if n > number]
     remedies = [f"NUM_MICROBATCHES of {_enumerate(more)} (--suggest finds which)"] if more else []
     if config.model.remat_policy != "full":
-        remedies.append("T5Config.remat_policy='full'")
+        remedies.append(f"{type(config.model).__name__}.remat_policy='full'")
     larger = larger_topology(topology.name)
     return [*remedies, f"--topology={larger}"] if larger else remedies
 

@@ -104,14 +104,13 @@ def _step_as_json(plan: StepPlan) -> dict[str, Any]:
 def _heading(context: PlanContext) -> str:
     """Returns what was compiled for what."""
     config, topology = context.config, context.topology
-    model, lengths, presence = config.model, config.data.task_feature_lengths, config.presence
+    presence, lengths = config.presence, " + ".join(map(str, config.row_lengths.values()))
     memory = f", {topology.hbm_bytes / _GIB:.2f} GiB each" if topology.hbm_bytes else ""
     chips = f"{topology.num_chips} chips = " if topology.chip else ""
     return (
         f"{topology.name}: {chips}{topology.num_devices} devices{memory}\n"
-        f"emb {model.emb_dim}, {model.num_encoder_layers}+{model.num_decoder_layers} layers, "
-        f"vocabulary {model.vocab_size}, batch {config.data.batch_size} x ({lengths['inputs']} + "
-        f"{lengths['targets']}), {presence.num_microbatches} microbatches\n"
+        f"{config.model.describe()}, batch {config.data.batch_size} x "
+        f"({lengths}), {presence.num_microbatches} microbatches\n"
         f"presence: {presence.granularity}, {presence.accumulator}, {presence.normalizer}"
     )
 

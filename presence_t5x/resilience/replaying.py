@@ -17,12 +17,11 @@ from presence_t5x.accumulation import rows_of_units
 from presence_t5x.checkpoint import Checkpointer
 from presence_t5x.config_types import RunConfig
 from presence_t5x.convert import stacks, tensors
-from presence_t5x.models.t5 import T5
+from presence_t5x.models.families import build_model
 from presence_t5x.objective import UNWEIGHTED, initial_state, make_objective, row_loss_fun
 from presence_t5x.resilience.bad_steps import Rows, read_rows
 from presence_t5x.train_step import TrainState, train_step
 
-_INPUTS = ("encoder_input_tokens", "decoder_input_tokens", "decoder_target_tokens")
 _MOST_ROWS = 32  # whose gradients are taken one by one
 
 
@@ -90,7 +89,7 @@ def first_nonfinite_layer(config: RunConfig, params: PyTree, rows: PyTree) -> st
     The model is run layer by layer, uncompiled; layers that are scanned are taken apart.
     """
     changes: dict[str, Any] = {"scan_layers": False, "remat_policy": "none", "dropout_rate": 0.0}
-    model = T5(dataclasses.replace(config.model, **changes))
+    model = build_model(dataclasses.replace(config.model, **changes))
     apart = stacks.unroll(tensors.of_tree(jax.device_get(params), "the bad step"))
     params = tensors.nested({path: jnp.asarray(leaf.read()) for path, leaf in apart.items()})
     found: list[str] = []
@@ -101,12 +100,12 @@ def first_nonfinite_layer(config: RunConfig, params: PyTree, rows: PyTree) -> st
             found.append("/".join(context.module.path) or "the model's output")
         return output
 
-    named = ("encoder_segment_ids", "decoder_segment_ids")
+    features = model.features
     with nn.intercept_methods(look):
         model.apply(
             {"params": params},
-            *(rows[name] for name in _INPUTS),
-            **{name: rows[name] for name in named if name in rows},
+            *(rows[name] for name in features.inputs),
+            **{name: rows[name] for name in features.options(rows)},
             enable_dropout=False,
         )
     return found[0] if found else None

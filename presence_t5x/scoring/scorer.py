@@ -8,13 +8,13 @@ import jax
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from presence_t5x.config_types import PresenceConfig, T5Config
+from presence_t5x.config_types import ModelConfig, PresenceConfig
 from presence_t5x.gradients import example_norms
 from presence_t5x.held_out import num_chunks
 from presence_t5x.influence import select_layers
 from presence_t5x.layouts import Layout
-from presence_t5x.losses import encoder_decoder_loss
-from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.losses import token_loss
+from presence_t5x.models.families import build_model, init_params
 from presence_t5x.partitioning import num_row_parts
 from presence_t5x.scoring.corpus import DocumentBatch
 
@@ -42,7 +42,7 @@ class Scorer:
 
     def __init__(
         self,
-        model: T5Config,
+        model: ModelConfig,
         config: PresenceConfig,
         z_loss: float,
         *,
@@ -123,10 +123,10 @@ class _Sums:
 
 @functools.lru_cache(maxsize=4)  # several checkpoints of a model compile once
 def compile_ready_score(
-    model: T5Config, config: PresenceConfig, z_loss: float, mesh: jax.sharding.Mesh | None
+    model: ModelConfig, config: PresenceConfig, z_loss: float, mesh: jax.sharding.Mesh | None
 ) -> Any:
     """Returns the jitted (params, features) -> (norms, loss sums, token counts) of rows."""
-    loss_fun = encoder_decoder_loss(T5(model), z_loss)
+    loss_fun = token_loss(build_model(model), z_loss)
 
     def score(params: PyTree, features: Mapping[str, Any]) -> Any:
         rows = len(next(iter(features.values())))

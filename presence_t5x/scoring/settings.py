@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from presence_t5x.config_types import (
     DataConfig,
+    ModelConfig,
     OptimizerConfig,
     PartitioningConfig,
     PresenceConfig,
-    T5Config,
 )
 from presence_t5x.evaluation import checkpoints
 from presence_t5x.evaluation.checkpoints import Checkpoint
@@ -50,7 +50,7 @@ class Settings(NamedTuple):
 
     checkpoints: tuple[Checkpoint, ...]
     learning_rates: tuple[float, ...]
-    model: T5Config
+    model: ModelConfig
     presence: PresenceConfig
     z_loss: float
     data: DataConfig

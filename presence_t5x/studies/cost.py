@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from presence_t5x.losses import encoder_decoder_loss
-from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.losses import token_loss
+from presence_t5x.models.families import build_model, init_params
 from presence_t5x.planning.hlo_cost import program_cost
 from presence_t5x.scoring.scorer import compile_ready_score
 from presence_t5x.scoring.settings import Settings
@@ -22,7 +22,7 @@ def scoring_flops(settings: Settings, layers: Sequence[str] | None, num_rows: in
       num_rows: of the batch.
     """
     if layers is None:
-        loss_fun = encoder_decoder_loss(T5(settings.model), settings.z_loss)
+        loss_fun = token_loss(build_model(settings.model), settings.z_loss)
         run = jax.jit(lambda params, features: loss_fun(params, features, None)[:2])
     else:
         config = dataclasses.replace(settings.presence, layers=tuple(layers))

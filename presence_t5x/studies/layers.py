@@ -18,9 +18,9 @@ import jax
 import numpy as np
 
 from presence_t5x._validate import did_you_mean
-from presence_t5x.config_types import PresenceConfig, T5Config
+from presence_t5x.config_types import ModelConfig, PresenceConfig
 from presence_t5x.influence import STACK_AXIS, select_layers
-from presence_t5x.models.t5 import init_params
+from presence_t5x.models.families import init_params
 from presence_t5x.ranking import auroc
 from presence_t5x.scoring.scorer import STACKS
 from presence_t5x.scoring.settings import Request, resolve
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> Study:
     return _study(rows, protocol, options.kinds.split(","))
 
 
-def parts_of_model(model: T5Config) -> list[str]:
+def parts_of_model(model: ModelConfig) -> list[str]:
     """Returns patterns that select every parameter once, in order of the tree.
 
     A stack of scanned layers is named layer by layer, as if it were not scanned.

@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, PyTree, Shaped
 
-from presence_t5x.config_types import PresenceConfig, T5Config
+from presence_t5x.config_types import ModelConfig, PresenceConfig
 from presence_t5x.evaluation import checkpoints
 from presence_t5x.files import check_same, write_bytes_atomically, write_text_atomically
 from presence_t5x.gradients import unit_scores
-from presence_t5x.losses import encoder_decoder_loss
-from presence_t5x.models.t5 import T5
+from presence_t5x.losses import token_loss
+from presence_t5x.models.families import build_model
 from presence_t5x.scoring.corpus import Corpus
 from presence_t5x.scoring.settings import Request, Settings, describe
 from presence_t5x.studies.grouping import Members
@@ -63,7 +63,7 @@ def first_rows(corpus: Corpus, batch_size: int) -> Rows:
 
 
 def score_units(
-    model: T5Config,
+    model: ModelConfig,
     config: PresenceConfig,
     z_loss: float,
     params: PyTree,
@@ -96,9 +96,11 @@ def score_units(
 
 
 @functools.cache  # one a unit size
-def _compile_ready(model: T5Config, config: PresenceConfig, z_loss: float, num_units: int) -> Any:
+def _compile_ready(
+    model: ModelConfig, config: PresenceConfig, z_loss: float, num_units: int
+) -> Any:
     """Returns the jitted (params, features) -> (scores, loss sums, token counts) of units."""
-    loss_fun = encoder_decoder_loss(T5(model), z_loss)
+    loss_fun = token_loss(build_model(model), z_loss)
     units = PresenceConfig(
         num_microbatches=num_units,
         layers=config.layers,

@@ -19,7 +19,8 @@ from presence_t5x.benchmarking.variants import (
     with_baselines,
 )
 from presence_t5x.losses import cross_entropy_with_z_loss
-from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.models.families import init_params
+from presence_t5x.models.t5 import T5
 from presence_t5x.objective import make_mesh
 
 SAME_LOSS = 1e-5  # relative, in float32

@@ -14,7 +14,8 @@ from presence_t5x.benchmarking.peers_t5x import check_t5x
 from presence_t5x.benchmarking.variants import make_variant
 from presence_t5x.config_types import TemperatureConfig
 from presence_t5x.losses import cross_entropy_with_z_loss
-from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.models.families import init_params
+from presence_t5x.models.t5 import T5
 
 NUM_STEPS = 20
 FLOAT32 = 2e-4  # relative, of losses after as many updates in another order of additions

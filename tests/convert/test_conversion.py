@@ -22,7 +22,8 @@ from presence_t5x.convert.formats import guess_format, open_checkpoint
 from presence_t5x.convert.logits import difference
 from presence_t5x.convert.vocabularies import describe_vocabulary
 from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
-from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.models.families import init_params
+from presence_t5x.models.t5 import T5
 from presence_t5x.optimizer import build_optimizer
 from presence_t5x.train_step import Objective, init_train_state
 

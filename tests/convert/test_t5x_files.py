@@ -22,7 +22,7 @@ from presence_t5x.convert.t5x_files import find_t5x, read_t5x
 from presence_t5x.convert.writers import write_checkpoint
 from presence_t5x.convert.zarr_arrays import write_zarr
 from presence_t5x.decode import make_decoder
-from presence_t5x.models.t5 import init_params
+from presence_t5x.models.families import init_params
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of T5X
 

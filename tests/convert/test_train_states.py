@@ -12,7 +12,7 @@ from convert.t5x_peer import SIZES
 
 from presence_t5x.config_types import OptimizerConfig, PresenceConfig, T5Config
 from presence_t5x.convert.train_states import t5x_state_dict, train_state_from_t5x
-from presence_t5x.models.t5 import init_params
+from presence_t5x.models.families import init_params
 from presence_t5x.optimizer import build_optimizer
 from presence_t5x.train_step import Objective, init_train_state
 

@@ -11,7 +11,7 @@ from presence_t5x.data.vocabularies import load_vocabulary
 from presence_t5x.decode import make_decoder
 from presence_t5x.evaluation.predictor import Predictor
 from presence_t5x.layouts import Layout
-from presence_t5x.models.t5 import init_params
+from presence_t5x.models.families import init_params
 from presence_t5x.partitioning import make_mesh
 
 VOCABULARY = load_vocabulary("bytes")

@@ -21,7 +21,7 @@ from presence_t5x.data.prepared import write_store
 from presence_t5x.data.text_files import FilesSource
 from presence_t5x.data.token_store import open_store
 from presence_t5x.data.vocabularies import load_vocabulary
-from presence_t5x.models.t5 import init_params
+from presence_t5x.models.families import init_params
 
 NUM_DOCUMENTS = 30
 

@@ -19,7 +19,7 @@ from presence_t5x.convert.conversion import Conversion, convert
 from presence_t5x.convert.writers import write_checkpoint
 from presence_t5x.data.encyclopedia import LANGUAGES
 from presence_t5x.decode import make_decoder
-from presence_t5x.models.t5 import init_params
+from presence_t5x.models.families import init_params
 from presence_t5x.tasks import encyclopedia_examples
 
 NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 48, 12, 5

@@ -17,7 +17,7 @@ from presence_t5x.convert import tensors
 from presence_t5x.convert.content import Content
 from presence_t5x.convert.conversion import Conversion, convert
 from presence_t5x.convert.writers import write_checkpoint
-from presence_t5x.models.t5 import init_params
+from presence_t5x.models.families import init_params
 from presence_t5x.weighting import init_presence_state
 
 # An odd number of rows: the run takes it from the checkpoint.

@@ -14,7 +14,8 @@ from gin import config_parser
 from models import numpy_t5
 
 from presence_t5x.config_types import T5Config
-from presence_t5x.models import layers, t5
+from presence_t5x.models import attention as attentions
+from presence_t5x.models import families, positions, t5
 
 ROOT = Path(__file__).parents[2]
 SIZES = {
@@ -61,8 +62,9 @@ def read_bindings(path):
         if isinstance(statement, config_parser.IncludeStatement):
             bindings |= read_bindings(statement.filename)
         else:
-            assert statement.selector == "T5Config"
-            bindings[statement.arg_name] = statement.value
+            assert statement.selector == "T5Config" or statement.value == "T5Config"
+            if statement.selector == "T5Config":
+                bindings[statement.arg_name] = statement.value
     return bindings
 
 
@@ -94,19 +96,19 @@ def random_params(config, seed=0):
             size /= math.sqrt(config.head_dim)
         return (size * rng.normal(size=leaf.shape)).astype(np.float32)
 
-    shapes = jax.eval_shape(lambda: t5.init_params(config, jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: families.init_params(config, jax.random.key(0)))
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 @pytest.fixture(scope="module")
 def tiny_params():
-    return t5.init_params(TINY, jax.random.key(0))
+    return families.init_params(TINY, jax.random.key(0))
 
 
 def test_every_model_file_has_the_published_number_of_parameters():
     for name, count in PARAMETER_COUNTS.items():
         config = T5Config(**read_bindings(f"configs/models/{name}.gin"))
-        assert t5.num_parameters(config) == count, name
+        assert families.num_parameters(config) == count, name
         assert config.dropout_rate == 0.25, name  # the run file's macro
 
 
@@ -123,7 +125,7 @@ def test_the_number_of_parameters_is_that_of_the_parameters(tiny_params):
     assert sum(leaf.size for leaf in jax.tree.leaves(tiny_params)) == PARAMETER_COUNTS["tiny"]
     for scan_layers in (False, True):
         config = T5Config(dtype="float32", scan_layers=scan_layers, remat_policy="full", **SIZES)
-        assert t5.num_parameters(config) == PARAMETER_COUNTS["tiny"]
+        assert families.num_parameters(config) == PARAMETER_COUNTS["tiny"]
 
 
 def expected_tree():
@@ -168,7 +170,7 @@ def test_parameter_tree_is_t5x_s(tiny_params):
 
 def test_scanned_tree_stacks_layers_on_axis_1():
     config = T5Config(dtype="float32", scan_layers=True, **SIZES)
-    tree = jax.eval_shape(lambda: t5.init_params(config, jax.random.key(0)))
+    tree = jax.eval_shape(lambda: families.init_params(config, jax.random.key(0)))
     shapes = {path: leaf.shape for path, leaf in flatten(tree).items()}
     expected = {
         path.replace("/layers_0/", f"/{path.split('/')[0]}/"): (
@@ -182,9 +184,9 @@ def test_scanned_tree_stacks_layers_on_axis_1():
 
 def test_single_activation_kernel_is_called_wi():
     config = T5Config(dtype="float32", mlp_activations=("relu",), **SIZES)
-    mlp = jax.eval_shape(lambda: t5.init_params(config, jax.random.key(0)))["encoder"]["layers_0"][
-        "mlp"
-    ]
+    mlp = jax.eval_shape(lambda: families.init_params(config, jax.random.key(0)))["encoder"][
+        "layers_0"
+    ]["mlp"]
     assert sorted(mlp) == ["wi", "wo"]
 
 
@@ -215,7 +217,9 @@ def test_initial_parameters_have_t5x_s_spread(tiny_params):
 
 def test_scanned_layers_are_drawn_apart_with_unscanned_spread():
     config = T5Config(dtype="float32", scan_layers=True, **SIZES)
-    mlp = t5.init_params(config, jax.random.key(0))["decoder"]["decoder"]["mlp"]["wo"]["kernel"]
+    mlp = families.init_params(config, jax.random.key(0))["decoder"]["decoder"]["mlp"]["wo"][
+        "kernel"
+    ]
     for layer in range(2):
         values = np.asarray(mlp[:, layer])
         assert abs(values.std() * math.sqrt(128) - 1) < 5 / math.sqrt(2 * values.size)
@@ -243,11 +247,11 @@ def test_initial_parameters_and_logits_have_not_moved(tiny_params):
 def test_buckets_and_their_layout_equal_the_definition(bidirectional):
     distances = np.arange(-300, 301)
     expected = [numpy_t5.bucket(int(d), bidirectional) for d in distances]
-    actual = layers.relative_position_buckets(distances, bidirectional)
+    actual = positions.relative_position_buckets(distances, bidirectional)
     np.testing.assert_array_equal(actual, expected)
 
     table = jax.random.normal(jax.random.key(1), (3, 32))
-    module = layers.RelativePositionBiases(3, bidirectional, jnp.dtype("float32"))
+    module = positions.RelativePositionBiases(3, bidirectional, jnp.dtype("float32"))
     for query_length, key_length in ((1, 1), (1, 4), (5, 1), (7, 150), (150, 7)):
         bias = module.apply({"params": {"rel_embedding": table}}, query_length, key_length)
         expected = [
@@ -373,11 +377,11 @@ def test_no_example_of_a_packed_row_sees_another(tiny_params):
     inputs, decoder_inputs, targets = distinct_tokens()
     segments = np.array([[1] * 6 + [2] * 4])
     args = (tiny_params, (inputs, decoder_inputs, targets))
-    for positions, own, other in (
+    for chosen, own, other in (
         (np.arange(6), slice(0, 6), slice(6, 10)),
         (np.arange(6, 10), slice(6, 10), slice(0, 6)),
     ):
-        norm = embedding_influence(*args, positions, segments, segments)
+        norm = embedding_influence(*args, chosen, segments, segments)
         assert (norm[inputs[0, other]] == 0).all() and (norm[decoder_inputs[0, other]] == 0).all()
         assert (norm[inputs[0, own]] > 0).all() and (norm[decoder_inputs[0, own]] > 0).all()
 
@@ -390,7 +394,7 @@ def test_segment_ids_come_in_pairs(tiny_params):
 
 def test_a_model_needs_a_vocabulary_size():
     with pytest.raises(ValueError, match="vocab_size=None: set it to the vocabulary's size"):
-        t5.num_parameters(T5Config())
+        families.num_parameters(T5Config())
 
 
 def test_tokens_outside_the_vocabulary_give_nan(tiny_params):
@@ -511,7 +515,7 @@ def test_dropout_follows_its_key_and_rate_0_needs_none(tiny_params):
 
 
 def test_attention_dropout_drops_a_key_for_all_queries():
-    attention = layers.MultiHeadAttention(1, 6, jnp.dtype("float32"), 0.5, deterministic=False)
+    attention = attentions.MultiHeadAttention(1, 6, jnp.dtype("float32"), 0.5, deterministic=False)
     kernels = {"query": 0.0, "key": 0.0, "value": 1.0, "out": 1.0}
     params = {name: {"kernel": factor * jnp.eye(6)} for name, factor in kernels.items()}
     x = jnp.eye(6)[None]  # equal logits: the output row is the mask itself, scaled
@@ -559,7 +563,7 @@ def test_t5x_gives_the_same_parameters_and_logits_bit_by_bit(variant, dtype):
     reference = network.Transformer(network.T5Config(dtype=jnp.dtype(dtype), **settings))
     one = jnp.ones((1, 1), jnp.int32)
     key = jax.random.PRNGKey(5)
-    params = t5.init_params(config, key)
+    params = families.init_params(config, key)
     expected = jax.jit(lambda k: reference.init(k, one, one, one, enable_dropout=False))(key)
     jax.tree.map(np.testing.assert_array_equal, params, dict(expected["params"]))
 

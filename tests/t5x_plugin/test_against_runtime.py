@@ -11,7 +11,7 @@ import pytest
 import t5x_peer as peer
 
 from presence_t5x.config_types import OptimizerConfig, PresenceConfig, T5Config
-from presence_t5x.losses import encoder_decoder_loss
+from presence_t5x.losses import token_loss
 from presence_t5x.models.t5 import T5
 from presence_t5x.optimizer import build_optimizer, learning_rate_schedule
 from presence_t5x.train_step import Objective, init_train_state, train_step
@@ -89,7 +89,7 @@ class AtHome:
         settings = OptimizerConfig()
         model = T5(T5Config(**peer.TINY, dtype="float32"))
         objective = Objective(
-            loss_fun=encoder_decoder_loss(model, 1e-4, per_row=config.granularity == "example"),
+            loss_fun=token_loss(model, 1e-4, per_row=config.granularity == "example"),
             optimizer=build_optimizer(settings, scan_layers=False),
             learning_rate_fn=learning_rate_schedule(settings),
             temperature_fn=temperature_fn,

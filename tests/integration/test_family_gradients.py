@@ -1,7 +1,8 @@
-"""The weighted gradient of the real model, on packed and padded rows, equals the oracle's."""
+"""The weighted gradient of real models, on packed and padded rows, equals the oracle's."""
 
 import dataclasses
 
+import families
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 from presence_t5x import PresenceConfig, presence_gradients
 from presence_t5x.config_types import T5Config
 from presence_t5x.data.packing import pack_examples
-from presence_t5x.losses import encoder_decoder_loss
-from presence_t5x.models.t5 import T5, init_params
+from presence_t5x.losses import token_loss
+from presence_t5x.models.families import build_model, init_params
+from presence_t5x.models.t5 import T5
 
 MODEL = T5Config(
     vocab_size=32,
@@ -49,24 +51,29 @@ def packed_batch():
     return batch
 
 
+FAMILIES = {
+    "encoder_decoder": (MODEL, SCORED),
+    "decoder_only": (families.CONFIGS["decoder_only"], SCORED[1:]),
+    "encoder_only": (families.CONFIGS["encoder_only"], SCORED[:1]),
+    "classifier": (families.CONFIGS["classifier"], SCORED[:1]),
+}
+
+
 @pytest.mark.parametrize("granularity", ["microbatch", "example"])
-def test_packed_rows_equal_the_oracle(granularity, packed_batch):
-    params = init_params(MODEL, jax.random.key(0))
-    loss_fun = encoder_decoder_loss(T5(MODEL), 1e-4)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packed_rows_equal_the_oracle(family, granularity, packed_batch):
+    model, scored = FAMILIES[family]
+    batch = packed_batch if model is MODEL else families.batch_of(model)
+    params = init_params(model, jax.random.key(0))
+    loss_fun = token_loss(build_model(model), 1e-4)
 
     def plain_loss(params, batch, rng):
         return loss_fun(params, batch, rng)[:2]
 
-    config = PresenceConfig(num_microbatches=4, granularity=granularity)
+    config = PresenceConfig(num_microbatches=4, granularity=granularity, layers=model.first_blocks)
     step = jax.jit(
         lambda temperature: presence_gradients(
-            loss_fun,
-            params,
-            packed_batch,
-            None,
-            temperature=temperature,
-            config=config,
-            has_aux=True,
+            loss_fun, params, batch, None, temperature=temperature, config=config, has_aux=True
         )
     )
     units = (
@@ -74,11 +81,11 @@ def test_packed_rows_equal_the_oracle(granularity, packed_batch):
         if granularity == "microbatch"
         else [np.array([row]) for row in range(8)]
     )
-    unit_gradients = oracles.unit_gradients(plain_loss, params, packed_batch, units)
+    unit_gradients = oracles.unit_gradients(plain_loss, params, batch, units)
     for temperature in (0.0, -1.0, 50.0):
         gradients, aux = step(temperature)
         expected, scores, weights, live = oracles.weighted_gradient(
-            unit_gradients, SCORED, temperature=temperature, clip=config.score_clip
+            unit_gradients, scored, temperature=temperature, clip=config.score_clip
         )
         tolerance = TOLERANCE * max(1.0, abs(temperature))
         assert oracles.relative_error(gradients, expected) < tolerance
@@ -103,7 +110,7 @@ def test_scanned_layers_are_scored_as_unrolled_ones(packed_batch):
         (dataclasses.replace(two_layers, scan_layers=True), scanned),
     ):
         _, aux = presence_gradients(
-            encoder_decoder_loss(T5(config), 1e-4),
+            token_loss(T5(config), 1e-4),
             tree,
             packed_batch,
             None,

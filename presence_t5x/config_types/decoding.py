@@ -1,0 +1,34 @@
+"""How targets are generated."""
+
+import dataclasses
+from typing import Literal
+
+from presence_t5x._validate import check_choice, check_float, check_int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecodingConfig:
+    """How targets are generated.
+
+    Attributes:
+      max_length: of targets, in tokens, the end-of-sequence token included.
+      num_beams: hypotheses a row that beam search goes on with; None decodes greedily.
+      alpha: exponent of beam search's length penalty; 0 compares summed log-probabilities.
+      eos_id: ends a sequence.
+      convention: whose beam search: "t5x" (alpha 0.6 by default there) or "huggingface" (alpha is
+        its length_penalty, 1 by default); `decode.search_rules` tells how they differ.
+    """
+
+    max_length: int
+    num_beams: int | None = None
+    alpha: float = 0.6
+    eos_id: int = 1
+    convention: Literal["t5x", "huggingface"] = "t5x"
+
+    def __post_init__(self):
+        check_int("max_length", self.max_length, minimum=1)
+        if self.num_beams is not None:
+            check_int("num_beams", self.num_beams, minimum=1)
+        check_float("alpha", self.alpha, minimum=0.0)
+        check_int("eos_id", self.eos_id, minimum=1)
+        check_choice("convention", self.convention, ("t5x", "huggingface"))
