@@ -370,7 +370,8 @@ def read_model_config(checkpoint: Path) -> ModelConfig:
     try:
         return model_config_of(read_settings(checkpoint)["model"])
     except (TypeError, ValueError) as error:
+        why = re.sub(r"^\w+\.__init__\(\) ", "", str(error))
         raise ValueError(
-            f"{checkpoint / 'position'}: {str(error).removeprefix('T5Config.__init__() ')}; it is "
-            "damaged or of another version of this package: use another checkpoint"
+            f"{checkpoint / 'position'}: {why}; it is damaged or of another version of this "
+            "package: use another checkpoint"
         ) from error
