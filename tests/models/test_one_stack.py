@@ -174,6 +174,7 @@ def load(name, **settings):
         ),
         ({"TASK_FEATURE_LENGTHS": {"inputs": 8}}, "task_feature_lengths={'inputs': 8} must be a"),
         ({"DecoderOnlyConfig.num_kv_heads": 3}, "num_kv_heads=3 must divide num_heads=4"),
+        ({"EVAL_TASK": "local_nli_zeroshot"}, "which a DecoderOnlyConfig does not generate"),
         ({"DecoderOnlyConfig.head_dim": 5}, "head_dim=5 must be even"),
     ],
 )
