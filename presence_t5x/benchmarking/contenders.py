@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from presence_t5x.config_types import RunConfig, T5Config
+from presence_t5x.models.families import build_model
 from presence_t5x.objective import abstract_batch
 
 TRAINING, SCORING = "training", "scoring"
@@ -41,14 +42,18 @@ class Contender:
 
 
 def random_batch(config: RunConfig) -> dict[str, np.ndarray]:
-    """Returns full rows of random tokens, the same for every contender."""
+    """Returns full rows of random tokens (and labels), the same for every contender."""
     rng, features = np.random.default_rng(0), config.model.features
     shapes = abstract_batch(config, None)
 
-    def tokens(name: str) -> np.ndarray:
-        return rng.integers(2, config.model.vocab_size, shapes[name].shape, dtype=np.int32)
+    def values(name: str) -> np.ndarray:
+        shape = shapes[name].shape
+        is_label = len(shape) == 1
+        smallest, end = (0, num_outputs) if is_label else (2, config.model.vocab_size)
+        return rng.integers(smallest, end, shape, dtype=np.int32)
 
-    batch = {name: tokens(name) for name in features.required if name != features.weights}
+    num_outputs = build_model(config.model).num_outputs
+    batch = {name: values(name) for name in features.required if name != features.weights}
     if features.weights is not None:
         batch[features.weights] = np.ones(shapes[features.weights].shape, np.float32)
     if "decoder_input_tokens" in batch:
