@@ -47,6 +47,7 @@ for _class in _CONFIGURABLES:
 _ROOT = Path(str(importlib.resources.files("presence_t5x.configs"))).parent
 gin.add_config_file_search_path(str(_ROOT))
 _SHOWN = 200  # characters of a value, in messages
+_CHOOSE_MODEL = "; no model is chosen: add one first, e.g. --gin_file=configs/models/tiny.gin"
 
 
 def load_config(
@@ -209,15 +210,23 @@ def _check_macros_are_used() -> None:
                 f"macro {name[1:]!r} is read but has no value: no gin file defines it"
                 f"{did_you_mean(name[1:], _names(macros))}"
             )
-    for name in sorted(macros - used):
+    for name in sorted({*_names(macros - used)} - {*_required_macros()}):
         raise ValueError(
-            f"macro {name[1:]!r} is set but no setting reads it"
-            f"{did_you_mean(name[1:], _names(used))}"
+            f"macro {name!r} is set but no setting reads it{did_you_mean(name, _names(used))}"
+            f"{'' if _chooses_model() else _CHOOSE_MODEL}"
         )
 
 
 def _names(references: Iterable[str]) -> list[str]:
     return [name[1:] for name in references]
+
+
+def _chooses_model() -> bool:
+    """Whether a gin file binds the run's model, as every file of configs/models does."""
+    return any(
+        selector.endswith("RunConfig") and "model" in values
+        for (_, selector), values in gin_config._CONFIG.items()
+    )
 
 
 def _required_macros() -> list[str]:

@@ -120,7 +120,6 @@ MACROS = {
     "CHECKPOINT_PERIOD": (9, "checkpoint_period"),
     "MIXTURE_OR_TASK_NAME": ("encyclopedia", "data.mixture_or_task_name"),
     "TASK_FEATURE_LENGTHS": (LENGTHS, "data.task_feature_lengths"),
-    "OBJECTIVE": ("prefix", "data.objective"),
     "DROPOUT_RATE": (0.1, "model.dropout_rate"),
     "LOSS_NORMALIZING_FACTOR": (10.0, "presence.loss_normalizer"),
     "TAU_1": (2.0, "temperature.temperature_1"),

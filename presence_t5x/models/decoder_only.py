@@ -78,6 +78,7 @@ class DecoderOnly(nn.Module):
     nothing. Tokens must lie in [0, vocab_size): id 0 is padding among targets and the start among
     inputs, ids outside the vocabulary give NaN.
 
+    >>> import jax
     >>> from presence_t5x.models.families import init_params
     >>> config = DecoderOnlyConfig(vocab_size=10, emb_dim=8, num_heads=4, num_kv_heads=2,
     ...     head_dim=4, mlp_dim=16, num_layers=1, dtype="float32")

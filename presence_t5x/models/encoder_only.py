@@ -96,6 +96,7 @@ class EncoderOnly(nn.Module):
     those at padding are finite and mean nothing. Tokens must lie in [0, vocab_size): id 0 is
     padding; ids outside the vocabulary, and positions beyond `max_positions`, give NaN.
 
+    >>> import jax
     >>> from presence_t5x.models.families import init_params
     >>> config = EncoderOnlyConfig(vocab_size=10, emb_dim=8, num_heads=2, head_dim=4, mlp_dim=16,
     ...     num_layers=1, dtype="float32")

@@ -80,6 +80,7 @@ class T5(nn.Module):
     no other example of a packed row; logits at padded targets are finite and mean nothing.
     Tokens must lie in [0, vocab_size): id 0 is padding, ids outside the vocabulary give NaN.
 
+    >>> import jax
     >>> from presence_t5x.models.families import init_params
     >>> config = T5Config(vocab_size=10, emb_dim=8, num_heads=2, head_dim=4, mlp_dim=16,
     ...     num_encoder_layers=1, num_decoder_layers=1, dtype="float32")

@@ -165,11 +165,13 @@ def _nonfinite_gradients(
 def _nonfinite(tree: PyTree) -> list[str]:
     """Returns the paths of the arrays of a tree that hold a number that is not finite.
 
-    What is only traced (flax checks a parameter's shape so) holds none.
+    What is only traced (flax checks a parameter's shape so) holds none, nor does a module.
     """
     if isinstance(tree, jax.Array):
         tree = {"": tree}
-    leaves = tensors.leaves_of(tree) if isinstance(tree, dict) else dict(enumerate(tree or ()))
+    if not isinstance(tree, (dict, tuple, list)):
+        return []
+    leaves = tensors.leaves_of(tree) if isinstance(tree, dict) else dict(enumerate(tree))
     return [
         str(path)
         for path, leaf in leaves.items()

@@ -14,9 +14,13 @@ from presence_t5x.config_types import (
     DataConfig,
     DecoderOnlyConfig,
     EncoderOnlyConfig,
+    OptimizerConfig,
+    PresenceConfig,
     RunConfig,
     T5Config,
+    TemperatureConfig,
 )
+from presence_t5x.config_types.weighting import FIRST_BLOCKS
 from presence_t5x.data.batches import PreparedBatches
 from presence_t5x.data.documents import Document
 from presence_t5x.data.evaluation import make_batches, plant_permuted_words, sample_rows
@@ -43,7 +47,16 @@ def compiled_shapes(config):
         "classification": EncoderOnlyConfig(vocab_size=5000, num_classes=3),
     }
     model = models.get(config.objective) or DecoderOnlyConfig(vocab_size=5000)
-    return shapes_of(abstract_batch(RunConfig(model=model, data=config), None))
+    run = RunConfig(
+        model_dir="none",
+        train_steps=1,
+        model=model,
+        data=config,
+        optimizer=OptimizerConfig(),
+        presence=PresenceConfig(num_microbatches=1, layers=(FIRST_BLOCKS,)),
+        temperature=TemperatureConfig(),
+    )
+    return shapes_of(abstract_batch(run, None))
 
 
 def encode(text):
