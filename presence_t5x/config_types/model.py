@@ -79,6 +79,9 @@ class ModelConfig:
         """Which of `DataConfig.objective` make batches of this model."""
         raise NotImplementedError
 
+    # Whether answers can be written in words, by `decode`.
+    generates_text: ClassVar[bool] = False
+
     @property
     def stacks(self) -> dict[str, int]:
         """The names of the stacks of layers among the parameters, and their numbers of layers."""
@@ -128,6 +131,7 @@ class T5Config(ModelConfig):
     logits_via_embedding: bool = False
     position_biases_per_layer: bool = False
 
+    generates_text: ClassVar[bool] = True
     _layer_counts: ClassVar[Mapping[str, str]] = {
         "num_encoder_layers": "encoder",
         "num_decoder_layers": "decoder",

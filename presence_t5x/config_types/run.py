@@ -14,7 +14,7 @@ from presence_t5x._validate import (
     check_text,
 )
 from presence_t5x.config_types.data import DataConfig
-from presence_t5x.config_types.model import MODEL_CONFIGS, ModelConfig, T5Config
+from presence_t5x.config_types.model import MODEL_CONFIGS, ModelConfig
 from presence_t5x.config_types.optimizer import OptimizerConfig
 from presence_t5x.config_types.weighting import FIRST_BLOCKS, PresenceConfig, TemperatureConfig
 
@@ -201,7 +201,7 @@ class RunConfig:
                 f"{type(self.model).__name__}; set {names}, or take another model"
             )
         self.model.row_lengths(self.data.task_feature_lengths)  # says what is wrong
-        if self.task_evaluation.task is not None and not isinstance(self.model, T5Config):
+        if self.task_evaluation.task is not None and not self.model.generates_text:
             raise ValueError(
                 f"task={self.task_evaluation.task!r} is answered in words, which a "
                 f"{type(self.model).__name__} does not generate, so far; set EVAL_TASK=None"

@@ -9,10 +9,9 @@ input, too, where padding begins; it has no loss there.
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
 
 from presence_t5x.config_types import DataConfig
-from presence_t5x.data.packing import PAIR_FEATURES, Segments, shift_right
+from presence_t5x.data.packing import PAIR_FEATURES, Segments, target_features
 from presence_t5x.data.raw_rows import Frame, PairRow, TextRow, trim_tokens
 
 
@@ -69,10 +68,7 @@ def decoder_features(placed: Segments, *, has_segments: bool) -> dict[str, np.nd
       placed: the targets.
       has_segments: every segment begins anew, and is told apart from the others of its row.
     """
-    targets: Int[np.ndarray, "rows length"] = placed.fill(placed.tokens)
-    return {
-        "decoder_target_tokens": targets,
-        "decoder_input_tokens": placed.shifted() if has_segments else shift_right(targets.T).T,
-        "decoder_loss_weights": (targets != 0).astype(np.float32),
-        **(placed.where("decoder") if has_segments else {}),
-    }
+    features = target_features(placed.fill(placed.tokens))
+    if not has_segments:
+        return features
+    return features | {"decoder_input_tokens": placed.shifted(), **placed.where("decoder")}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from presence_t5x.config_types import DataConfig
-from presence_t5x.data.packing import PAIR_FEATURES, Example, segment_rows, shift_right
+from presence_t5x.data.packing import PAIR_FEATURES, Example, segment_rows, target_features
 from presence_t5x.data.raw_rows import PairRow, TextRow, trim_tokens
 from presence_t5x.data.seeded_rows import RaggedRows
 from presence_t5x.data.sentinels import sentinels_of
@@ -79,12 +79,7 @@ class EncoderDecoderRows:
             RaggedRows.join([row[0][name] for row in rows]).pad(num_rows, self._lengths[name])
             for name in PAIR_FEATURES
         )
-        return {
-            "encoder_input_tokens": inputs,
-            "decoder_target_tokens": targets,
-            "decoder_input_tokens": shift_right(targets.T).T,
-            "decoder_loss_weights": (targets != 0).astype(np.float32),
-        }
+        return {"encoder_input_tokens": inputs, **target_features(targets)}
 
     def _segment(self, rows: list[list[Example]], num_rows: int) -> dict[str, np.ndarray]:
         return segment_rows([*rows, *([[]] * (num_rows - len(rows)))], self._lengths)

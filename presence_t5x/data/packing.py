@@ -17,13 +17,22 @@ PAIR_FEATURES = ("inputs", "targets")
 Example = Mapping[str, Int[np.ndarray, " tokens"]]
 
 
-def shift_right(targets: Int[np.ndarray, " tokens"]) -> Int[np.ndarray, " tokens"]:
+def shift_right(targets: Int[np.ndarray, "*rows length"]) -> Int[np.ndarray, "*rows length"]:
     """Returns decoder inputs: BOS (0), then every target but the last.
 
     >>> shift_right(np.array([3, 9, 1]))
     array([0, 3, 9])
     """
-    return np.concatenate([np.zeros_like(targets[:1]), targets[:-1]])
+    return np.concatenate([np.zeros_like(targets[..., :1]), targets[..., :-1]], axis=-1)
+
+
+def target_features(targets: Int[np.ndarray, "rows length"]) -> dict[str, np.ndarray]:
+    """Returns a decoder's features of rows that are shifted as a whole; padding has no loss."""
+    return {
+        "decoder_target_tokens": targets,
+        "decoder_input_tokens": shift_right(targets),
+        "decoder_loss_weights": (targets != 0).astype(np.float32),
+    }
 
 
 def _check_examples(examples, lengths):
