@@ -21,10 +21,10 @@ from presence_t5x._validate import check_int
 from presence_t5x.command_line import OneLineParser, exit_status, parse_task_files
 from presence_t5x.config import parse_arguments
 from presence_t5x.evaluation import checkpoints, display, scores, settings
+from presence_t5x.evaluation.answering import make_predictor
 from presence_t5x.evaluation.checkpoints import SELECTS, Checkpoint
 from presence_t5x.evaluation.evaluator import Evaluator
 from presence_t5x.evaluation.files import PredictionFiles
-from presence_t5x.evaluation.predictor import Predictor
 from presence_t5x.evaluation.settings import Request, Settings
 from presence_t5x.host_memory import keep_freed_memory
 from presence_t5x.provenance import source_commit
@@ -124,9 +124,9 @@ def _run(
     sets = evaluation_sets(found.data, request.split, max_examples=request.max_examples)
     problems = list(dict.fromkeys(str(p) for one in sets for p in one.problems))
     display.say_problems(console, problems)
-    predictor = Predictor(
+    predictor = make_predictor(
         checkpoint.model,
-        found.decoding,
+        found.answering,
         found.vocabulary,
         input_length=found.data.task_feature_lengths["inputs"],
         batch_size=options.batch_size,

@@ -23,6 +23,8 @@ from presence_t5x.train_step import TrainState
 
 # What the parameters do not depend on, and may differ.
 _FREE = ("dtype", "dropout_rate", "float32_attention_logits", "scan_layers", "remat_policy")
+# What may differ where one head takes the place of another.
+_OF_HEADS = ("num_classes",)
 
 
 def resolve(config: RunConfig) -> tuple[RunConfig, Content | None]:
@@ -63,13 +65,14 @@ def start_from(found: Content, state: TrainState) -> TrainState:
     """Returns the state before a run's first step, with the parameters of a checkpoint.
 
     Args:
-      found: of the same model, whether its layers are scanned or not.
+      found: of the same model, whether its layers are scanned or not; of a head that it does not
+        have, the random parameters stay.
       state: at random; its arrays tell where the new ones belong.
     """
     scanned = stacks.is_scanned(tensors.leaves_of(state.params))
     params = own_params(found.params, scanned=scanned)
     placed = {
-        path: _placed(tensors.as_float32(params[path]), leaf)
+        path: _placed(tensors.as_float32(params[path]), leaf) if path in params else leaf
         for path, leaf in tensors.leaves_of(state.params).items()
     }
     optimizer_state = continue_optimizer(state.optimizer_state, found.step)
@@ -116,16 +119,17 @@ def _resumed_settings(config: RunConfig) -> dict[str, Any] | None:
 
 
 def _check_model(source: str, there: ModelConfig, here: ModelConfig) -> None:
-    """Raises ValueError unless two models have the same parameters."""
+    """Raises ValueError unless two models have the same parameters, their heads apart."""
     if type(there) is not type(here):
         names = [type(model).__name__.removesuffix("Config") for model in (there, here)]
         raise ValueError(
             f"INITIAL_CHECKPOINT={source!r} is of another family: {names[0]} there, {names[1]} here"
         )
+    free = _FREE if there.head == here.head else _FREE + _OF_HEADS
     differing = [
         f"{name}={getattr(there, name)!r} there, {getattr(here, name)!r} here"
         for name in vars(here)
-        if name not in _FREE and getattr(there, name) != getattr(here, name)
+        if name not in free and getattr(there, name) != getattr(here, name)
     ]
     if not differing:
         return

@@ -9,12 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from presence_t5x.config_types import DecodingConfig, PartitioningConfig, T5Config
-from presence_t5x.decode import Stepper, beam_search, greedy_search, make_decoder, search_rules
+from presence_t5x.config_types import (
+    DecoderOnlyConfig,
+    DecodingConfig,
+    EncoderOnlyConfig,
+    PartitioningConfig,
+    T5Config,
+)
+from presence_t5x.decode import make_decoder
+from presence_t5x.models import decoder_only_decoding, t5_decoding
+from presence_t5x.models.caches import reorder_beams
+from presence_t5x.models.decoder_only import DecoderOnly
 from presence_t5x.models.families import init_params
 from presence_t5x.models.t5 import T5
-from presence_t5x.models.t5_decoding import CachedT5, reorder_beams, start_cache
 from presence_t5x.partitioning import make_mesh
+from presence_t5x.search import Stepper, beam_search, greedy_search, search_rules
 
 EOS = 1
 TINY = T5Config(
@@ -27,11 +36,27 @@ TINY = T5Config(
     num_decoder_layers=2,
     dtype="float32",
 )
+GROUPED = DecoderOnlyConfig(
+    vocab_size=5,
+    emb_dim=16,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=6,
+    mlp_dim=16,
+    num_layers=3,
+    dtype="float32",
+)
+NEXT_TOKEN = dataclasses.replace(GROUPED, scan_layers=True, num_kv_heads=None)  # causal inputs
 VARIANTS = {
     "unrolled": TINY,
     "scanned": dataclasses.replace(TINY, scan_layers=True),
     "tied": dataclasses.replace(TINY, logits_via_embedding=True),
     "tables in layers": dataclasses.replace(TINY, scan_layers=True, position_biases_per_layer=True),
+    "grouped heads": GROUPED,
+    "grouped, scanned, tied": dataclasses.replace(
+        GROUPED, scan_layers=True, logits_via_embedding=True, float32_attention_logits=True
+    ),
+    "next token": NEXT_TOKEN,
 }
 INPUTS = jnp.array([[3, 4, 2, 1, 0, 0], [2, 1, 0, 0, 0, 0], [4, 4, 4, 3, 2, 1]])
 MAX_LENGTH = 4
@@ -46,13 +71,27 @@ def parameters(config):
     return jax.tree.map(lambda leaf: 1.4 * leaf, params)
 
 
+def settings(config, **decoding):
+    return DecodingConfig(max_length=MAX_LENGTH, causal_inputs=config is NEXT_TOKEN, **decoding)
+
+
 @functools.cache
 def decoder(config, mesh=None, **decoding):
-    return make_decoder(config, DecodingConfig(max_length=MAX_LENGTH, **decoding), mesh)
+    return make_decoder(config, settings(config, **decoding), mesh)
+
+
+def family(config):
+    return decoder_only_decoding if isinstance(config, DecoderOnlyConfig) else t5_decoding
+
+
+def teacher_forced(config, inputs, decoder_inputs):
+    if isinstance(config, DecoderOnlyConfig):
+        return behind_inputs(config, inputs, decoder_inputs)
+    return _teacher_forced(config, inputs, decoder_inputs)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def teacher_forced(config, inputs, decoder_inputs):
+def _teacher_forced(config, inputs, decoder_inputs):
     return T5(config).apply(
         {"params": parameters(config)},
         inputs,
@@ -62,13 +101,32 @@ def teacher_forced(config, inputs, decoder_inputs):
     )
 
 
+def behind_inputs(config, inputs, decoder_inputs):
+    """Logits of targets behind the begin token and a row's own inputs."""
+    sizes = [int(np.sum(np.asarray(row) > 0)) for row in inputs]
+    length = max(sizes) + decoder_inputs.shape[1]
+    tokens, real, prefix = np.zeros((3, len(inputs), length), np.int32)
+    for row, size in enumerate(sizes):
+        line = [0, *inputs[row][:size], *decoder_inputs[row][1:]]
+        tokens[row, : len(line)] = line
+        real[row, : len(line)] = 1
+        prefix[row, : size + 1] = 1
+    logits = _logits(config, tokens, real, None if config is NEXT_TOKEN else prefix)
+    return np.stack([row[size:][: decoder_inputs.shape[1]] for row, size in zip(logits, sizes)])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(config, tokens, real, prefix):
+    params = {"params": parameters(config)}
+    return DecoderOnly(config).apply(
+        params, tokens, real, decoder_causal_attention=prefix, enable_dropout=False
+    )
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def first_cache(config, inputs):
-    params = {"params": parameters(config)}
-    encoded = T5(config).apply(params, inputs, enable_dropout=False, method="encode")
-    return start_cache(
-        config, params["params"], inputs, encoded, num_beams=2, max_length=MAX_LENGTH
-    )
+    decoding = settings(config, num_beams=2)
+    return family(config).start_cache(config, parameters(config), inputs, decoding)
 
 
 @functools.cache
@@ -107,7 +165,7 @@ def enumerate_finished(config, row, alpha):
     return np.array(tokens), np.array(scores)
 
 
-@pytest.mark.parametrize("name", ["unrolled", "tables in layers"])
+@pytest.mark.parametrize("name", ["unrolled", "tables in layers", "grouped heads", "next token"])
 def test_a_wide_beam_finds_what_enumeration_finds(name):
     config = VARIANTS[name]
     found = decoder(config, num_beams=200, alpha=0.6)(parameters(config), INPUTS)
@@ -166,8 +224,10 @@ def test_cached_steps_equal_teacher_forcing(name):
     params = parameters(config)
     targets = jnp.array([[[2, 3, 4, 1], [4, 0, 2, 3]]] * len(INPUTS))
     cache = first_cache(config, INPUTS)
+    is_decoder = isinstance(config, DecoderOnlyConfig)
+    model = family(config).CachedDecoderOnly if is_decoder else family(config).CachedT5
     step = jax.jit(
-        lambda cache, tokens: CachedT5(config).apply(
+        lambda cache, tokens: model(config).apply(
             {"params": params, "cache": cache}, tokens, INPUTS, MAX_LENGTH, mutable=["cache"]
         )
     )
@@ -197,17 +257,18 @@ def test_greedy_takes_the_best_token_every_time():
         np.testing.assert_allclose(found.scores[row, 0], total, rtol=TOLERANCE, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("config", [TINY, GROUPED])
 @pytest.mark.parametrize("num_beams", [None, 3])
-def test_padding_changes_nothing(num_beams):
-    decode = decoder(TINY, num_beams=num_beams)
-    alone = decode(parameters(TINY), INPUTS)
-    among = decode(parameters(TINY), jnp.pad(INPUTS, ((0, 5), (0, 9))))
+def test_padding_changes_nothing(num_beams, config):
+    decode = decoder(config, num_beams=num_beams)
+    alone = decode(parameters(config), INPUTS)
+    among = decode(parameters(config), jnp.pad(INPUTS, ((0, 5), (0, 9))))
     np.testing.assert_array_equal(among.tokens[:3], alone.tokens)
     np.testing.assert_allclose(among.scores[:3], alone.scores, rtol=TOLERANCE)
     assert not np.any(among.tokens[3:]) and not np.any(among.scores[3:])
 
 
-@pytest.mark.parametrize("name", ["unrolled", "scanned"])
+@pytest.mark.parametrize("name", ["unrolled", "scanned", "grouped heads"])
 @pytest.mark.parametrize("num_beams", [None, 3])
 def test_eight_devices_are_one(num_beams, name):
     config = VARIANTS[name]
@@ -230,6 +291,11 @@ def test_cut_parameters_decode_alike():
     cut = decoder(config, mesh, num_beams=2)(parameters(config), rows)
     np.testing.assert_array_equal(cut.tokens, one.tokens)
     np.testing.assert_allclose(cut.scores, one.scores, rtol=TOLERANCE)
+
+
+def test_a_model_without_a_decoder_is_refused():
+    with pytest.raises(ValueError, match="EncoderOnlyConfig: a model without a decoder generates"):
+        make_decoder(EncoderOnlyConfig(), DecodingConfig(max_length=3))
 
 
 def test_rows_that_devices_do_not_divide_are_refused():
@@ -309,6 +375,7 @@ def test_hugging_face_lets_the_best_candidates_end_and_cuts_off_the_rest():
         ({"num_beams": 0}, "num_beams=0 must be >= 1"),
         ({"alpha": -0.5}, r"alpha=-0.5 must lie in \[0.0"),
         ({"eos_id": 0}, "eos_id=0 must be >= 1"),
+        ({"causal_inputs": 1}, "causal_inputs=1 must be"),
         ({"convention": "hf"}, r"convention='hf' must be one of \['huggingface', 't5x'\]"),
     ],
 )

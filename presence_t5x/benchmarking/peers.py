@@ -10,10 +10,12 @@ from typing import NamedTuple
 from presence_t5x._validate import did_you_mean
 from presence_t5x.benchmarking.contenders import SCORING, TRAINING, Batch, Contender
 from presence_t5x.benchmarking.peers_huggingface import (
-    check_huggingface,
-    check_huggingface_scoring,
-    huggingface_scoring,
-    huggingface_training,
+    check_llama,
+    check_mt5,
+    check_mt5_scoring,
+    llama_training,
+    mt5_scoring,
+    mt5_training,
 )
 from presence_t5x.benchmarking.peers_scoring import (
     jax_privacy_scoring,
@@ -25,7 +27,7 @@ from presence_t5x.benchmarking.peers_t5x import (
     t5x_presence_training,
     t5x_training,
 )
-from presence_t5x.config_types import RunConfig
+from presence_t5x.config_types import DecoderOnlyConfig, ModelConfig, RunConfig, T5Config
 from presence_t5x.optional_modules import reason_of_absence
 
 
@@ -37,6 +39,7 @@ class Peer(NamedTuple):
       modules: what it imports, all of it.
       install: how to get them.
       check: raises ValueError for a configuration that would not be compared alike.
+      models: whose peer it is.
     """
 
     title: str
@@ -46,6 +49,7 @@ class Peer(NamedTuple):
     modules: tuple[str, ...] = ()
     install: str = ""
     check: Callable[[RunConfig], None] = lambda config: None
+    models: type[ModelConfig] = T5Config
 
 
 class Absent(NamedTuple):
@@ -79,21 +83,37 @@ PEERS = {
         "Hugging Face mT5, PyTorch",
         "HF",
         TRAINING,
-        huggingface_training,
+        mt5_training,
         ("torch", "transformers"),
         "pip install torch transformers",
-        check_huggingface,
+        check_mt5,
     ),
-    "vmap": Peer("vmap(grad)", "vmap", SCORING, vmap_scoring),
-    "one_by_one": Peer("whole gradients, one by one", "one by one", SCORING, one_by_one_scoring),
+    "hf_llama": Peer(
+        "Hugging Face Llama, PyTorch",
+        "HF",
+        TRAINING,
+        llama_training,
+        ("torch", "transformers"),
+        "pip install torch transformers",
+        check_llama,
+        DecoderOnlyConfig,
+    ),
+    "vmap": Peer("vmap(grad)", "vmap", SCORING, vmap_scoring, models=ModelConfig),
+    "one_by_one": Peer(
+        "whole gradients, one by one",
+        "one by one",
+        SCORING,
+        one_by_one_scoring,
+        models=ModelConfig,
+    ),
     "hf_one_by_one": Peer(
         "Hugging Face mT5, row by row",
         "HF by row",
         SCORING,
-        huggingface_scoring,
+        mt5_scoring,
         ("torch", "transformers"),
         "pip install torch transformers",
-        check_huggingface_scoring,
+        check_mt5_scoring,
     ),
     "jax_privacy": Peer(
         "jax_privacy",
@@ -110,20 +130,26 @@ def find_peers(wanted: str, config: RunConfig) -> tuple[list[str], list[Absent]]
     """Returns the peers that can run and those that are not installed.
 
     Args:
-      wanted: "none", "all" (what is installed), or names joined by commas.
+      wanted: "none", "all" (what is installed and has such a model), or names joined by commas.
       config: what they would run.
 
     Raises:
       ValueError: an unknown name, a named peer that is not installed, or a configuration that a
         peer would not run alike.
     """
-    names = {"none": [], "all": list(PEERS)}.get(wanted, wanted.split(","))
+    every = [name for name, peer in PEERS.items() if isinstance(config.model, peer.models)]
+    names = {"none": [], "all": every}.get(wanted, wanted.split(","))
     for name in names:
         if name not in PEERS:
             known = ["none", "all", *PEERS]
             raise ValueError(
                 f"--peers={wanted}: {name!r} is no peer; use none, all, or some of "
                 f"{','.join(PEERS)}{did_you_mean(name, known)}"
+            )
+        if name not in every:
+            raise ValueError(
+                f"--peers={wanted}: {PEERS[name].title} has no {type(config.model).__name__}; use "
+                f"none, all, or some of {','.join(every)}"
             )
     absent = [missing for missing in map(find_absence, names) if missing is not None]
     if absent and wanted != "all":

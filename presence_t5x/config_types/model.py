@@ -79,8 +79,15 @@ class ModelConfig:
         """Which of `DataConfig.objective` make batches of this model."""
         raise NotImplementedError
 
-    # Whether answers can be written in words, by `decode`.
-    generates_text: ClassVar[bool] = False
+    @property
+    def head(self) -> tuple[str, ...]:
+        """Parameters that another head does not have: it is trained anew on the same layers."""
+        return ()
+
+    @property
+    def answers(self) -> Literal["text", "label"] | None:
+        """How examples are answered: in words, by one of their labels, or not at all."""
+        return None
 
     @property
     def stacks(self) -> dict[str, int]:
@@ -131,7 +138,6 @@ class T5Config(ModelConfig):
     logits_via_embedding: bool = False
     position_biases_per_layer: bool = False
 
-    generates_text: ClassVar[bool] = True
     _layer_counts: ClassVar[Mapping[str, str]] = {
         "num_encoder_layers": "encoder",
         "num_decoder_layers": "decoder",
@@ -150,6 +156,11 @@ class T5Config(ModelConfig):
     def features(self) -> BatchFeatures:
         """What batches of an encoder-decoder hold."""
         return ENCODER_DECODER
+
+    @property
+    def answers(self) -> Literal["text"]:
+        """In words."""
+        return "text"
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -209,6 +220,11 @@ class DecoderOnlyConfig(ModelConfig):
         return DECODER_ONLY
 
     @property
+    def answers(self) -> Literal["text"]:
+        """In words."""
+        return "text"
+
+    @property
     def objectives(self) -> tuple[str, ...]:
         """Targets behind their inputs, if there are any."""
         return ("next_token", "prefix")
@@ -252,6 +268,16 @@ class EncoderOnlyConfig(ModelConfig):
     def features(self) -> BatchFeatures:
         """What batches of an encoder hold: masked tokens, or a label a row."""
         return ENCODER_ONLY if self.num_classes is None else CLASSIFICATION
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """What follows the encoder."""
+        return ("lm_head",) if self.num_classes is None else ("classifier", "classes")
+
+    @property
+    def answers(self) -> Literal["label"] | None:
+        """By the classes of a head, which a masked language model does not have."""
+        return None if self.num_classes is None else "label"
 
     @property
     def objectives(self) -> tuple[str, ...]:

@@ -201,10 +201,23 @@ class RunConfig:
                 f"{type(self.model).__name__}; set {names}, or take another model"
             )
         self.model.row_lengths(self.data.task_feature_lengths)  # says what is wrong
-        if self.task_evaluation.task is not None and not self.model.generates_text:
+        self._check_answers()
+
+    def _check_answers(self):
+        """Refuses tasks that the model cannot answer, or that nothing tells the length of."""
+        task = self.task_evaluation.task
+        if task is None:
+            return
+        if self.model.answers is None:
             raise ValueError(
-                f"task={self.task_evaluation.task!r} is answered in words, which a "
-                f"{type(self.model).__name__} does not generate, so far; set EVAL_TASK=None"
+                f"task={task!r}: {type(self.model).__name__} without classes answers nothing; "
+                "set EVAL_TASK=None"
+            )
+        if "inputs" not in self.data.task_feature_lengths:
+            raise ValueError(
+                f"task={task!r}: rows of objective={self.data.objective!r} have no inputs, so "
+                "nothing tells how long those of a task are; set EVAL_TASK=None, or "
+                "OBJECTIVE='prefix'"
             )
 
     def _name_first_blocks(self):

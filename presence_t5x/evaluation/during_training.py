@@ -8,9 +8,9 @@ from typing import Any, cast
 import jax
 from jaxtyping import PyTree
 
-from presence_t5x.config_types import DecodingConfig, RunConfig, TaskEvaluationConfig
+from presence_t5x.config_types import RunConfig, TaskEvaluationConfig
+from presence_t5x.evaluation.answering import answering_of, make_predictor
 from presence_t5x.evaluation.evaluator import Evaluator
-from presence_t5x.evaluation.predictor import Predictor
 from presence_t5x.evaluation.scores import averages, own_metrics, score_rows
 from presence_t5x.evaluation.selection import Best, best_of, value_of, write_best
 from presence_t5x.evaluation.settings import data_of_run
@@ -90,18 +90,17 @@ def _open(config: RunConfig, mesh: jax.sharding.Mesh | None) -> Evaluator:
     from presence_t5x.data.sources import resolve_vocabulary
 
     rule = config.task_evaluation
-    data = data_of_run(config.data, rule)
+    data = data_of_run(config.data, rule, config.model)
     sets = evaluation_sets(
         data, rule.split, max_examples=rule.max_examples, languages=rule.languages
     )
     _check_sets(sets, rule)
     vocabulary = resolve_vocabulary(data)
-    lengths = data.task_feature_lengths
-    predictor = Predictor(
+    predictor = make_predictor(
         config.model,
-        DecodingConfig(max_length=lengths["targets"], eos_id=cast(int, vocabulary.eos_id)),
+        answering_of(config.model, data, config.data, eos_id=cast(int, vocabulary.eos_id)),
         vocabulary,
-        input_length=lengths["inputs"],
+        input_length=data.task_feature_lengths["inputs"],
         batch_size=config.data.batch_size,
         mesh=mesh,
     )

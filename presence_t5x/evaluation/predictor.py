@@ -1,5 +1,10 @@
-"""A model's answers to examples: text in, text out, a batch at a time."""
+"""A model's answers to examples: text in, text out, a batch at a time.
 
+Models that generate answer in words (`TextPredictor`), classifiers by the name of their most
+probable class (`LabelPredictor`).
+"""
+
+import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -7,18 +12,23 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from presence_t5x.config_types import DecodingConfig, ModelConfig
+from presence_t5x.data.encoder_rows import frame_inputs
+from presence_t5x.data.masked_tokens import encoder_ids
+from presence_t5x.data.raw_rows import trim_tokens
 from presence_t5x.data.tokenizers import Tokenizer
 from presence_t5x.decode import Decoded, make_decoder
+from presence_t5x.layouts import Layout
+from presence_t5x.models.families import build_model
 from presence_t5x.partitioning import num_row_parts, replicated
 
 ReportDone = Callable[[int], None]  # told how many more examples are done
 
 
 class Inputs(NamedTuple):
-    """What a model reads: EOS at the end, padded with 0.
+    """What a model reads, padded with 0.
 
     Attributes:
       num_cut: of how many examples tokens were cut off to fit.
@@ -29,36 +39,23 @@ class Inputs(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What it wrote, in order, with the score that decoding gives: a log-probability, over the
-    length penalty with beam search.
+    """What it answered, in order, with a score: the log-probability of a label or of a text; of one
+    found by beam search over the length penalty.
     """
 
     texts: list[str]
     scores: list[float]
 
 
-@functools.cache
-def _compile_ready_decoder(
-    model: ModelConfig, decoding: DecodingConfig, mesh: jax.sharding.Mesh | None
-) -> Callable[..., Decoded]:
-    """Returns the decoder, compiled once a process for all checkpoints of a model."""
-    # Every process needs every answer: the metrics are of all of them.
-    whole = None if mesh is None else replicated(mesh)
-    return jax.jit(make_decoder(model, decoding, mesh), out_shardings=whole)
-
-
-class Predictor:
+class Predictor(abc.ABC):
     """Answers examples with one compiled function.
 
     An answer depends on no other example: the last batch is filled up with rows of padding, whose
-    results are dropped. As seqio's evaluation has it, an answer ends before EOS, and ids beyond the
-    vocabulary's pieces are unknown.
+    results are dropped.
     """
 
     def __init__(
         self,
-        model: ModelConfig,
-        decoding: DecodingConfig,
         vocabulary: Any,
         *,
         input_length: int,
@@ -68,31 +65,25 @@ class Predictor:
         """Compiles nothing yet.
 
         Args:
-          model: of the parameters.
-          decoding: how answers are generated.
           vocabulary: seqio's, of inputs and targets.
-          input_length: in tokens, EOS included; longer inputs are cut.
+          input_length: in tokens, special ones included; longer inputs are cut.
           batch_size: rounded up to what the devices of the mesh divide.
           mesh: None is a single device.
         """
         parts = 1 if mesh is None else num_row_parts(mesh)
         self.batch_size = -(-batch_size // parts) * parts
         self.input_length = input_length
-        self._vocabulary = vocabulary
         self._tokenizer = Tokenizer.from_vocabulary(vocabulary)
-        # Neither changes an answer; without them models of one size share a compilation.
-        model = dataclasses.replace(model, dropout_rate=0.0, remat_policy="none")
-        self._decode = _compile_ready_decoder(model, decoding, mesh)
 
     def read(self, texts: Sequence[str]) -> Inputs:
         """Returns texts as the model reads them."""
         encoded = self._tokenizer.encode_batch(texts)
         tokens = np.zeros((len(texts), self.input_length), np.int32)
+        num_cut = 0
         for row, ids in zip(tokens, encoded):
-            kept = ids[: self.input_length - 1]
-            row[: len(kept)] = kept
-            row[len(kept)] = self._vocabulary.eos_id
-        num_cut = sum(len(ids) > self.input_length - 1 for ids in encoded)
+            framed = self._frame(np.asarray(ids, np.int32))
+            row[: len(framed)] = framed
+            num_cut += len(framed) < len(ids) + self._num_special
         return Inputs(tokens, num_cut)
 
     def answer(self, params: PyTree, inputs: Inputs, report: ReportDone | None = None) -> Answers:
@@ -108,9 +99,107 @@ class Predictor:
             rows = inputs.tokens[start : start + self.batch_size]
             padded = np.zeros((self.batch_size, self.input_length), np.int32)
             padded[: len(rows)] = rows
-            tokens, found = jax.device_get(self._decode(params, padded))
-            texts += [self._vocabulary.decode(ids) for ids in tokens[: len(rows), 0].tolist()]
-            scores += found[: len(rows), 0].tolist()
+            found = self._answer_rows(params, padded)
+            texts += found.texts[: len(rows)]
+            scores += found.scores[: len(rows)]
             if report is not None:
                 report(len(rows))
         return Answers(texts, scores)
+
+    _num_special: int  # tokens of a row beside those of its text
+
+    @abc.abstractmethod
+    def _frame(self, tokens: Int[np.ndarray, " tokens"]) -> Int[np.ndarray, " framed"]:
+        """Returns a text as it is read, cut to `input_length`."""
+
+    @abc.abstractmethod
+    def _answer_rows(self, params: PyTree, rows: Int[np.ndarray, "rows inputs"]) -> Answers:
+        """Returns an answer to every row; of padding, anything."""
+
+
+class TextPredictor(Predictor):
+    """Generates answers. As seqio's evaluation has it, an answer ends before EOS, and ids beyond
+    the vocabulary's pieces are unknown.
+    """
+
+    _num_special = 1
+
+    def __init__(
+        self, model: ModelConfig, decoding: DecodingConfig, vocabulary: Any, **options: Any
+    ):
+        """Compiles nothing yet.
+
+        Args:
+          model: of the parameters.
+          decoding: how answers are generated.
+          vocabulary, options: a `Predictor`'s.
+        """
+        super().__init__(vocabulary, **options)
+        self._vocabulary = vocabulary
+        self._decode = _compile_ready_decoder(_plain(model), decoding, options.get("mesh"))
+
+    def _frame(self, tokens: Int[np.ndarray, " tokens"]) -> Int[np.ndarray, " framed"]:
+        return trim_tokens(tokens, self.input_length, self._vocabulary.eos_id)
+
+    def _answer_rows(self, params: PyTree, rows: Int[np.ndarray, "rows inputs"]) -> Answers:
+        tokens, scores = jax.device_get(self._decode(params, rows))
+        texts = [self._vocabulary.decode(ids) for ids in tokens[:, 0].tolist()]
+        return Answers(texts, scores[:, 0].tolist())
+
+
+class LabelPredictor(Predictor):
+    """Answers by the name of the most probable class; of equals, the first."""
+
+    _num_special = 2
+
+    def __init__(self, model: ModelConfig, labels: Sequence[str], vocabulary: Any, **options: Any):
+        """Compiles nothing yet.
+
+        Args:
+          model: of the parameters, with as many classes as there are labels.
+          labels: the names of its classes, in their order.
+          vocabulary, options: a `Predictor`'s.
+        """
+        super().__init__(vocabulary, **options)
+        self._labels = tuple(labels)
+        self._ids = encoder_ids(vocabulary)
+        self._classify = _compile_ready_classifier(_plain(model), options.get("mesh"))
+
+    def _frame(self, tokens: Int[np.ndarray, " tokens"]) -> Int[np.ndarray, " framed"]:
+        return frame_inputs(tokens, self.input_length, self._ids)
+
+    def _answer_rows(self, params: PyTree, rows: Int[np.ndarray, "rows inputs"]) -> Answers:
+        log_probs = np.asarray(jax.device_get(self._classify(params, rows)))
+        best = log_probs.argmax(axis=-1).tolist()
+        return Answers([self._labels[i] for i in best], log_probs.max(axis=-1).tolist())
+
+
+def _plain(model: ModelConfig) -> ModelConfig:
+    """Returns the settings without those that change no answer: fewer models to compile."""
+    return dataclasses.replace(model, dropout_rate=0.0, remat_policy="none")
+
+
+@functools.cache
+def _compile_ready_decoder(
+    model: ModelConfig, decoding: DecodingConfig, mesh: jax.sharding.Mesh | None
+) -> Callable[..., Decoded]:
+    """Returns the decoder, compiled once a process for all checkpoints of a model."""
+    # Every process needs every answer: the metrics are of all of them.
+    whole = None if mesh is None else replicated(mesh)
+    return jax.jit(make_decoder(model, decoding, mesh), out_shardings=whole)
+
+
+@functools.cache
+def _compile_ready_classifier(
+    model: ModelConfig, mesh: jax.sharding.Mesh | None
+) -> Callable[..., Array]:
+    """Returns (params, rows) -> log-probabilities, compiled once a process as the decoder."""
+
+    def log_probs(params: PyTree, rows: Array) -> Float[Array, "rows classes"]:
+        logits = build_model(model).apply({"params": params}, rows, enable_dropout=False)
+        return jax.nn.log_softmax(logits[:, 0])
+
+    if mesh is None:
+        return jax.jit(log_probs)
+    over_rows = functools.partial(Layout(mesh).map_rows, log_probs)
+    return jax.jit(over_rows, out_shardings=replicated(mesh))

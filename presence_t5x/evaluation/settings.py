@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from presence_t5x.config import load_config
 from presence_t5x.config_types import (
     DataConfig,
-    DecodingConfig,
+    ModelConfig,
     PartitioningConfig,
     TaskEvaluationConfig,
 )
 from presence_t5x.convert.huggingface_files import is_huggingface
+from presence_t5x.evaluation.answering import Answering, answering_of
 from presence_t5x.evaluation.checkpoints import Checkpoint
 from presence_t5x.vocabulary_table import check_table_holds, check_table_is_used
 
@@ -82,7 +83,7 @@ class Settings(NamedTuple):
     """
 
     data: DataConfig
-    decoding: DecodingConfig
+    answering: Answering
     vocabulary: "seqio.Vocabulary"
     notes: tuple[str, ...]
 
@@ -124,31 +125,33 @@ def resolve(request: Request, checkpoint: Checkpoint, run: RunSettings) -> Setti
     """Returns an evaluation's settings after every check that reads no example and no array.
 
     Raises:
-      ValueError: lengths that nothing tells, an unknown task, a vocabulary that is not the
-        checkpoint's, or settings out of their bounds.
+      ValueError: lengths that nothing tells, or that the model does not read, an unknown task, a
+        vocabulary or labels that are not the checkpoint's, or settings out of their bounds.
     """
     from presence_t5x.data.sources import resolve_vocabulary
     from presence_t5x.data.vocabularies import specification_of
 
     trained, note = _trained_vocabulary(request, checkpoint, run.trained)
     chosen = request.vocabulary or (run.data and run.data.vocabulary_file) or trained
-    data = _data(request, chosen, run.data)
+    data = _data(request, chosen, run.data, checkpoint.model)
     vocabulary = resolve_vocabulary(data)
     spec = specification_of(vocabulary)
     _check_vocabulary(request.task, spec, trained, str(checkpoint.location))
     rows = checkpoint.model.vocab_size or 0
     check_table_holds(request.task, vocabulary.vocab_size, rows)
     check_table_is_used(request.task, vocabulary.vocab_size, rows)
-    decoding = DecodingConfig(
-        max_length=data.task_feature_lengths["targets"],
+    answering = answering_of(
+        checkpoint.model,
+        data,
+        run.trained,
+        eos_id=cast(int, vocabulary.eos_id),
         num_beams=request.num_beams,
         alpha=request.alpha,
-        eos_id=cast(int, vocabulary.eos_id),
     )
-    return Settings(data, decoding, vocabulary, () if note is None else (note,))
+    return Settings(data, answering, vocabulary, () if note is None else (note,))
 
 
-def data_of_run(data: DataConfig, config: TaskEvaluationConfig) -> DataConfig:
+def data_of_run(data: DataConfig, config: TaskEvaluationConfig, model: ModelConfig) -> DataConfig:
     """Returns where the tasks come from that a run is judged by while it is trained.
 
     Raises:
@@ -162,15 +165,17 @@ def data_of_run(data: DataConfig, config: TaskEvaluationConfig) -> DataConfig:
         task=config.task,
         split=config.split,
         input_length=lengths["inputs"],
-        max_decode_length=lengths["targets"],
+        max_decode_length=lengths.get("targets"),
     )
     trained = vocabulary_of(data)
-    found = _data(request, trained, data)
+    found = _data(request, trained, data, model)
     _check_vocabulary(config.task, vocabulary_of(found), trained, "the run")
     return found
 
 
-def _data(request: Request, vocabulary: str | None, base: DataConfig | None) -> DataConfig:
+def _data(
+    request: Request, vocabulary: str | None, base: DataConfig | None, model: ModelConfig
+) -> DataConfig:
     """Returns where the examples of a task come from."""
     from presence_t5x.data.finetuning.families import local_family
     from presence_t5x.data.providers import takes_vocabulary_file
@@ -192,26 +197,33 @@ def _data(request: Request, vocabulary: str | None, base: DataConfig | None) -> 
         versions = {"tydi_qa_version": base.tydi_qa_version}
     return DataConfig(
         mixture_or_task_name=request.task,
-        task_feature_lengths=_lengths(request, base),
+        task_feature_lengths=_lengths(request, base, model),
+        objective=model.objectives[-1],
         vocabulary_file=vocabulary if takes_vocabulary else None,
         local_task_files=files if is_local else None,
         **versions,
     )
 
 
-def _lengths(request: Request, base: DataConfig | None) -> dict[str, int]:
-    """Returns the lengths of inputs and targets."""
+def _lengths(request: Request, base: DataConfig | None, model: ModelConfig) -> dict[str, int]:
+    """Returns the lengths of inputs and, of answers in words, of targets."""
     own = {} if base is None else base.task_feature_lengths
-    found = {
-        "inputs": request.input_length or own.get("inputs"),
-        "targets": request.max_decode_length or own.get("targets"),
-    }
+    found = {"inputs": request.input_length or own.get("inputs")}
+    if model.answers == "text":
+        found["targets"] = request.max_decode_length or own.get("targets")
+    elif request.max_decode_length is not None:
+        raise ValueError(
+            f"max_decode_length={request.max_decode_length} belongs to models that answer in "
+            f"words; {type(model).__name__} chooses a label: remove it"
+        )
     if None in found.values():
         raise ValueError(
             "nothing tells how long inputs and answers are; give --input_length and "
             "--max_decode_length (mT5: 1024, and 512 or 128), or --gin_file"
         )
-    return {name: int(length) for name, length in found.items() if length is not None}
+    lengths = {name: int(length) for name, length in found.items() if length is not None}
+    model.row_lengths(lengths)  # says what is wrong
+    return lengths
 
 
 def _trained_vocabulary(
@@ -256,17 +268,12 @@ def _check_vocabulary(task: str, found: str, trained: str | None, model: str) ->
 
 
 def describe(request: Request, settings: Settings) -> dict[str, Any]:
-    """Returns how answers are generated, as results tell it."""
+    """Returns how answers are found, as results tell it."""
     from presence_t5x.data.vocabularies import specification_of, vocabulary_sha256
 
     spec = specification_of(settings.vocabulary)
-    decoding = settings.decoding
-    is_greedy = decoding.num_beams is None
     return {
-        "decoding": "greedy" if is_greedy else f"beam search ({decoding.convention})",
-        "max_length": decoding.max_length,
-        "num_beams": decoding.num_beams,
-        "alpha": None if is_greedy else decoding.alpha,
+        **settings.answering.describe(),
         "input_length": settings.data.task_feature_lengths["inputs"],
         "max_examples": request.max_examples,
         "vocabulary": spec,

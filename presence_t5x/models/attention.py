@@ -76,8 +76,7 @@ class MultiHeadAttention(nn.Module):
         biases: Sequence[Float[Array, "#batch #heads #queries keys"]],
     ) -> Float[Array, "batch queries joined_heads"]:
         """Returns the values mixed by the softmax of queries times keys, all heads in a row."""
-        if self.scales_queries:
-            query = query * jnp.asarray(1 / math.sqrt(self.head_dim), query.dtype)
+        query = self.scale(query)
         if self.num_kv_heads not in (None, self.num_heads):
             key, value = (
                 jnp.repeat(array, self.num_heads // self.num_kv_heads, axis=2)
@@ -92,6 +91,12 @@ class MultiHeadAttention(nn.Module):
         weights = self._drop_keys(jax.nn.softmax(logits).astype(self.dtype))
         mixed = checkpoint_name(jnp.einsum("bhqk,bkhd->bqhd", weights, value), MIXED_VALUES)
         return mixed.reshape(*mixed.shape[:2], self.num_heads * self.head_dim)
+
+    def scale(self, query: Array) -> Array:
+        """Returns queries divided by sqrt(head_dim), if that is to be done."""
+        if not self.scales_queries:
+            return query
+        return query * jnp.asarray(1 / math.sqrt(self.head_dim), query.dtype)
 
     def project(
         self, name: str, inputs: Float[Array, "batch length embed"]
@@ -150,9 +155,16 @@ class RotaryAttention(MultiHeadAttention):
         biases: Sequence[Float[Array, "#batch #heads length length"]],
     ) -> Float[Array, "batch length embed"]:
         """Attends from every position to those that the biases show."""
+        query, key, value = self.project_turned(inputs, positions)
+        return self.project_back(self.mix(query, key, value, biases), inputs.shape[-1])
+
+    def project_turned(
+        self, inputs: Float[Array, "batch length embed"], positions: Int[Array, "#batch #length"]
+    ) -> tuple[Array, Array, Array]:
+        """Returns queries, keys and values, the first two turned by their positions."""
         query, key, value = (self.project(name, inputs) for name in ("query", "key", "value"))
         query, key = (rotate(array, positions, self.rotary_base) for array in (query, key))
-        return self.project_back(self.mix(query, key, value, biases), inputs.shape[-1])
+        return query, key, value
 
 
 def visible_keys(

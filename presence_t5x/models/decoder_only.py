@@ -2,10 +2,12 @@
 
 Touvron et al. 2023; grouped-query attention by Ainslie et al. 2023. Parameters are named as T5X
 names those of a decoder. With `decoder_causal_attention` (seqio's prefix language modelling) the
-tokens of a prefix see each other in both directions. Teacher forcing only.
+tokens of a prefix see each other in both directions. Teacher forcing only: one token at a time is
+`decoder_only_decoding`.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -22,15 +24,15 @@ from presence_t5x.partitioning import constrain
 class Block(Layer):
     """Self-attention and SwiGLU, each on normed inputs and added to them."""
 
+    attention_type = RotaryAttention
+
     @nn.compact
-    def __call__(
-        self, inputs: Array, positions: Array, biases: tuple[Array, ...]
-    ) -> tuple[Array, None]:
+    def __call__(self, inputs: Array, positions: Array, biases: Any) -> tuple[Array, None]:
         cfg = self.config
         inputs = constrain(inputs, ACTIVATION_AXES)
         attention = self.attention(
             "self_attention",
-            RotaryAttention,
+            self.attention_type,
             num_kv_heads=cfg.num_kv_heads,
             kernel_init=SMALL_NORMAL_INIT,
             scales_queries=True,
@@ -47,6 +49,8 @@ class Decoder(nn.Module):
 
     config: DecoderOnlyConfig
 
+    block_type = Block
+
     @nn.compact
     def __call__(
         self,
@@ -56,10 +60,22 @@ class Decoder(nn.Module):
         deterministic: bool,
         with_logits: bool,
     ) -> Array:
+        biases = (mask_bias(mask, jnp.dtype(self.config.dtype)),)
+        return self.run(embedded, positions, biases, deterministic, with_logits)
+
+    def run(
+        self,
+        embedded: Array,
+        positions: Array,
+        biases: Any,
+        deterministic: bool,
+        with_logits: bool,
+    ) -> Array:
+        """Returns logits, or the vectors that become them."""
         cfg = self.config
         x = dropout(cfg, deterministic)(embedded)
-        x = run_stack(Block, "decoder", cfg, cfg.num_layers, deterministic)(
-            x, positions, (mask_bias(mask, jnp.dtype(cfg.dtype)),)
+        x = run_stack(self.block_type, "decoder", cfg, cfg.num_layers, deterministic)(
+            x, positions, biases
         )
         x = dropout(cfg, deterministic)(_norm(cfg, "decoder_norm")(x))
         if not with_logits:
@@ -91,11 +107,13 @@ class DecoderOnly(nn.Module):
 
     config: DecoderOnlyConfig
 
+    decoder_type = Decoder
+
     def setup(self):
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         self.token_embedder = Embedding(table_rows(cfg), cfg.emb_dim, dtype, SMALL_NORMAL_INIT)
-        self.decoder = Decoder(cfg)
+        self.decoder = self.decoder_type(cfg)
 
     def __call__(
         self,

@@ -14,10 +14,10 @@ from jaxtyping import Array
 from presence_t5x.config_types import ModelConfig
 from presence_t5x.influence import STACK_AXIS
 from presence_t5x.models.attention import MIXED_VALUES, MultiHeadAttention
+from presence_t5x.models.caches import CACHE
 from presence_t5x.models.layers import PROBES, MlpBlock, RMSNorm
 
 ACTIVATION_AXES = ("rows", None, None)
-CACHE = "cache"  # the variable collection of decoding one token at a time
 _PROJECTIONS = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
 _REMAT_POLICIES: dict[str, Callable[..., bool] | None] = {
     "elementwise": jax.checkpoint_policies.dots_saveable,

@@ -1,29 +1,26 @@
 """The T5's decoder one target position at a time, with what it has seen kept in a cache.
 
-`CachedT5` has the parameters of `T5`. A row's hypotheses ("beams") are decoded side by side: they
-share the row's encoded inputs, whose keys and values are computed once and stored once a row. The
-variables are a flax collection "cache", stacked over layers along axis 0 if layers are scanned:
-`cached_key`, `cached_value` [rows, beams, length, heads, head_dim] of the targets so far,
-`encoded_key`, `encoded_value` [rows, inputs, heads, head_dim], and `cache_index`, the position.
+`CachedT5` has the parameters of `T5`. The hypotheses of a row share its encoded inputs, whose keys
+and values are computed once and stored once a row: beside what `caches` names, the cache has
+`encoded_key` and `encoded_value` [rows, inputs, heads, head_dim].
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PyTree
 
-from presence_t5x.config_types import T5Config
+from presence_t5x.config_types import DecodingConfig, T5Config
 from presence_t5x.models.attention import MultiHeadAttention, mask_bias
+from presence_t5x.models.caches import CACHE, at_start, next_position, remember
 from presence_t5x.models.embedding import Embedding, table_rows
 from presence_t5x.models.positions import RelativePositionBiases
-from presence_t5x.models.stacks import CACHE, run_stack
-from presence_t5x.models.t5 import Decoder, logits_from_table
+from presence_t5x.models.stacks import run_stack
+from presence_t5x.models.t5 import T5, Decoder, logits_from_table
 from presence_t5x.models.t5_layers import DecoderLayer
-
-_OF_BEAMS = ("cached_key", "cached_value")  # variables with an axis of beams
 
 
 class CachedSelfAttention(MultiHeadAttention):
@@ -39,24 +36,13 @@ class CachedSelfAttention(MultiHeadAttention):
         """Attends from `position`; the biases are those of its row."""
         length = biases[0].shape[-1]
         query, key, value = (self.project(name, queries) for name in ("query", "key", "value"))
-        key = self._remember("cached_key", key, position, length)
-        value = self._remember("cached_value", value, position, length)
+        key = remember(self, "cached_key", key, position, length)
+        value = remember(self, "cached_value", value, position, length)
         query, key, value = (
             array.reshape(-1, *array.shape[2:]) for array in (query[:, :, None], key, value)
         )
         mixed = self.mix(query, key, value, biases)
         return self.project_back(mixed.reshape(*queries.shape[:2], -1), queries.shape[-1])
-
-    def _remember(self, name: str, new: Array, position: Array, length: int) -> Array:
-        """Writes a position's vectors into the cache; returns all of it, zeros where none is."""
-        rows, beams, heads, head_dim = new.shape
-        cached = self.variable(
-            CACHE, name, jnp.zeros, (rows, beams, length, heads, head_dim), new.dtype
-        )
-        cached.value = jax.lax.dynamic_update_slice_in_dim(
-            cached.value, new[:, :, None], position, axis=2
-        )
-        return cached.value
 
 
 class CachedCrossAttention(MultiHeadAttention):
@@ -114,9 +100,7 @@ class CachedDecoder(Decoder):
     ) -> Array:
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
-        index = self.variable(CACHE, "cache_index", jnp.zeros, (), jnp.int32)
-        position = index.value
-        index.value = position + 1
+        position = next_position(self)
         seen = (jnp.arange(max_length) <= position)[None, None, None]
         biases = (mask_bias(seen, dtype),)
         if not cfg.position_biases_per_layer:
@@ -162,32 +146,21 @@ def start_cache(
     config: T5Config,
     params: PyTree,
     encoder_input_tokens: Int[Array, "rows inputs"],
-    encoded: Float[Array, "rows inputs embed"],
-    *,
-    num_beams: int,
-    max_length: int,
+    decoding: DecodingConfig,
 ) -> dict[str, Any]:
     """Returns the cache before the first position: encoded keys and values, nothing decoded."""
-    start = jnp.zeros((encoded.shape[0], num_beams), jnp.int32)
+    encode: Any = functools.partial(T5(config).apply, method="encode")
+    encoded = encode({"params": params}, encoder_input_tokens, enable_dropout=False)
+    start = jnp.zeros((encoded.shape[0], decoding.num_beams or 1), jnp.int32)
     _, variables = CachedT5(config).apply(
-        {"params": params}, start, encoder_input_tokens, max_length, encoded, mutable=[CACHE]
+        {"params": params},
+        start,
+        encoder_input_tokens,
+        decoding.max_length,
+        encoded,
+        mutable=[CACHE],
     )
-    # Position 0 holds the start token's key and value; the first step writes the same there again.
-    return _replace_leaves(variables[CACHE], "cache_index", jnp.zeros_like)
-
-
-def reorder_beams(
-    config: T5Config, cache: Mapping[str, Any], beams: Int[Array, "rows beams"]
-) -> dict[str, Any]:
-    """Returns the cache whose hypothesis b of row r is the old hypothesis beams[r, b]."""
-    axis = 2 if config.scan_layers else 1
-    index = beams[..., None, None, None]
-    index = index[None] if config.scan_layers else index
-    for name in _OF_BEAMS:
-        cache = _replace_leaves(
-            cache, name, lambda leaf: jnp.take_along_axis(leaf, index, axis, mode="clip")
-        )
-    return dict(cache)
+    return at_start(variables[CACHE])
 
 
 def _position_biases(config: T5Config, position: Array, length: int) -> Array:
@@ -196,10 +169,3 @@ def _position_biases(config: T5Config, position: Array, length: int) -> Array:
         config.num_heads, False, jnp.dtype(config.dtype), name="relpos_bias"
     )
     return table(position, length)
-
-
-def _replace_leaves(cache: Mapping[str, Any], name: str, fun: Any) -> dict[str, Any]:
-    """Applies `fun` to the variables of one name."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: fun(leaf) if path[-1].key == name else leaf, dict(cache)
-    )

@@ -9,10 +9,10 @@ import pytest
 
 from presence_t5x.benchmarking.contenders import random_batch
 from presence_t5x.benchmarking.peers import PEERS, find_absence, find_peers
-from presence_t5x.benchmarking.peers_huggingface import check_huggingface
+from presence_t5x.benchmarking.peers_huggingface import check_mt5
 from presence_t5x.benchmarking.peers_t5x import check_t5x
 from presence_t5x.benchmarking.variants import make_variant
-from presence_t5x.config_types import TemperatureConfig
+from presence_t5x.config_types import DecoderOnlyConfig, TemperatureConfig
 from presence_t5x.losses import cross_entropy_with_z_loss
 from presence_t5x.models.families import init_params
 from presence_t5x.models.t5 import T5
@@ -61,6 +61,46 @@ def test_hugging_face_starts_where_we_do_and_learns_as_much(without_z_loss, our_
     np.testing.assert_allclose(theirs[0], our_losses[0], rtol=FLOAT32)
     # Its Adafactor factors second moments of small matrices too, ours from 128 rows on.
     np.testing.assert_allclose(theirs, our_losses, rtol=0.05)
+
+
+@pytest.fixture(scope="module")
+def decoder(without_z_loss):
+    """The run of a Llama with grouped heads."""
+    model = DecoderOnlyConfig(
+        vocab_size=without_z_loss.model.vocab_size,
+        emb_dim=32,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=8,
+        mlp_dim=48,
+        num_layers=2,
+        dtype="float32",
+    )
+    lengths = {"targets": 24}
+    data = dataclasses.replace(
+        without_z_loss.data, objective="next_token", task_feature_lengths=lengths
+    )
+    presence = dataclasses.replace(without_z_loss.presence, layers=("decoder/layers_0",))
+    return dataclasses.replace(without_z_loss, model=model, data=data, presence=presence)
+
+
+def test_llama_starts_where_we_do_and_learns_as_much(decoder):
+    batch = random_batch(decoder)
+    ours = losses(make_variant(decoder, "unweighted", batch))
+    theirs = losses(need("hf_llama")(decoder, batch))
+    assert ours[-1] < ours[0] - 0.1
+    np.testing.assert_allclose(theirs[0], ours[0], rtol=FLOAT32)
+    # Its Adafactor factors second moments of small matrices too, ours from 128 rows on.
+    np.testing.assert_allclose(theirs, ours, rtol=0.01)
+
+
+def test_peers_are_of_the_models_family(config, decoder):
+    with pytest.raises(ValueError, match="Llama, PyTorch has no T5Config; use none, all, or"):
+        find_peers("hf_llama", config)
+    with pytest.raises(ValueError, match="T5X trainer has no DecoderOnlyConfig"):
+        find_peers("t5x", decoder)
+    present, missing = find_peers("all", decoder)
+    assert {*present, *(one.peer for one in missing)} == {"hf_llama", "vmap", "one_by_one"}
 
 
 @pytest.mark.parametrize("name", ["vmap", "one_by_one", "jax_privacy"])
@@ -139,11 +179,11 @@ def test_absent_peers_are_listed_or_refused_by_name(config, monkeypatch):
     ("check", "settings", "message"),
     [
         (
-            check_huggingface,
+            check_mt5,
             {"dtype": "bfloat16"},
             r"T5Config.dtype='bfloat16': .*='float32' alone",
         ),
-        (check_huggingface, {"scan_layers": True}, r"T5Config.scan_layers=True: .*=False alone"),
+        (check_mt5, {"scan_layers": True}, r"T5Config.scan_layers=True: .*=False alone"),
         (check_t5x, {"scan_layers": True}, r"T5Config.scan_layers=True"),
         (check_t5x, {"remat_policy": "full"}, r"T5Config.remat_policy='full'"),
     ],
@@ -154,7 +194,7 @@ def test_what_a_peer_would_not_run_alike_is_refused(config, check, settings, mes
         check(dataclasses.replace(config, model=model))
 
 
-@pytest.mark.parametrize("check", [check_huggingface, check_t5x])
+@pytest.mark.parametrize("check", [check_mt5, check_t5x])
 def test_another_optimizer_is_refused(config, check):
     optimizer = dataclasses.replace(config.optimizer, name="adamw")
     with pytest.raises(ValueError, match="OPTIMIZER='adamw'"):

@@ -1,17 +1,27 @@
 """Answers: of one example whatever is beside it, as the vocabulary reads and writes text."""
 
+import dataclasses
 import functools
 
+import families
 import jax
 import numpy as np
 import pytest
 
-from presence_t5x.config_types import DecodingConfig, PartitioningConfig, T5Config
+from presence_t5x.config_types import (
+    DataConfig,
+    DecoderOnlyConfig,
+    DecodingConfig,
+    EncoderOnlyConfig,
+    PartitioningConfig,
+    T5Config,
+)
 from presence_t5x.data.vocabularies import load_vocabulary
 from presence_t5x.decode import make_decoder
-from presence_t5x.evaluation.predictor import Predictor
+from presence_t5x.evaluation.answering import answering_of, make_predictor
+from presence_t5x.evaluation.predictor import TextPredictor
 from presence_t5x.layouts import Layout
-from presence_t5x.models.families import init_params
+from presence_t5x.models.families import build_model, init_params
 from presence_t5x.partitioning import make_mesh
 
 VOCABULARY = load_vocabulary("bytes")
@@ -39,7 +49,7 @@ def parameters():
 
 def predictor(batch_size, mesh=None, **changes):
     settings = {"input_length": LENGTH, "batch_size": batch_size, "mesh": mesh, **changes}
-    return Predictor(MODEL, DECODING, VOCABULARY, **settings)
+    return TextPredictor(MODEL, DECODING, VOCABULARY, **settings)
 
 
 def test_inputs_end_in_eos_and_are_cut_as_seqio_cuts_them():
@@ -84,3 +94,82 @@ def test_the_same_on_a_mesh(alone):
     answers = found.answer(params, found.read(TEXTS))
     assert answers.texts == alone[0]
     np.testing.assert_allclose(answers.scores, alone[1], rtol=ROUNDING)
+
+
+CLASSIFIER = EncoderOnlyConfig(
+    vocab_size=384,
+    emb_dim=16,
+    num_heads=2,
+    head_dim=8,
+    mlp_dim=16,
+    num_layers=2,
+    max_positions=LENGTH,
+    num_classes=3,
+    dtype="float32",
+)
+
+
+def labelled(*names):
+    return DataConfig(
+        mixture_or_task_name="any",
+        objective="classification",
+        task_feature_lengths={"inputs": LENGTH},
+        label_names=names,
+    )
+
+
+@pytest.mark.parametrize("on_mesh", [False, True])
+def test_a_classifier_names_its_most_probable_class(on_mesh):
+    """Begin token, text, EOS, each example alone; classes by the names they were trained with."""
+    params = jax.tree.map(lambda leaf: 3 * leaf, families.params_of(CLASSIFIER, seed=3))
+    answering = answering_of(CLASSIFIER, labelled("b", "c", "a"), labelled("a", "b", "c"), eos_id=1)
+    mesh = make_mesh(PartitioningConfig(), CLASSIFIER) if on_mesh else None
+    options = {"input_length": LENGTH, "batch_size": 3, "mesh": mesh}
+    found = make_predictor(CLASSIFIER, answering, VOCABULARY, **options)
+    inputs = found.read(TEXTS)
+    assert inputs.num_cut == 1
+    answers = found.answer(params, inputs)
+    model, begin = build_model(CLASSIFIER), VOCABULARY.vocab_size - 2
+    apply = jax.jit(lambda row: model.apply({"params": params}, row, enable_dropout=False)[0, 0])
+    for text, answer, score in zip(TEXTS, answers.texts, answers.scores, strict=True):
+        ids = VOCABULARY.encode(text)[: LENGTH - 2]
+        row = np.zeros((1, LENGTH), np.int32)
+        row[0, : len(ids) + 2] = [begin, *ids, 1]
+        log_probs = jax.nn.log_softmax(apply(row))
+        assert answer == "abc"[int(log_probs.argmax())]
+        assert score == pytest.approx(float(log_probs.max()), rel=ROUNDING)
+    assert len({*answers.texts}) > 1
+
+
+def asked_of(model, data, trained, **options):
+    return answering_of(model, data, trained, eos_id=1, **options)
+
+
+@pytest.mark.parametrize(
+    ("trained", "asked", "options", "message"),
+    [
+        ("abc", "abd", {}, r"classes are \['a', 'b', 'c'\], but task 'any' is answered by \['a'"),
+        ("ab", "ab", {}, "the model has 3 classes, but task 'any' has 2 labels"),
+        ("abc", "abc", {"num_beams": 2}, "num_beams=2 belongs to models that answer in words"),
+    ],
+)
+def test_a_classifier_is_asked_for_its_own_labels(trained, asked, options, message):
+    with pytest.raises(ValueError, match=message):
+        asked_of(CLASSIFIER, labelled(*asked), labelled(*trained), **options)
+
+
+def test_a_decoder_reads_as_it_was_trained():
+    lengths = {"inputs": 8, "targets": 4}
+    pairs, text = (
+        DataConfig(mixture_or_task_name="any", objective=name, task_feature_lengths=lengths)
+        for name in ("prefix", "span_corruption")
+    )
+    decoder = DecoderOnlyConfig(vocab_size=384)
+    found = [asked_of(decoder, pairs, trained) for trained in (pairs, text, None)]
+    assert [one.decoding.causal_inputs for one in found] == [False, True, True]
+
+
+def test_a_masked_language_model_answers_nothing():
+    masked = dataclasses.replace(CLASSIFIER, num_classes=None)
+    with pytest.raises(ValueError, match="EncoderOnlyConfig without classes answers nothing"):
+        asked_of(masked, labelled("a", "b"), None)

@@ -174,13 +174,22 @@ def load(name, **settings):
         ),
         ({"TASK_FEATURE_LENGTHS": {"inputs": 8}}, "task_feature_lengths={'inputs': 8} must be a"),
         ({"DecoderOnlyConfig.num_kv_heads": 3}, "num_kv_heads=3 must divide num_heads=4"),
-        ({"EVAL_TASK": "local_nli_zeroshot"}, "which a DecoderOnlyConfig does not generate"),
+        (
+            {"EVAL_TASK": "local_nli_zeroshot"},
+            "task='local_nli_zeroshot': rows of objective='next_token' have no inputs",
+        ),
         ({"DecoderOnlyConfig.head_dim": 5}, "head_dim=5 must be even"),
     ],
 )
 def test_settings_that_do_not_go_together(settings, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         load("decoder_only_tiny", **settings)
+
+
+def test_a_masked_language_model_is_asked_nothing():
+    message = "task='local_nli_zeroshot': EncoderOnlyConfig without classes answers nothing"
+    with pytest.raises(ValueError, match=message):
+        load("encoder_only_tiny", EVAL_TASK="local_nli_zeroshot")
 
 
 # emb * (4 * emb + 4 biases) + 2 * emb * mlp + ... in full: the published models' parameters, and
