@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -104,21 +105,31 @@ def family(request):
     return request.param
 
 
-@pytest.fixture(scope="module")
-def initial(family, files, tmp_path_factory):
-    """The directory of a pre-training run of two steps."""
-    model_dir = tmp_path_factory.mktemp(family) / "pretrained"
+def pretrain(family, model_dir, files):
     settings = {
         "LOCAL_TEXT_FILES": f"{files}/corpus.jsonl",
+        "PREPARED_DIR": f"{files}/{family}",
+        "PACK": True,
         "TRAIN_STEPS": 2,
         "NUM_MICROBATCHES": 2,
         "SWITCH_STEP": 1,
         "EVAL_PERIOD": 100,
-        "CHECKPOINT_PERIOD": 100,
+        "CHECKPOINT_PERIOD": 1,
         **FAMILIES[family][2],
     }
-    train.train(prepare("pretrain_local", family, model_dir, **settings))
-    return model_dir
+    return train.train(prepare("pretrain_local", family, model_dir, **settings))
+
+
+@pytest.fixture(scope="module")
+def pretrained(family, files, tmp_path_factory):
+    """The directory of a weighted pre-training run of two steps, and its last state."""
+    model_dir = tmp_path_factory.mktemp(family) / "pretrained"
+    return model_dir, pretrain(family, model_dir, files)
+
+
+@pytest.fixture(scope="module")
+def initial(pretrained):
+    return pretrained[0]
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +150,17 @@ def evaluated(capsys, checkpoint, files, **options):
     arguments = [f"--{name}={value}" for name, value in values.items()]
     assert evaluate.main([*arguments, "--full_inputs", "--json"]) == 0
     return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_stopped_and_resumed_equals_uninterrupted(family, pretrained, files, tmp_path):
+    whole, state = pretrained
+    shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "2")
+    resumed = pretrain(family, tmp_path / "run", files)
+    jax.tree.map(np.testing.assert_array_equal, resumed, state)
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (
+        whole / "metrics.jsonl"
+    ).read_bytes()
 
 
 def test_a_run_starts_from_the_other_objectives_model(family, initial, files, tmp_path):
@@ -241,9 +263,14 @@ def test_a_model_before_its_classes_answers_nothing(family, initial, files, caps
     assert all(np.isfinite(row["value"]) for row in found["scores"])
 
 
-def test_another_number_of_classes_is_another_model(files, finetuned, family, tmp_path):
-    if family != "classifier":
-        pytest.skip("one family has classes")
-    message = re.escape("num_classes=3 there, 2 here")
+OTHERS = {
+    "decoder": {"DecoderOnlyConfig.num_layers": 2},
+    "classifier": {"EncoderOnlyConfig.num_classes": 2},  # where there are three already
+}
+
+
+def test_another_model_is_refused(files, finetuned, family, tmp_path):
+    (setting,) = OTHERS[family]
+    message = re.escape(f"{setting.split('.')[1]}=") + r"\d there, 2 here"
     with pytest.raises(ValueError, match=message):
-        finetune(family, tmp_path, finetuned, files, **{"EncoderOnlyConfig.num_classes": 2})
+        finetune(family, tmp_path, finetuned, files, **OTHERS[family])
