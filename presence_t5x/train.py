@@ -12,62 +12,32 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
 
 from presence_t5x import initial_checkpoint, run_log
-from presence_t5x.accumulation import rows_of_units
-from presence_t5x.checkpoint import Checkpointer, SaveError, check_resumable
+from presence_t5x.checkpointer import Checkpointer, SaveError
 from presence_t5x.command_line import OneLineParser, report_error
-from presence_t5x.config import config_to_dict, load_config, parse_arguments
+from presence_t5x.config import load_config, parse_arguments
 from presence_t5x.config_types import RunConfig
-from presence_t5x.convert.content import Content
-from presence_t5x.evaluation.during_training import TaskJudge
 from presence_t5x.evaluation.held_out_judge import HeldOutJudge
 from presence_t5x.host_memory import keep_freed_memory
 from presence_t5x.influence_log import InfluenceLog
-from presence_t5x.objective import (
-    compile_ready_step,
-    gather_parameters,
-    initial_state,
-    make_mesh,
-    make_objective,
-)
+from presence_t5x.objective import compile_ready_step, gather_parameters, initial_state
+from presence_t5x.opened_run import Run, prepare
 from presence_t5x.partitioning import batch_sharding, num_unit_parts
 from presence_t5x.resilience import hosts
 from presence_t5x.resilience.bad_steps import save_bad_step
 from presence_t5x.resilience.connecting import add_host_arguments, connect, hosts_of
-from presence_t5x.resilience.fingerprints import (
-    check_same_on_all_hosts,
-    data_fingerprint,
-    program_fingerprint,
-)
 from presence_t5x.resilience.host_watch import HostWatch
 from presence_t5x.resilience.quiet_saves import quieten
 from presence_t5x.resilience.skip_watch import Skipped, SkipWatch
 from presence_t5x.resilience.stopping import StopError, StopRequest
 from presence_t5x.resilience.weight_watch import WeightWatch
-from presence_t5x.run_directory import check_same_run, with_vocabulary, write_settings
-from presence_t5x.train_step import Objective, TrainState
-
-
-class Run(NamedTuple):
-    """A run that passed every check that needs no compilation.
-
-    Attributes:
-      tasks: what it answers on the way.
-      initial: the checkpoint that the run starts from; None if it is resumed or starts at random.
-    """
-
-    config: RunConfig
-    settings: dict[str, Any]
-    objective: Objective
-    batches: Any
-    evaluation: list[Any]
-    tasks: TaskJudge
-    initial: Content | None
+from presence_t5x.run_directory import write_settings
+from presence_t5x.train_step import TrainState
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,57 +100,6 @@ def _parser() -> argparse.ArgumentParser:
         "again only what failed (default: 0)",
     )
     return parser
-
-
-def prepare(config: RunConfig) -> Run:
-    """Checks a run and opens its data; compiles nothing.
-
-    Raises:
-      ValueError: anything that could be known to be wrong before the first step.
-    """
-    from presence_t5x.data import evaluation, sources  # these import TensorFlow and seqio
-
-    check_same_on_all_hosts("program", program_fingerprint(config_to_dict(config)))
-    model_dir = Path(config.model_dir)
-    config, initial = initial_checkpoint.resolve(config)
-    config = with_vocabulary(config, sources)
-    objective = make_objective(config, make_mesh(config))
-    check_resumable(model_dir)
-    check_same_run(config, model_dir)
-    root = model_dir / "data"
-    say = functools.partial(print, file=sys.stderr, flush=True)
-    say(f"opening {config.data.mixture_or_task_name!r} ({config.data.reader})")
-    if config.data.mixture_or_task_name.split(".")[0] == "mc4":
-        say(sources.describe_mt5_vocabulary(config.data))
-    tasks = TaskJudge(config, objective.mesh)
-    for line in tasks.describe():
-        say(line)
-    batches = hosts.first_host_first(
-        "data",
-        lambda: sources.open_batches(
-            config.data,
-            prepared_root=root,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            units=rows_of_units(
-                config.data.batch_size, config.presence, num_unit_parts(objective.mesh)
-            ),
-        ),
-    )
-    check_same_on_all_hosts("data", data_fingerprint(batches))
-    for found in getattr(batches, "trimmed", list)():
-        if found["inputs"] or found["targets"]:
-            say(
-                f"{found['group']}: of {found['pairs']:,} pairs {found['inputs']:,} inputs and "
-                f"{found['targets']:,} targets are longer than a row and are cut"
-            )
-    held_out = evaluation.evaluation_batches(
-        config.data,
-        rows_per_group=config.eval_rows,
-        prepared_root=root,
-        plant_noise=config.probe_period > 0,
-    )
-    return Run(config, config_to_dict(config), objective, batches, held_out, tasks, initial)
 
 
 def train(run: Run, stop: StopRequest | None = None, watch: HostWatch | None = None) -> TrainState:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from presence_t5x.checkpoint import DAMAGED, Checkpointer, SaveError
+from presence_t5x.checkpointer import DAMAGED, Checkpointer, SaveError
 from presence_t5x.checksums import array_checksums
 from presence_t5x.train_step import TrainState
 from presence_t5x.weighting import PresenceState

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from presence_t5x.checkpoint import Checkpointer
+from presence_t5x.checkpointer import Checkpointer
 from presence_t5x.files import replacing, write_text_atomically
 from presence_t5x.train_step import TrainState
 

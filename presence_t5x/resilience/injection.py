@@ -23,7 +23,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from presence_t5x.checkpoint import DAMAGED, find_checkpoint
+from presence_t5x.checkpoint import find_checkpoint
+from presence_t5x.checkpointer import DAMAGED
 from presence_t5x.influence_log import DIRECTORY
 
 TRAIN_STEPS, CHECKPOINT_PERIOD = 60, 6

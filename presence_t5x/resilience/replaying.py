@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 
 from presence_t5x import held_out
 from presence_t5x.accumulation import rows_of_units
-from presence_t5x.checkpoint import Checkpointer
+from presence_t5x.checkpointer import Checkpointer
 from presence_t5x.config_types import RunConfig
 from presence_t5x.convert import stacks, tensors
 from presence_t5x.models.families import build_model

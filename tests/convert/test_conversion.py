@@ -13,7 +13,8 @@ from convert import huggingface_peer
 from safetensors.numpy import load_file, save_file
 from sentencepiece import SentencePieceProcessor
 
-from presence_t5x.checkpoint import Checkpointer, load_model
+from presence_t5x.checkpoint import load_model
+from presence_t5x.checkpointer import Checkpointer
 from presence_t5x.config_types import OptimizerConfig, PresenceConfig, T5Config
 from presence_t5x.convert import tensors
 from presence_t5x.convert.__main__ import main

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from presence_t5x import evaluate, train
+from presence_t5x import evaluate, opened_run, train
 from presence_t5x.checkpoint import load_model
 from presence_t5x.config import load_config
 from presence_t5x.data.vocabularies import load_vocabulary
@@ -50,7 +50,7 @@ FAMILIES = {
 def one_device():
     """Runs are compiled for one of the eight devices, which takes a third of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "make_mesh", lambda config: None)
+        patch.setattr(opened_run, "make_mesh", lambda config: None)
         yield
 
 
