@@ -15,6 +15,7 @@ from presence_t5x._validate import (
     check_int,
     check_sequence,
 )
+from presence_t5x.config_types.data import Objective
 from presence_t5x.config_types.features import (
     CLASSIFICATION,
     DECODER_ONLY,
@@ -75,7 +76,7 @@ class ModelConfig:
         raise NotImplementedError
 
     @property
-    def objectives(self) -> tuple[str, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         """Which of `DataConfig.objective` make batches of this model."""
         raise NotImplementedError
 
@@ -163,7 +164,7 @@ class T5Config(ModelConfig):
         return "text"
 
     @property
-    def objectives(self) -> tuple[str, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         """Targets in their own stack."""
         return ("span_corruption",)
 
@@ -225,7 +226,7 @@ class DecoderOnlyConfig(ModelConfig):
         return "text"
 
     @property
-    def objectives(self) -> tuple[str, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         """Targets behind their inputs, if there are any."""
         return ("next_token", "prefix")
 
@@ -280,7 +281,7 @@ class EncoderOnlyConfig(ModelConfig):
         return None if self.num_classes is None else "label"
 
     @property
-    def objectives(self) -> tuple[str, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         """That of the head."""
         return ("masked_tokens",) if self.num_classes is None else ("classification",)
 
