@@ -171,6 +171,48 @@ def test_every_granularity_is_scored_by_every_function():
     assert found == {(unit, score) for unit in GRANULARITIES for score in SCORES}
 
 
+FAMILIES = {
+    "encoder_decoder": ("span_corruption", "span_corruption"),
+    "decoder_only": ("next_token", "prefix"),
+    "encoder_only": ("masked_tokens", "classification"),
+}
+
+
+def test_the_plan_of_the_families_weighs_each_alike_and_asks_what_it_can_answer():
+    work = expand(load_plan("families"))
+    # Encoders have no questions.
+    assert counts_of(work) == {"pretrain": 3 * 5 * 2, "finetune": 50, "evaluate": 50}
+    assert len(work.trained) == 3 * 5 * 2  # held-out losses of all
+    by_name = {unit.name: unit.settings for unit in work.units}
+    for family, objectives in FAMILIES.items():
+        for name in ("baseline", "direct", "inverse", "presence", "example"):
+            run, same = (
+                by_name[f"pretrain/{one}_{name}/seed0"] for one in (family, "encoder_decoder")
+            )
+            assert run["temperature"] == same["temperature"]
+            assert run["optimizer"] == same["optimizer"]
+            assert run["presence"]["granularity"] == same["presence"]["granularity"]
+            tuned = by_name[f"finetune/{family}_{name}/nli/seed0"]
+            assert (run["data"]["objective"], tuned["data"]["objective"]) == objectives
+
+
+def test_the_plan_glue_has_a_class_for_every_label(tmp_path):
+    work = expand(load_plan("glue", data_dir=str(tmp_path)))
+    assert counts_of(work) == {"prepare": 1, "pretrain": 6, "finetune": 30, "evaluate": 30}
+    by_name = {unit.name: unit.settings for unit in work.units}
+    classes = {
+        task: by_name[f"finetune/encoder_only/{task}/seed0"]["model"]["num_classes"]
+        for task in ("rte", "mrpc", "cb", "copa", "boolq")
+    }
+    assert classes == {"rte": 2, "mrpc": 2, "cb": 3, "copa": 2, "boolq": 2}
+    for family, objectives in FAMILIES.items():
+        found = [
+            by_name[f"{kind}/seed0"]["data"]["objective"]
+            for kind in (f"pretrain/{family}", f"finetune/{family}_random/rte")
+        ]
+        assert tuple(found) == objectives
+
+
 def test_the_plan_for_real_text_has_its_baselines(tmp_path):
     work = expand(load_plan("real", data_dir=str(tmp_path)))
     # The untrained model is not fine-tuned: four models, two tasks, two settings.
