@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from presence_t5x.config_types import ModelConfig
-from presence_t5x.config_types.model import model_config_of
+from presence_t5x.config_types.families import model_config_of
 from presence_t5x.models.families import build_model
 
 CHECKPOINTS = "checkpoints"

@@ -7,13 +7,9 @@ types without needing gin, seqio or TensorFlow.
 
 from presence_t5x.config_types.data import DataConfig
 from presence_t5x.config_types.decoding import DecodingConfig
+from presence_t5x.config_types.families import DecoderOnlyConfig, EncoderOnlyConfig, T5Config
 from presence_t5x.config_types.features import BatchFeatures
-from presence_t5x.config_types.model import (
-    DecoderOnlyConfig,
-    EncoderOnlyConfig,
-    ModelConfig,
-    T5Config,
-)
+from presence_t5x.config_types.model import ModelConfig
 from presence_t5x.config_types.optimizer import OptimizerConfig
 from presence_t5x.config_types.run import PartitioningConfig, RunConfig, TaskEvaluationConfig
 from presence_t5x.config_types.weighting import PresenceConfig, TemperatureConfig

@@ -14,7 +14,8 @@ from presence_t5x._validate import (
     check_text,
 )
 from presence_t5x.config_types.data import DataConfig
-from presence_t5x.config_types.model import MODEL_CONFIGS, ModelConfig
+from presence_t5x.config_types.families import MODEL_CONFIGS
+from presence_t5x.config_types.model import ModelConfig
 from presence_t5x.config_types.optimizer import OptimizerConfig
 from presence_t5x.config_types.weighting import FIRST_BLOCKS, PresenceConfig, TemperatureConfig
 
