@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 
 from presence_t5x.config_types.features import ENCODER_DECODER, BatchFeatures
+from presence_t5x.counted_targets import take_counted
 from presence_t5x.cross_entropy import blockwise_cross_entropy
 
 Batch = Mapping[str, Any]  # of arrays
@@ -110,6 +111,7 @@ def token_loss(
     *,
     per_row: bool = True,
     cut_vocabulary: bool = False,
+    most_targets: int | None = None,
 ) -> LossFun:
     """Returns loss_fun(params, batch, rng) -> (loss_sums, num_tokens, metrics) of a batch.
 
@@ -124,12 +126,14 @@ def token_loss(
         differentiate, and all that units of whole microbatches need.
       cut_vocabulary: on a mesh, devices keep their parts of the token tables and exchange tokens'
         vectors (`layouts.Layout`); of a `HiddenModel` only.
+      most_targets: that count in a row, so that a `HiddenModel`'s logits need not be formed at its
+        other positions; a row that has more loses NaN. None is all.
 
     Raises:
       ValueError: (from loss_fun, while tracing) a required feature is missing.
     """
     if isinstance(model, HiddenModel):
-        return ProbedLoss(model, z_loss, per_row, cut_vocabulary)
+        return ProbedLoss(model, z_loss, per_row, cut_vocabulary, most_targets)
     features = ENCODER_DECODER
 
     def loss_fun(params: PyTree, batch: Batch, rng: Rng):
@@ -155,6 +159,7 @@ class ProbedLoss:
     z_loss: float
     per_row: bool
     cut_vocabulary: bool = False
+    most_targets: int | None = None
 
     def __call__(self, params: PyTree, batch: Batch, rng: Rng):
         loss, num_tokens, row_metrics = self._run({"params": params}, batch, rng, self.per_row)
@@ -195,7 +200,10 @@ class ProbedLoss:
         targets, weights = _targets(features, batch)
         if factors is not None:
             weights = weights * factors[:, None]
+        num_tokens = jnp.sum(weights.astype(jnp.float32), axis=1)
         hidden = model.apply(variables, *inputs, **options, with_logits=False)
+        if self.most_targets is not None and self.most_targets < hidden.shape[1]:
+            hidden, targets, weights = take_counted(hidden, targets, weights, self.most_targets)
         loss, sums = blockwise_cross_entropy(
             hidden,
             model.output_kernel(variables["params"]),
@@ -206,7 +214,6 @@ class ProbedLoss:
             bias=model.output_bias(variables["params"]),
             vocab_size=model.num_outputs,
         )
-        num_tokens = jnp.sum(weights.astype(jnp.float32), axis=1)
         row_metrics = {
             "loss_sum": sums.loss,
             "z_loss_sum": sums.z_loss,

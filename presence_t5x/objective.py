@@ -51,6 +51,7 @@ def make_objective(config: RunConfig, mesh: jax.sharding.Mesh | None) -> Objecti
             per_row=config.presence.granularity == "example",
             cut_vocabulary=mesh is not None
             and (not weighted or can_cut_vocabulary(shapes, config.presence, mesh)),
+            most_targets=config.data.most_targets,
         ),
         optimizer=build_optimizer(config.optimizer, config.model.scan_layers),
         learning_rate_fn=learning_rate_fn,
@@ -69,7 +70,8 @@ def make_objective(config: RunConfig, mesh: jax.sharding.Mesh | None) -> Objecti
 
 def row_loss_fun(config: RunConfig) -> LossFun:
     """Returns the run's loss with one sum a row, as evaluation needs it."""
-    return token_loss(build_model(config.model), config.z_loss)
+    most_targets = config.data.most_targets
+    return token_loss(build_model(config.model), config.z_loss, most_targets=most_targets)
 
 
 def initial_state(config: RunConfig, objective: Objective) -> TrainState:

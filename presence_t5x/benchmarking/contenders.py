@@ -55,7 +55,9 @@ def random_batch(config: RunConfig) -> dict[str, np.ndarray]:
     num_outputs = build_model(config.model).num_outputs
     batch = {name: values(name) for name in features.required if name != features.weights}
     if features.weights is not None:
-        batch[features.weights] = np.ones(shapes[features.weights].shape, np.float32)
+        shape = shapes[features.weights].shape
+        counts = np.arange(shape[1]) < (config.data.most_targets or shape[1])
+        batch[features.weights] = np.broadcast_to(counts, shape).astype(np.float32)
     if "decoder_input_tokens" in batch:
         batch["decoder_input_tokens"] = np.pad(batch[features.targets][:, :-1], ((0, 0), (1, 0)))
     return batch

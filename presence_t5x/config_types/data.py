@@ -127,6 +127,16 @@ class DataConfig:
                     f"{name}={version!r} must be three numbers joined by points, e.g. '3.1.0'"
                 )
 
+    @property
+    def most_targets(self) -> int | None:
+        """The most tokens of a row that have a loss; None where all may."""
+        lengths = self.task_feature_lengths
+        if self.objective == "masked_tokens":  # as `masked_tokens.mask_rows` rounds
+            return max(1, round(lengths["inputs"] * self.noise_density))
+        if self.objective == "prefix" and not self.pack:
+            return lengths["targets"]
+        return None
+
     def _check_objective(self):
         """Refuses lengths that make no row of the objective, and labels that nothing asks for."""
         check_choice("objective", self.objective, OBJECTIVES)

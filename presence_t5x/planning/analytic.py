@@ -18,7 +18,7 @@ class RowFlops(NamedTuple):
       projections: query, key, value and output products, and those into the MLP's hidden layer.
       attention: products of activations with each other: scores, and the mix of values.
       mlp_outputs: products back from the MLP's hidden layer, where nothing but a sum follows them.
-      logits: of every target position, with what comes after the last block.
+      logits: of the target positions, with what comes after the last block.
     """
 
     projections: int
@@ -32,11 +32,14 @@ class RowFlops(NamedTuple):
         return sum(self)
 
 
-def forward_flops(model: ModelConfig, lengths: Mapping[str, int]) -> RowFlops:
+def forward_flops(
+    model: ModelConfig, lengths: Mapping[str, int], most_targets: int | None = None
+) -> RowFlops:
     """Returns what one row costs in the forward direction.
 
     Args:
       lengths: tokens of a row in each stack (`ModelConfig.row_lengths`).
+      most_targets: positions that have logits; None is all.
 
     >>> from presence_t5x.config_types import T5Config
     >>> tiny = T5Config(vocab_size=10, emb_dim=4, num_heads=2, head_dim=3, mlp_dim=5,
@@ -44,7 +47,7 @@ def forward_flops(model: ModelConfig, lengths: Mapping[str, int]) -> RowFlops:
     >>> forward_flops(tiny, {"encoder": 8, "decoder": 2})
     RowFlops(projections=3680, attention=2016, mlp_outputs=400, logits=160)
     """
-    blocks, head = row_products(model, lengths)
+    blocks, head = row_products(model, lengths, most_targets)
     return RowFlops(
         projections=sum(block.count * _flops(block.projections) for block in blocks),
         attention=sum(4 * block.count * block.pairs * block.attention_width for block in blocks),
@@ -90,7 +93,7 @@ def weighted_training_flops(config: RunConfig) -> int:
 
 
 def _row_flops(config: RunConfig) -> RowFlops:
-    return forward_flops(config.model, config.row_lengths)
+    return forward_flops(config.model, config.row_lengths, config.data.most_targets)
 
 
 def _flops(products: tuple[Product, ...]) -> int:

@@ -53,11 +53,14 @@ class RowProducts(NamedTuple):
     head: tuple[Product, ...]
 
 
-def row_products(model: ModelConfig, lengths: Mapping[str, int]) -> RowProducts:
+def row_products(
+    model: ModelConfig, lengths: Mapping[str, int], most_targets: int | None = None
+) -> RowProducts:
     """Returns the products of a row.
 
     Args:
       lengths: tokens of a row in each stack (`ModelConfig.row_lengths`).
+      most_targets: positions that have logits; None is all.
 
     Raises:
       ValueError: the size of the vocabulary is not known.
@@ -65,7 +68,11 @@ def row_products(model: ModelConfig, lengths: Mapping[str, int]) -> RowProducts:
     if model.vocab_size is None:
         name = f"{type(model).__name__}.vocab_size"
         raise ValueError(f"vocab_size=None: set it, e.g. --gin.{name}=250112")
-    return _FAMILIES[type(model)](model, lengths)
+    products = _FAMILIES[type(model)](model, lengths)
+    *others, logits = products.head
+    if most_targets is not None:
+        logits = logits._replace(num_tokens=min(most_targets, logits.num_tokens))
+    return products._replace(head=(*others, logits))
 
 
 def _attention(model: ModelConfig, queries: int, keys: int, kv_heads: int) -> tuple[Product, ...]:

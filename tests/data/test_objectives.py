@@ -176,6 +176,18 @@ def test_batches_are_a_function_of_seed_and_step(stores, kind, config):
 
 
 @EVERY_CASE
+def test_no_row_has_more_targets_than_are_told(stores, kind, config):
+    """The loss forms no other logits; some row of masked tokens has as many."""
+    most = config.most_targets
+    if most is None:
+        assert config.pack or config.objective in ("next_token", "classification")
+        return
+    (name,) = (n for n in open_store(stores[kind], config).batch_at(0).features if "weights" in n)
+    counts = [row[name].sum() for row, _ in epoch_of(stores[kind], config)]
+    assert max(counts) == most or (config.objective == "prefix" and max(counts) < most)
+
+
+@EVERY_CASE
 def test_features_have_the_shapes_that_are_told_of_them(stores, kind, config):
     features = open_store(stores[kind], config).batch_at(0).features
     assert shapes_of(features) == compiled_shapes(config)

@@ -61,7 +61,10 @@ def random_batch(config, rng):
         if name != features.weights
     }
     shape = batch[features.targets].shape
-    return batch | {features.weights: rng.integers(0, 2, shape).astype(np.float32)}
+    weights = rng.integers(0, 2, shape).astype(np.float32)
+    if config.data.most_targets is not None:
+        weights *= np.cumsum(weights, axis=1) <= config.data.most_targets
+    return batch | {features.weights: weights}
 
 
 @functools.cache
