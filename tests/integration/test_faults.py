@@ -21,7 +21,6 @@ def output(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow  # two minutes
 def test_the_short_form_of_chaos_loses_nothing(output):
     assert chaos.main(["--short", str(output)]) == 0
     outcomes = json.loads((output / "outcomes.json").read_text())
