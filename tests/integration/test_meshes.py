@@ -68,17 +68,23 @@ def random_batch(config, rng):
 
 
 @functools.cache
+def compiled(bindings, fsdp, tensor, num_devices, family):
+    """Returns a run's settings, objective and step, compiled once for whole and broken rows."""
+    partitions = (f"NUM_FSDP_PARTITIONS={fsdp}", f"NUM_TENSOR_PARTITIONS={tensor}")
+    config = load((*bindings, *partitions), family)
+    mesh = objectives.make_mesh(config, jax.devices()[:num_devices])
+    objective = objectives.make_objective(config, mesh)
+    return config, objective, objectives.compile_ready_step(config, objective)
+
+
+@functools.cache
 def updates(bindings, fsdp, tensor, num_devices=8, broken_row=None, family=None):
     """Returns the parameters after some steps, and the last step's metrics.
 
     A broken row has a token that the vocabulary lacks: its loss is not finite.
     """
-    partitions = (f"NUM_FSDP_PARTITIONS={fsdp}", f"NUM_TENSOR_PARTITIONS={tensor}")
-    config = load((*bindings, *partitions), family)
-    mesh = objectives.make_mesh(config, jax.devices()[:num_devices])
-    objective = objectives.make_objective(config, mesh)
-    state = objectives.initial_state(config, objective)
-    step = objectives.compile_ready_step(config, objective)
+    config, objective, step = compiled(bindings, fsdp, tensor, num_devices, family)
+    mesh, state = objective.mesh, objectives.initial_state(config, objective)
     rng = np.random.default_rng(0)
     for _ in range(STEPS):
         batch = random_batch(config, rng)
