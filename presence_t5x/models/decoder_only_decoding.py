@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from presence_t5x.config_types import DecoderOnlyConfig, DecodingConfig
 from presence_t5x.models.attention import RotaryAttention, mask_bias
@@ -41,6 +41,19 @@ class InputReader(DecoderOnly):
     """A `DecoderOnly` that remembers what it reads."""
 
     decoder_type = ReadingDecoder
+
+
+class ReadInputs(NamedTuple):
+    """Inputs as they are read, behind the begin token.
+
+    Attributes:
+      last: the place of every row's last one.
+      is_real: no padding.
+    """
+
+    tokens: Int[Array, "rows inputs"]
+    last: Int[Array, "rows 1"]
+    is_real: Bool[Array, "rows inputs"]
 
 
 class StepBiases(NamedTuple):
@@ -108,28 +121,26 @@ class CachedDecoder(Decoder):
     def __call__(
         self,
         embedded: Float[Array, "2 rows beams embed"],
-        num_inputs: Int[Array, " rows"],
-        most_inputs: int,
+        read: ReadInputs,
         max_length: int,
         with_logits: bool,
     ) -> Array:
         """Reads the last input at position 0, `embedded[0]`, and targets after it, `embedded[1]`.
 
         Args:
-          num_inputs: of every row.
-          most_inputs: places for them.
+          read: what stands before.
           max_length: of targets.
         """
         position, dtype = next_position(self), jnp.dtype(self.config.dtype)
-        places = jnp.arange(most_inputs + 1)
+        places = jnp.arange(max_length)
         biases = StepBiases(
             position,
-            mask_bias((places <= num_inputs[:, None])[:, None, None], dtype),
+            mask_bias(read.is_real[:, None, None], dtype),
             # Place 0 is the last input's, which is among the inputs already.
-            mask_bias((jnp.arange(max_length) <= position) & (jnp.arange(max_length) > 0), dtype),
+            mask_bias((places <= position) & (places > 0), dtype),
         )
         x = jnp.where(position == 0, *embedded)
-        return self.run(x, (num_inputs + position)[:, None], biases, True, with_logits)
+        return self.run(x, read.last + position, biases, True, with_logits)
 
 
 class CachedDecoderOnly(DecoderOnly):
@@ -150,14 +161,13 @@ class CachedDecoderOnly(DecoderOnly):
           input_tokens: EOS at the end, 0 behind it.
           max_length: of targets; the cache's.
         """
-        num_inputs = jnp.sum(input_tokens > 0, axis=1)
-        last = jnp.take_along_axis(_read(input_tokens), num_inputs[:, None], axis=1)
+        read = _read(input_tokens)
+        last = jnp.take_along_axis(read.tokens, read.last, axis=1)
         last = jnp.broadcast_to(last, tokens.shape)
         in_table, decoder = self.config.logits_via_embedding, cast(CachedDecoder, self.decoder)
         hidden = decoder(
             self.token_embedder(jnp.stack([last, tokens])),
-            num_inputs,
-            input_tokens.shape[1],
+            read,
             max_length,
             not in_table,
         )
@@ -172,25 +182,25 @@ def start_cache(
 ) -> dict[str, Any]:
     """Returns the cache before the first target: keys and values of the inputs."""
     read = _read(input_tokens)
-    num_inputs = jnp.sum(input_tokens > 0, axis=1)
-    is_input = (jnp.arange(read.shape[1]) <= num_inputs[:, None]).astype(jnp.int32)
+    is_read = read.is_real.astype(jnp.int32)
     _, variables = InputReader(config).apply(
         {"params": params},
-        read,
-        is_input,
-        decoder_causal_attention=None if decoding.causal_inputs else is_input,
+        read.tokens,
+        is_read,
+        decoder_causal_attention=None if decoding.causal_inputs else is_read,
         enable_dropout=False,
         with_logits=False,
         mutable=[CACHE],
     )
     # A step makes the places of targets; the first one of a search writes the same there again.
-    start = jnp.zeros((len(read), decoding.num_beams or 1), jnp.int32)
+    start = jnp.zeros((len(input_tokens), decoding.num_beams or 1), jnp.int32)
     _, variables = CachedDecoderOnly(config).apply(
         {"params": params, **variables}, start, input_tokens, decoding.max_length, mutable=[CACHE]
     )
     return at_start(variables[CACHE])
 
 
-def _read(input_tokens: Int[Array, "rows inputs"]) -> Int[Array, "rows inputs_and_begin"]:
-    """Returns inputs behind the begin token, as they are read."""
-    return jnp.pad(input_tokens, ((0, 0), (1, 0)))
+def _read(input_tokens: Int[Array, "rows inputs"]) -> ReadInputs:
+    tokens = jnp.pad(input_tokens, ((0, 0), (1, 0)))
+    last = jnp.sum(input_tokens > 0, axis=1, keepdims=True)
+    return ReadInputs(tokens, last, jnp.arange(tokens.shape[1]) <= last)
