@@ -18,7 +18,7 @@ from typing import Any
 from presence_t5x.command_line import OneLineParser, exit_status
 from presence_t5x.files import write_text_atomically
 from presence_t5x.resilience import injection
-from presence_t5x.resilience.injection import Job
+from presence_t5x.resilience.chaos_job import Job, UnexpectedError, write_texts
 
 _NUMBERS = {"kill": 20, "disk_full": 5, "corrupt_checkpoint": 5, "host_killed": 5}
 _SHORT = {"kill": 3, "disk_full": 1, "corrupt_checkpoint": 1, "host_killed": 1}
@@ -57,7 +57,7 @@ def _run(output: Path, numbers: dict[str, int]) -> bool:
     """Runs every fault and writes the outcomes; returns whether nothing was lost."""
     seed = int(os.environ.get("CHAOS_SEED", "0"))
     output.mkdir(parents=True, exist_ok=True)
-    injection.write_texts(output / "texts")
+    write_texts(output / "texts")
     whole: dict[int, dict[str, str]] = {}
     outcomes: list[dict[str, Any]] = []
     for fault, number in numbers.items():
@@ -88,7 +88,7 @@ def _one(job: Job, fault: str, rng: random.Random, whole: dict[str, str]) -> dic
     try:
         step = _FAULTS[fault](job, rng)
         found = job.finish()
-    except injection.UnexpectedError as error:
+    except UnexpectedError as error:
         outcome = f"{error}"
     differing = [name for name, value in whole.items() if found.get(name) != value]
     if found and differing:

@@ -21,6 +21,7 @@ from presence_t5x.files import write_text_atomically
 from presence_t5x.reproduction.bootstrap import BootstrapConfig
 from presence_t5x.reproduction.display import ProgressDisplay
 from presence_t5x.reproduction.execution import UnitFailedError, done_seconds, run_units
+from presence_t5x.reproduction.expansion import expand
 from presence_t5x.reproduction.measured import measure, measure_held_out
 from presence_t5x.reproduction.page import render_page
 from presence_t5x.reproduction.plan_files import load_plan
@@ -30,7 +31,7 @@ from presence_t5x.reproduction.rows import Row, make_rows
 from presence_t5x.reproduction.saved_tables import SavedTables, write_saved
 from presence_t5x.reproduction.summary import findings, transfer_lines
 from presence_t5x.reproduction.text_files import markdown, table_csv
-from presence_t5x.reproduction.units import KINDS, Work, expand
+from presence_t5x.reproduction.units import KINDS, Work
 
 TABLES_MARKDOWN, PAGE = "tables.md", "index.html"
 

@@ -8,7 +8,8 @@ language have a column a language, for all models of the plan at once.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from presence_t5x.reproduction.plans import SETTINGS, Plan, Pretraining, Table
+from presence_t5x.reproduction.plan_parts import SETTINGS, Pretraining, Table
+from presence_t5x.reproduction.plans import Plan
 from presence_t5x.reproduction.rows import AVERAGE, LOSS, Row, decimals
 
 # As the paper writes them; other variants are written as they are.

@@ -15,7 +15,8 @@ from presence_t5x.reproduction.held_out_results import (
     mean_effort,
     read_trained,
 )
-from presence_t5x.reproduction.plans import HELD_OUT, Plan, Task
+from presence_t5x.reproduction.plan_parts import HELD_OUT, Task
+from presence_t5x.reproduction.plans import Plan
 from presence_t5x.reproduction.results import LanguageResult, language_results, read_evaluation
 from presence_t5x.reproduction.units import Cell, Work
 

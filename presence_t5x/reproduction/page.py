@@ -17,7 +17,8 @@ from presence_t5x.reproduction.grids import (
     language_grids,
     table_grids,
 )
-from presence_t5x.reproduction.plans import HELD_OUT, Plan, Table
+from presence_t5x.reproduction.plan_parts import HELD_OUT, Table
+from presence_t5x.reproduction.plans import Plan
 from presence_t5x.reproduction.rows import Row
 from presence_t5x.reproduction.summary import findings, transfer_lines
 from presence_t5x.reproduction.text_files import cell_parts

@@ -8,18 +8,17 @@ from typing import Any
 
 from presence_t5x._validate import check_int
 from presence_t5x.packaged_toml import read_packaged_toml
-from presence_t5x.reproduction.plans import (
-    MOST_SEEDS,
+from presence_t5x.reproduction.plan_parts import (
     Evaluation,
     Filtering,
     Finetuning,
-    Plan,
     Preparation,
     Pretraining,
     Steps,
     Table,
     Task,
 )
+from presence_t5x.reproduction.plans import MOST_SEEDS, Plan
 
 DATA_DIR = "{data_dir}"
 _LISTS = ("tables", "pretrainings", "finetunings", "preparations")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from presence_t5x.reproduction.bootstrap import Values, metric_of
-from presence_t5x.reproduction.plans import Task
+from presence_t5x.reproduction.plan_parts import Task
 
 SCORES = "scores.json"
 _SPAN_F1 = "span_f1"

@@ -23,7 +23,8 @@ from presence_t5x.reproduction.bootstrap import (
 )
 from presence_t5x.reproduction.measured import Group, Measured
 from presence_t5x.reproduction.paper_figures import PAPER, PaperCell
-from presence_t5x.reproduction.plans import Plan, Pretraining, Table, Task
+from presence_t5x.reproduction.plan_parts import Pretraining, Table, Task
+from presence_t5x.reproduction.plans import Plan
 
 AVERAGE, BASELINE = "average", "baseline"
 LOSS = "loss"

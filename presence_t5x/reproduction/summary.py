@@ -8,7 +8,8 @@ from presence_t5x.reproduction.grids import (
     model_labels,
     plain_words,
 )
-from presence_t5x.reproduction.plans import FINETUNED, SETTINGS, Plan
+from presence_t5x.reproduction.plan_parts import FINETUNED, SETTINGS
+from presence_t5x.reproduction.plans import Plan
 from presence_t5x.reproduction.rows import AVERAGE, LOSS, Row
 
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 
 from presence_t5x.reproduction.grids import Grid, language_grids, table_grids
-from presence_t5x.reproduction.plans import Plan, Table
+from presence_t5x.reproduction.plan_parts import Table
+from presence_t5x.reproduction.plans import Plan
 from presence_t5x.reproduction.rows import NOT_RUN, Row, decimals, row_as_json
 
 

@@ -12,17 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 
-from presence_t5x.data import vocabulary_training
+from presence_t5x.data import vocabulary_sample, vocabulary_training
 from presence_t5x.data.documents import Document
 from presence_t5x.data.encyclopedia import EncyclopediaConfig, generate_documents
 from presence_t5x.data.sentinels import sentinels_of
 from presence_t5x.data.vocabularies import load_vocabulary, vocabulary_sha256
-from presence_t5x.data.vocabulary_training import (
-    append_sentinels,
-    sampling_rates,
-    train_pieces,
-    train_vocabulary,
-)
+from presence_t5x.data.vocabulary_sample import sampling_rates
+from presence_t5x.data.vocabulary_training import append_sentinels, train_pieces, train_vocabulary
 
 SIZE = 1000
 # A share is a sum of about 150 sentences or more, each in or out by its hash: a relative standard
@@ -263,7 +259,7 @@ def test_documents_without_ids_are_sampled_apart(sampled):
 
 def test_memory_is_bounded(monkeypatch, sampled):
     most = 0
-    thin_out = vocabulary_training._Sample._thin_out
+    thin_out = vocabulary_sample.TextSample._thin_out
 
     def observe(sample):
         nonlocal most
@@ -271,7 +267,7 @@ def test_memory_is_bounded(monkeypatch, sampled):
         most = max(most, kept)
         thin_out(sample)
 
-    monkeypatch.setattr(vocabulary_training._Sample, "_thin_out", observe)
+    monkeypatch.setattr(vocabulary_sample.TextSample, "_thin_out", observe)
     sampled(many_documents(), max_training_bytes=50_000)
     assert 1.25 * 50_000 < most < 1.25 * 50_000 + 600  # the last document's
 

@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 
 from presence_t5x import chaos
-from presence_t5x.resilience import injection
-from presence_t5x.resilience.injection import Job
+from presence_t5x.resilience.chaos_job import TRAIN_STEPS, Job, write_texts
 
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chaos")
-    injection.write_texts(folder / "texts")
+    write_texts(folder / "texts")
     return folder
 
 
@@ -169,7 +168,7 @@ def test_sigterm_on_one_host_stops_both_at_one_step(output):
     processes[1].send_signal(signal.SIGTERM)
     assert job.wait() == [0, 0]
     assert "stopped and saved; resume with python -m" in job.log(0).read_text()
-    assert 9 <= job.step() < injection.TRAIN_STEPS
+    assert 9 <= job.step() < TRAIN_STEPS
     assert job.finish() == whole
 
 

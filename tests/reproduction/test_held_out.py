@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from presence_t5x.reproduction.bootstrap import BootstrapConfig, seed_interval
+from presence_t5x.reproduction.expansion import expand
 from presence_t5x.reproduction.measured import measure_held_out
 from presence_t5x.reproduction.page import render_page
 from presence_t5x.reproduction.plan_files import load_plan
@@ -15,7 +16,6 @@ from presence_t5x.reproduction.protocol import protocols
 from presence_t5x.reproduction.rows import make_rows
 from presence_t5x.reproduction.summary import findings, transfer_lines
 from presence_t5x.reproduction.text_files import markdown
-from presence_t5x.reproduction.units import expand
 
 CONFIG = BootstrapConfig()
 PLAN = """

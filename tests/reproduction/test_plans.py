@@ -3,8 +3,8 @@
 import pytest
 from plan_text import PLAN
 
+from presence_t5x.reproduction.expansion import expand
 from presence_t5x.reproduction.plan_files import load_plan
-from presence_t5x.reproduction.units import expand
 
 UNAVAILABLE = 'unavailable = "no filter"'
 

@@ -9,9 +9,9 @@ from planted_scores import entities, nli, write_evaluation
 
 from presence_t5x import prepare, reproduce
 from presence_t5x.config_types.weighting import GRANULARITIES, SCORES
+from presence_t5x.reproduction.expansion import expand
 from presence_t5x.reproduction.paper_figures import PAPER, PAPER_TABLES, PaperCell
 from presence_t5x.reproduction.plan_files import load_plan
-from presence_t5x.reproduction.units import expand
 
 
 def run(*arguments):

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from presence_t5x.reproduction.expansion import expand
 from presence_t5x.reproduction.page import render_page
 from presence_t5x.reproduction.plan_files import load_plan, plan_as_json, plan_from_json
 from presence_t5x.reproduction.rows import Row, make_rows
 from presence_t5x.reproduction.saved_tables import SavedTables, read_saved, write_saved
-from presence_t5x.reproduction.units import expand
 
 
 @pytest.fixture

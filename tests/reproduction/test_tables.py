@@ -13,14 +13,8 @@ from planted_scores import entities, nli, write_evaluation
 from presence_t5x.reproduction.bootstrap import BootstrapConfig
 from presence_t5x.reproduction.measured import measure
 from presence_t5x.reproduction.page import render_page
-from presence_t5x.reproduction.plans import (
-    Evaluation,
-    Finetuning,
-    Plan,
-    Pretraining,
-    Table,
-    Task,
-)
+from presence_t5x.reproduction.plan_parts import Evaluation, Finetuning, Pretraining, Table, Task
+from presence_t5x.reproduction.plans import Plan
 from presence_t5x.reproduction.rows import make_rows, row_as_json
 from presence_t5x.reproduction.summary import findings, transfer_lines
 from presence_t5x.reproduction.text_files import markdown, table_csv
