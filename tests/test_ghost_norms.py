@@ -10,24 +10,12 @@ import numpy as np
 import pytest
 
 from presence_t5x import PresenceConfig, ghost_norms
-from presence_t5x.config_types import T5Config
 from presence_t5x.gradients import example_scores
 from presence_t5x.losses import cross_entropy_with_z_loss, token_loss
-from presence_t5x.models.families import init_params
-from presence_t5x.models.t5 import T5
 
-ROWS, VOCABULARY = 4, 23
+ROWS = 4
 TOLERANCE = 1e-5
-MODEL = T5Config(
-    vocab_size=VOCABULARY,
-    emb_dim=8,
-    num_heads=2,
-    head_dim=4,
-    mlp_dim=12,
-    num_encoder_layers=3,
-    num_decoder_layers=2,
-    dtype="float32",
-)
+FIRST_BLOCKS = ("encoder/layers_0", "decoder/layers_0")
 
 
 def random(seed, *shape):
@@ -101,28 +89,8 @@ def test_ids_outside_the_table_give_nan_and_no_gradient():
     np.testing.assert_array_equal(gradient.sum(1), [0, 2, 0, 0, 0])
 
 
-@pytest.fixture(scope="module")
-def batch():
-    rng = np.random.default_rng(0)
-    lengths = {"encoder_input_tokens": 9, "decoder_input_tokens": 5, "decoder_target_tokens": 5}
-    tokens = {
-        name: jnp.asarray(rng.integers(1, VOCABULARY, (ROWS, n))) for name, n in lengths.items()
-    }
-    weights = rng.integers(0, 2, (ROWS, 5)).astype(np.float32)
-    weights[:, 0] = 1
-    return tokens | {"decoder_loss_weights": jnp.asarray(weights)}
-
-
 @functools.cache
-def model_and_params(scan_layers):
-    config = T5Config(**(vars(MODEL) | {"scan_layers": scan_layers}))
-    params = init_params(config, jax.random.key(0))
-    keys = iter(jax.random.split(jax.random.key(1), 100))
-    params = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(next(keys), x.shape), params)
-    return T5(config), params
-
-
-def row_gradients(config, params, batch):
+def row_gradients(config):
     """Returns every row's gradient of its summed loss: logits, plain cross-entropy, vmap(grad)."""
     features = config.features
 
@@ -135,7 +103,8 @@ def row_gradients(config, params, batch):
             weights = row[features.weights]
         return cross_entropy_with_z_loss(logits, targets, weights, 1e-4)[0][0]
 
-    return jax.vmap(jax.grad(loss), (None, 0))(params, batch)
+    gradients_of = jax.jit(jax.vmap(jax.grad(loss), (None, 0)))
+    return gradients_of(families.params_of(config), families.batch_of(config))
 
 
 def select(tree, path):
@@ -148,27 +117,36 @@ def select(tree, path):
     return jax.tree.leaves(tree)
 
 
-@pytest.mark.parametrize("scan_layers", [False, True])
-@pytest.mark.parametrize(
-    "layers",
-    [
-        ("encoder/layers_0", "decoder/layers_0"),
-        ("encoder/layers_1",),
-        ("encoder/relpos_bias", "decoder/relpos_bias"),
-        ("token_embedder",),  # used by encoder and decoder: cross terms
-        ("encoder/encoder_norm", "decoder/layers_1"),
-        ("decoder/logits_dense", "encoder/layers_0"),  # no probe: falls back to vmap
-    ],
-)
-def test_scores_of_a_t5_equal_vmap_of_grad(scan_layers, layers, batch):
-    model, params = model_and_params(scan_layers)
-    check_scores(model.config, params, layers, batch)
+def squared_norms(config, layers):
+    """Returns the squared norm of each row's gradients of some layers, in float64."""
+    return sum(
+        np.sum(np.asarray(leaf, np.float64).reshape(families.ROWS, -1) ** 2, axis=1)
+        for path in layers
+        for leaf in select(row_gradients(config), path)
+    )
+
+
+def scored(model_config, **settings):
+    """Returns the rows' scores and loss sums by `example_scores`."""
+    loss_fun = token_loss(families.build_model(model_config), 1e-4)
+    config = PresenceConfig(num_microbatches=2, **settings)
+    batch = families.batch_of(model_config)
+    scores, loss_sums, _ = jax.jit(
+        lambda params: example_scores(loss_fun, params, batch, config=config, has_aux=True)
+    )(families.params_of(model_config))
+    return scores, loss_sums
 
 
 @pytest.mark.parametrize("scan_layers", [False, True])
 @pytest.mark.parametrize(
     "family, layers",
     [
+        ("encoder_decoder", FIRST_BLOCKS),
+        ("encoder_decoder", ("encoder/layers_1",)),
+        ("encoder_decoder", ("encoder/relpos_bias", "decoder/relpos_bias")),
+        ("encoder_decoder", ("token_embedder",)),  # encoder's and decoder's: cross terms
+        ("encoder_decoder", ("encoder/encoder_norm", "decoder/layers_1")),
+        ("encoder_decoder", ("decoder/logits_dense", "encoder/layers_0")),  # falls back to vmap
         ("decoder_only", ("decoder/layers_0",)),
         ("decoder_only", ("token_embedder", "decoder/decoder_norm", "decoder/layers_2")),
         ("decoder_only", ("decoder/logits_dense", "decoder/layers_1")),  # falls back to vmap
@@ -180,43 +158,21 @@ def test_scores_of_a_t5_equal_vmap_of_grad(scan_layers, layers, batch):
         ("classifier", ("classes",)),
     ],
 )
-def test_scores_of_the_other_families_equal_vmap_of_grad(scan_layers, family, layers):
-    config = dataclasses.replace(families.CONFIGS[family], scan_layers=scan_layers)
-    check_scores(config, families.params_of(config), layers, families.batch_of(config))
-
-
-def check_scores(model_config, params, layers, batch):
-    config = PresenceConfig(num_microbatches=2, layers=layers, score_loss="sum")
-    loss_fun = token_loss(families.build_model(model_config), 1e-4)
-    scores, _, _ = jax.jit(
-        lambda params: example_scores(loss_fun, params, batch, config=config, has_aux=True)
-    )(params)
-    by_row = row_gradients(model_config, params, batch)
-    expected = sum(
-        np.sum(np.asarray(leaf, np.float64).reshape(len(scores), -1) ** 2, axis=1)
-        for path in layers
-        for leaf in select(by_row, path)
-    )
+def test_scores_equal_vmap_of_grad(scan_layers, family, layers):
+    model_config = dataclasses.replace(families.CONFIGS[family], scan_layers=scan_layers)
+    scores, _ = scored(model_config, layers=layers, score_loss="sum")
+    expected = squared_norms(model_config, layers)
     assert expected[0] > 0
     np.testing.assert_allclose(scores, expected, rtol=TOLERANCE, atol=TOLERANCE * expected.max())
 
 
 @pytest.mark.parametrize("score", ["loss_weighted_influence", "log_perplexity_influence"])
-def test_a_t5s_rows_are_scored_by_norm_and_loss(score, batch):
-    model, params = model_and_params(False)
-    layers = ("encoder/layers_0", "decoder/layers_0")
-    config = PresenceConfig(num_microbatches=2, layers=layers, score=score)
-    loss_fun = token_loss(model, 1e-4)
-    scores, loss_sums, _ = jax.jit(
-        lambda params: example_scores(loss_fun, params, batch, config=config, has_aux=True)
-    )(params)
-    by_row = row_gradients(model.config, params, batch)
-    tokens = np.asarray(batch["decoder_loss_weights"], np.float64).sum(axis=1)
-    norms = sum(
-        np.sum(np.asarray(leaf, np.float64).reshape(ROWS, -1) ** 2, axis=1)
-        for path in layers
-        for leaf in select(by_row, path)
-    )
-    norms, losses = norms / tokens**2, np.asarray(loss_sums, np.float64) / tokens
+def test_rows_are_scored_by_norm_and_loss(score):
+    model_config = families.CONFIGS["encoder_decoder"]
+    scores, loss_sums = scored(model_config, layers=FIRST_BLOCKS, score=score)
+    weights = families.batch_of(model_config)["decoder_loss_weights"]
+    tokens = np.asarray(weights, np.float64).sum(axis=1)[:-1]  # the last row is all padding
+    norms = squared_norms(model_config, FIRST_BLOCKS)[:-1] / tokens**2
+    losses = np.asarray(loss_sums, np.float64)[:-1] / tokens
     joined = norms * losses**2 if score.startswith("loss") else np.log(norms * np.exp(losses) ** 2)
-    np.testing.assert_allclose(scores, joined, rtol=TOLERANCE)
+    np.testing.assert_allclose(scores[:-1], joined, rtol=TOLERANCE)
