@@ -131,8 +131,10 @@ class DataConfig:
     def most_targets(self) -> int | None:
         """The most tokens of a row that have a loss; None where all may."""
         lengths = self.task_feature_lengths
-        if self.objective == "masked_tokens":  # as `masked_tokens.mask_rows` rounds
-            return max(1, round(lengths["inputs"] * self.noise_density))
+        if self.objective == "masked_tokens":
+            if self.pack and self.reader == "streaming":  # every document is rounded by itself
+                return None
+            return max(1, round(lengths["inputs"] * self.noise_density))  # as `mask_rows` does
         if self.objective == "prefix" and not self.pack:
             return lengths["targets"]
         return None

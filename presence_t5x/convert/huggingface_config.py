@@ -74,7 +74,10 @@ def read_config(values: Mapping[str, Any], has_output: bool) -> HuggingFaceConfi
     """
     family = values.get("model_type")
     if not isinstance(family, str) or family not in _CLASSES:
-        raise ValueError(f"model_type={family!r} is not of the T5 family {sorted(_CLASSES)}")
+        raise ValueError(
+            f"model_type={family!r} is none that is read here: {sorted(_CLASSES)}, 'llama', "
+            "'xlm-roberta'"
+        )
     for name, wanted in _FIXED.items():
         if values.get(name, wanted) != wanted:
             raise ValueError(f"{name}={values[name]!r} is not supported; it must be {wanted!r}")

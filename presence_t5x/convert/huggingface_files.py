@@ -48,6 +48,9 @@ _TIED = {
     "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
     "lm_head.decoder.bias": "lm_head.bias",
 }
+# Buffers that follow from the settings, and what no head of ours uses.
+_BUFFERS = ("position_ids", "token_type_ids", "rotary_emb.inv_freq")
+_POOLER = "roberta.pooler."
 _TABLE, _LOGITS = "token_embedder/embedding", "decoder/logits_dense/kernel"
 
 
@@ -61,13 +64,14 @@ def read_huggingface(folder: Path) -> Content:
     """Returns the model of a folder, its arrays unread.
 
     Raises:
-      ValueError: damaged, not of the T5 family, or without safetensors; names file and parameter.
+      ValueError: damaged, of another family, or without safetensors; names file and parameter.
     """
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} holds no {CONFIG}; is it a folder of Hugging Face's?")
     values = read_json_object(folder / CONFIG, _COPY)
     found = _read_weights(folder)
-    if values.get("model_type") in one_stack_configs.NAMES:
+    family = values.get("model_type")
+    if isinstance(family, str) and family in one_stack_configs.NAMES:
         return _read_one_stack(folder, values, found)
     copies = [name for name in _EMBEDDING_COPIES if name in found]
     if EMBEDDING not in found and copies:
@@ -133,10 +137,13 @@ def _read_one_stack(folder: Path, values: dict[str, Any], found: Tensors) -> Con
     for copy, original in _TIED.items():
         if copy in left and original in found and _same(left[copy], found[original]):
             del left[copy]
-    notes = ("ids 0 and 1 (<s> and padding) are exchanged: padding is 0 here",)
-    notes = notes if names.exchanges_ids else ()
-    left.pop("roberta.embeddings.position_ids", None)  # counts from 0
-    return Content(config, params, None, 0, notes, content.describe(left))
+    notes = []
+    if names.exchanges_ids:
+        notes.append("ids 0 and 1 (<s> and padding) are exchanged: padding is 0 here")
+    if pooler := [name for name in left if name.startswith(_POOLER)]:
+        notes.append(f"{content.shorten(pooler)} are left out: the heads here use no pooler")
+        left = {name: tensor for name, tensor in left.items() if name not in pooler}
+    return Content(config, params, None, 0, tuple(notes), content.describe(left))
 
 
 def _with_logits(
@@ -187,7 +194,11 @@ def _read_weights(folder: Path) -> Tensors:
         if Path(name).name != name:
             raise ValueError(f"{folder / _INDEX} refers to {name!r}, which is not beside it")
         found |= _read_file(folder / name)
-    lost = [f"{name} (of {file})" for name, file in weight_map.items() if name not in found]
+    lost = [
+        f"{name} (of {file})"
+        for name, file in weight_map.items()
+        if name not in found and not name.endswith(_BUFFERS)
+    ]
     if lost:
         raise ValueError(f"{folder}: parameters of {_INDEX} are missing: {content.shorten(lost)}")
     return found
@@ -202,6 +213,8 @@ def _read_file(file: Path) -> Tensors:
         with safe_open(file, framework="np") as opened:
             names = opened.keys()  # it cannot be iterated over itself
             for name in names:
+                if name.endswith(_BUFFERS):
+                    continue
                 part = opened.get_slice(name)
                 if part.get_dtype() not in _FLOATS:
                     raise ValueError(
@@ -227,8 +240,9 @@ def _no_weights(folder: Path) -> str:
     if any((folder / name).exists() for name in _PICKLES):
         return (
             f"{folder} has pytorch_model.bin alone, a pickle, which is never loaded here; where "
-            'you trust it, write safetensors: python -c "import transformers; '
-            f"transformers.AutoModelForSeq2SeqLM.from_pretrained('{folder}')"
+            'you trust it, write safetensors: python -c "import transformers as t; '
+            f"c = t.AutoConfig.from_pretrained('{folder}'); "
+            f"getattr(t, c.architectures[0]).from_pretrained('{folder}')"
             ".save_pretrained('NEW_FOLDER')\""
         )
     return f"{folder} has neither {_WEIGHTS} nor {_INDEX}"

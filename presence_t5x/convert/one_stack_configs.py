@@ -6,6 +6,7 @@ Settings that would change a model's function and that ours cannot say are refus
 from collections.abc import Mapping
 from typing import Any
 
+from presence_t5x._validate import check_int
 from presence_t5x.config_types import DecoderOnlyConfig, EncoderOnlyConfig, ModelConfig
 from presence_t5x.convert.huggingface_families import LLAMA, XLM_ROBERTA, Names
 from presence_t5x.models.encoder_only import POSITION_OFFSET
@@ -52,6 +53,8 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
     missing = [name for name in _SIZES.values() if name not in values]
     if missing:
         raise ValueError(f"the sizes {missing} are missing")
+    for name in _SIZES.values():
+        check_int(name, values[name], minimum=1)
     sizes = {ours: values[theirs] for ours, theirs in _SIZES.items()}
     head_dim = values.get("head_dim") or values["hidden_size"] // values["num_attention_heads"]
     shared = {**sizes, "head_dim": head_dim, "dtype": "float32", "scan_layers": True}
@@ -125,6 +128,8 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 def _rotary_base(values: Mapping[str, Any]) -> float:
     """Returns the base, which transformers 4 and 5 keep in different places."""
     rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    if not isinstance(rope, Mapping):
+        raise ValueError(f"rope_parameters={rope!r} must be an object with its rope_type")
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default":
         raise ValueError(f"rope_type={kind!r} is not supported; it must be 'default'")

@@ -9,6 +9,7 @@ from presence_t5x.convert import moments
 from presence_t5x.convert.content import Content
 from presence_t5x.convert.formats import Format
 from presence_t5x.convert.huggingface_files import write_huggingface
+from presence_t5x.convert.one_stack_configs import LLAMA_TYPE, XLM_ROBERTA_TYPE, model_type_of
 from presence_t5x.convert.presence_files import write_presence
 from presence_t5x.convert.t5x_files import write_t5x
 from presence_t5x.convert.tensors import Tensors
@@ -78,6 +79,17 @@ def _write_t5x(directory: Path, found: Content, network: Network) -> Written:
 def _write_huggingface(directory: Path, found: Content) -> Written:
     write_huggingface(directory, found.params, found.config)
     notes = ("no tokenizer is written: copy the vocabulary's files (spiece.model) into the folder",)
+    family = model_type_of(found.config)
+    if family == XLM_ROBERTA_TYPE:
+        notes += (
+            "ids 0 and 1 (padding and, of a model trained here, EOS) are exchanged, since padding "
+            "is 1 there: a tokenizer has to give ids so",
+        )
+    if family == LLAMA_TYPE:
+        notes += (
+            "config.json and generation_config.json name the ids of models trained here (padding "
+            "and begin 0, EOS 1): correct them for a model that has others",
+        )
     if found.step:
         notes += (f"the step ({found.step}) is lost: Hugging Face keeps none",)
     return Written(directory, False, notes)

@@ -4,7 +4,7 @@ A task writes labels as text, which encoder-decoders generate. What that text ma
 the task's family (`finetuning.classification`), or is set for stores, which hold no tasks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from presence_t5x.config_types import DataConfig
@@ -22,6 +22,21 @@ def label_names(data_config: DataConfig) -> tuple[str, ...]:
     return tuple(data_config.label_names or _names_of_tasks(data_config))
 
 
+def check_num_classes(data_config: DataConfig, num_classes: int | None) -> None:
+    """Refuses a classification task whose labels are not as many as a model's classes.
+
+    Raises:
+      ValueError: as `label_names`, or another number.
+    """
+    names = label_names(data_config)
+    if num_classes != len(names):
+        raise ValueError(
+            f"{data_config.mixture_or_task_name!r} has the {len(names)} labels {list(names)}, but "
+            f"the model has num_classes={num_classes}; set EncoderOnlyConfig.num_classes="
+            f"{len(names)}, or take a model with as many"
+        )
+
+
 def label_numbers(data_config: DataConfig, vocabulary: Any) -> Mapping[tuple[int, ...], int]:
     """Returns the number of every label by the tokens of its name, without EOS.
 
@@ -30,9 +45,10 @@ def label_numbers(data_config: DataConfig, vocabulary: Any) -> Mapping[tuple[int
       vocabulary: seqio's, of the targets.
 
     Raises:
-      ValueError: as `label_names`, or two of them have the same tokens.
+      ValueError: as `label_names`, or the vocabulary cannot write one of them, or tell two apart.
     """
     names = label_names(data_config)
+    check_writes_labels(names, vocabulary)
     numbers = {tuple(map(int, vocabulary.encode(name))): i for i, name in enumerate(names)}
     if len(numbers) < len(names):
         raise ValueError(
@@ -42,9 +58,24 @@ def label_numbers(data_config: DataConfig, vocabulary: Any) -> Mapping[tuple[int
     return numbers
 
 
+def check_writes_labels(names: Sequence[str], vocabulary: Any) -> None:
+    """Refuses a vocabulary that gives back another text than a label, as one that folds case.
+
+    Raises:
+      ValueError: names the label.
+    """
+    for name in names:
+        if (found := vocabulary.decode(vocabulary.encode(name))) != name:
+            raise ValueError(
+                f"the vocabulary of {vocabulary.vocab_size} ids gives back {found!r} for the label "
+                f"{name!r}, so that no answer could be right; use another vocabulary"
+            )
+
+
 def _names_of_tasks(data_config: DataConfig) -> tuple[str, ...]:
     # These import TensorFlow.
     from presence_t5x.data.finetuning.classification import label_names_of
+    from presence_t5x.data.finetuning.families import FAMILIES, local_family
     from presence_t5x.data.providers import PREPARED, find_provider, tasks_of
 
     name = data_config.mixture_or_task_name
@@ -53,7 +84,10 @@ def _names_of_tasks(data_config: DataConfig) -> tuple[str, ...]:
             "objective='classification' needs label_names for mixture_or_task_name='prepared': a "
             "store does not hold them; give them in the order of their numbers"
         )
-    found = {task.name: label_names_of(task) for task in tasks_of(find_provider(data_config))}
+    if (family := local_family(name)) is not None:  # its files may be on another machine
+        found = {name: tuple(FAMILIES[family].label_names) or None}
+    else:
+        found = {task.name: label_names_of(task) for task in tasks_of(find_provider(data_config))}
     without = [task for task, names in found.items() if names is None]
     if without:
         raise ValueError(

@@ -145,6 +145,11 @@ def read_model(spec: str) -> bytes:
         ) from error
 
 
+def holds_model(folder: Path) -> bool:
+    """Returns whether a folder has a SentencePiece model under one of the usual names."""
+    return any((folder / name).is_file() for name in _MODEL_NAMES)
+
+
 def _model_file(spec: str) -> str:
     """The path itself, or that of the model in a local folder."""
     folder = Path(spec)

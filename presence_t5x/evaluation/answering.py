@@ -2,8 +2,14 @@
 
 from typing import Any, NamedTuple
 
-from presence_t5x.config_types import DataConfig, DecodingConfig, EncoderOnlyConfig, ModelConfig
-from presence_t5x.data.labels import label_names
+from presence_t5x.config_types import (
+    DataConfig,
+    DecoderOnlyConfig,
+    DecodingConfig,
+    EncoderOnlyConfig,
+    ModelConfig,
+)
+from presence_t5x.data.labels import check_num_classes, label_names
 from presence_t5x.evaluation.predictor import LabelPredictor, Predictor, TextPredictor
 
 
@@ -75,7 +81,8 @@ def answering_of(
         num_beams=num_beams,
         alpha=alpha,
         eos_id=eos_id,
-        causal_inputs=trained is None or trained.objective != "prefix",
+        causal_inputs=isinstance(model, DecoderOnlyConfig)
+        and (trained is None or trained.objective != "prefix"),
     )
     return Answering(decoding, None)
 
@@ -100,9 +107,5 @@ def _labels(model: ModelConfig, data: DataConfig, trained: DataConfig | None) ->
             f"answered by {list(asked)}; take a model that was trained on these"
         )
     assert isinstance(model, EncoderOnlyConfig)
-    if model.num_classes != len(labels):
-        raise ValueError(
-            f"the model has {model.num_classes} classes, but task {data.mixture_or_task_name!r} "
-            f"has {len(labels)} labels; take a model with as many"
-        )
+    check_num_classes(data, model.num_classes)
     return labels

@@ -120,9 +120,10 @@ class Predictor(abc.ABC):
 class TextPredictor(Predictor):
     """Generates answers. As seqio's evaluation has it, an answer ends before EOS, and ids beyond
     the vocabulary's pieces are unknown.
-    """
 
-    _num_special = 1
+    Inputs end in EOS, except those of a model that was trained on next tokens alone: it has never
+    seen a text go on behind one.
+    """
 
     def __init__(
         self, model: ModelConfig, decoding: DecodingConfig, vocabulary: Any, **options: Any
@@ -136,9 +137,12 @@ class TextPredictor(Predictor):
         """
         super().__init__(vocabulary, **options)
         self._vocabulary = vocabulary
+        self._num_special = 0 if decoding.causal_inputs else 1
         self._decode = _compile_ready_decoder(_plain(model), decoding, options.get("mesh"))
 
     def _frame(self, tokens: Int[np.ndarray, " tokens"]) -> Int[np.ndarray, " framed"]:
+        if self._num_special == 0:
+            return tokens[: self.input_length]
         return trim_tokens(tokens, self.input_length, self._vocabulary.eos_id)
 
     def _answer_rows(self, params: PyTree, rows: Int[np.ndarray, "rows inputs"]) -> Answers:
@@ -148,7 +152,9 @@ class TextPredictor(Predictor):
 
 
 class LabelPredictor(Predictor):
-    """Answers by the name of the most probable class; of equals, the first."""
+    """Answers by the name of the most probable class; of equals, the first. Probabilities that are
+    not finite are no answer, and score NaN.
+    """
 
     _num_special = 2
 
@@ -170,8 +176,9 @@ class LabelPredictor(Predictor):
 
     def _answer_rows(self, params: PyTree, rows: Int[np.ndarray, "rows inputs"]) -> Answers:
         log_probs = np.asarray(jax.device_get(self._classify(params, rows)))
-        best = log_probs.argmax(axis=-1).tolist()
-        return Answers([self._labels[i] for i in best], log_probs.max(axis=-1).tolist())
+        best, scores = log_probs.argmax(axis=-1).tolist(), log_probs.max(axis=-1).tolist()
+        texts = [self._labels[i] if np.isfinite(s) else "" for i, s in zip(best, scores)]
+        return Answers(texts, scores)
 
 
 def _plain(model: ModelConfig) -> ModelConfig:

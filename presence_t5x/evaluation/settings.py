@@ -165,7 +165,7 @@ def data_of_run(data: DataConfig, config: TaskEvaluationConfig, model: ModelConf
         task=config.task,
         split=config.split,
         input_length=lengths["inputs"],
-        max_decode_length=lengths.get("targets"),
+        max_decode_length=lengths.get("targets") if model.answers == "text" else None,
     )
     trained = vocabulary_of(data)
     found = _data(request, trained, data, model)
@@ -230,9 +230,11 @@ def _trained_vocabulary(
     request: Request, checkpoint: Checkpoint, trained: DataConfig | None
 ) -> tuple[str | None, str | None]:
     """Returns the vocabulary of a checkpoint, and a note if that cannot be told; or None."""
+    from presence_t5x.data.vocabularies import holds_model
+
     if trained is None:
         folder = checkpoint.location
-        has_model = is_huggingface(folder) and (folder / "spiece.model").is_file()
+        has_model = is_huggingface(folder) and holds_model(folder)
         return (str(folder) if has_model else None), None
     try:
         return vocabulary_of(trained), None

@@ -158,7 +158,7 @@ class CachedDecoderOnly(DecoderOnly):
 
         Args:
           tokens: at the current position; of no account at the first.
-          input_tokens: EOS at the end, 0 behind it.
+          input_tokens: 0 behind the last.
           max_length: of targets; the cache's.
         """
         read = _read(input_tokens)

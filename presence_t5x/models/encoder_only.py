@@ -3,6 +3,8 @@
 Conneau et al. 2020, after RoBERTa (Liu et al. 2019): learned positions, biases, LayerNorm after
 every block, exact GELU, logits by the token table. Parameters are named as T5X would name them.
 Padding is id 0 here as everywhere in this package; XLM-RoBERTa's own vocabulary has it at 1.
+Dropout is that of this package's T5: inside the MLP as well, where RoBERTa has none, and with one
+mask for all positions of a row.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,9 @@
 """Hugging Face folders: transformers' own logits and tokens, any layout of files, no pickles."""
 
+import dataclasses
 import json
 
+import families
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from presence_t5x.checkpoint import load_model
 from presence_t5x.config_types import DecodingConfig, T5Config
-from presence_t5x.convert import huggingface_files
+from presence_t5x.convert import huggingface_files, stacks, tensors
 from presence_t5x.convert.conversion import Conversion, convert
 from presence_t5x.convert.formats import open_checkpoint
 from presence_t5x.convert.huggingface_config import read_config, write_config
@@ -233,6 +235,33 @@ def refused(folder, match):
     with pytest.raises(ValueError, match=match) as caught:
         open_checkpoint(folder, "hf")
     assert "\n" not in str(caught.value)
+
+
+EXTRAS = {
+    "encoder_only": {
+        "roberta.embeddings.position_ids": np.arange(11)[None],
+        "roberta.pooler.dense.weight": np.zeros((24, 24), np.float32),
+        "roberta.pooler.dense.bias": np.zeros(24, np.float32),
+    },
+    "decoder_only": {
+        "model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(3, np.float32),
+    },
+}
+
+
+@pytest.mark.parametrize("family", EXTRAS)
+def test_buffers_and_unused_heads_are_left_out(family, tmp_path):
+    """As published folders of these families have them, and no model made today."""
+    config = dataclasses.replace(families.CONFIGS[family], emb_dim=24, mlp_dim=5)
+    params = stacks.unroll(tensors.of_tree(families.params_of(config), "random"))
+    write_huggingface(tmp_path / "model", params, config)
+    file = tmp_path / "model" / "model.safetensors"
+    save_file(load_file(file) | EXTRAS[family], file)
+    found = read_huggingface(tmp_path / "model")
+    assert not found.leftovers
+    for path, tensor in params.items():
+        np.testing.assert_array_equal(found.params[path].read(), tensor.read())
+    assert any("pooler" in note for note in found.notes) == (family == "encoder_only")
 
 
 def test_a_pickle_is_refused_with_the_remedy(folder):

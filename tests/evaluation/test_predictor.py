@@ -149,7 +149,7 @@ def asked_of(model, data, trained, **options):
     ("trained", "asked", "options", "message"),
     [
         ("abc", "abd", {}, r"classes are \['a', 'b', 'c'\], but task 'any' is answered by \['a'"),
-        ("ab", "ab", {}, "the model has 3 classes, but task 'any' has 2 labels"),
+        ("ab", "ab", {}, r"'any' has the 2 labels .*, but the model has num_classes=3"),
         ("abc", "abc", {"num_beams": 2}, "num_beams=2 belongs to models that answer in words"),
     ],
 )
@@ -167,6 +167,25 @@ def test_a_decoder_reads_as_it_was_trained():
     decoder = DecoderOnlyConfig(vocab_size=384)
     found = [asked_of(decoder, pairs, trained) for trained in (pairs, text, None)]
     assert [one.decoding.causal_inputs for one in found] == [False, True, True]
+    assert not asked_of(MODEL, text, None).decoding.causal_inputs
+    # Of next tokens it has seen no text go on behind EOS.
+    framed = [
+        make_predictor(decoder, one, VOCABULARY, input_length=4, batch_size=1).read(["ab", "abcde"])
+        for one in found[:2]
+    ]
+    a, b, c, d = VOCABULARY.encode("abcd")
+    assert framed[0].tokens.tolist() == [[a, b, 1, 0], [a, b, c, 1]]
+    assert framed[1].tokens.tolist() == [[a, b, 0, 0], [a, b, c, d]]
+    assert [inputs.num_cut for inputs in framed] == [1, 1]
+
+
+def test_what_is_not_finite_is_no_answer():
+    params = jax.tree.map(lambda leaf: leaf * np.nan, families.params_of(CLASSIFIER))
+    answering = answering_of(CLASSIFIER, labelled(*"abc"), labelled(*"abc"), eos_id=1)
+    options = {"input_length": LENGTH, "batch_size": 3}
+    found = make_predictor(CLASSIFIER, answering, VOCABULARY, **options)
+    answers = found.answer(params, found.read(["rain"]))
+    assert answers.texts == [""] and np.isnan(answers.scores[0])
 
 
 def test_a_masked_language_model_answers_nothing():

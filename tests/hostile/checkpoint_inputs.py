@@ -266,9 +266,33 @@ def list_for_an_activation(place):
     return with_config(place, feed_forward_proj=["relu"])
 
 
-@CASES.add("convert", "config.json", "model_type='bert'", "T5")
+@CASES.add("convert", "config.json", "model_type='bert'", "'llama'")
 def another_family(place):
     return with_config(place, model_type="bert")
+
+
+@CASES.add("convert", "config.json", "model_type=\\['llama'\\]")
+def list_for_a_family(place):
+    return with_config(place, model_type=["llama"])
+
+
+_LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 16,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+}
+
+
+@CASES.add("convert", "config.json", "num_attention_heads=0", ">= 1")
+def decoder_without_heads(place):
+    return with_config(place, **_LLAMA | {"num_attention_heads": 0})
+
+
+@CASES.add("convert", "config.json", "rope_parameters='linear'", "object")
+def text_for_rotary_positions(place):
+    return with_config(place, **_LLAMA, rope_scaling="linear")
 
 
 @CASES.add("convert", _WEIGHTS, "missing|safetensors")

@@ -186,8 +186,11 @@ def test_answers_after_a_run_score_as_those_on_the_way(family, finetuned, files,
     assert found["scores"][0]["num_examples"] == 12
 
 
-def by_hand(family, model_dir, text):
-    """Returns the answer to one example by the whole model, without caches and batches."""
+def by_hand(family, model_dir, text, of_pairs=True):
+    """Returns the answer to one example by the whole model, without caches and batches.
+
+    A decoder of pairs sees all of its inputs at once, and EOS behind them.
+    """
     vocabulary = load_vocabulary("bytes")
     model, params = load_model(model_dir)
     module = build_model(model.config)
@@ -197,17 +200,18 @@ def by_hand(family, model_dir, text):
         tokens = jnp.array([[begin, *ids[: LENGTH - 2], 1]])
         logits = module.apply({"params": params}, tokens, enable_dropout=False)[0, 0]
         return str(int(logits.argmax())), float(jax.nn.log_softmax(logits).max())
-    inputs, answer, score = [*ids[: LENGTH - 1], 1], [], 0.0
+    inputs, answer, score = [*ids[: LENGTH - 1], 1] if of_pairs else ids[:LENGTH], [], 0.0
     places = np.arange(LENGTH + 17)
     while len(answer) < 16 and 1 not in answer:
         tokens = np.zeros(len(places), np.int32)
         line = [0, *inputs, *answer]
+        is_prefix = (places <= len(inputs))[None].astype(np.int32)
         tokens[: len(line)] = line
         logits = module.apply(
             {"params": params},
             tokens[None],
             (places < len(line))[None].astype(np.int32),
-            decoder_causal_attention=(places <= len(inputs))[None].astype(np.int32),
+            decoder_causal_attention=is_prefix if of_pairs else None,
             enable_dropout=False,
         )[0, len(line) - 1]
         answer.append(int(logits.argmax()))
@@ -253,14 +257,29 @@ def test_what_does_not_fit_the_model_is_refused(family, finetuned, files, capsys
         assert message in refused(capsys, finetuned, files, tmp_path, **options), message
 
 
-def test_a_model_before_its_classes_answers_nothing(family, initial, files, capsys, tmp_path):
+def test_a_model_of_text_alone_goes_on_with_it_or_answers_nothing(
+    family, initial, files, capsys, tmp_path
+):
     if family == "classifier":
         message = "EncoderOnlyConfig without classes answers nothing; fine-tune it with"
         assert message in refused(capsys, initial, files, tmp_path, input_length=LENGTH)
         return
-    lengths = {"input_length": LENGTH, "max_decode_length": 4}
+    lengths = {"input_length": LENGTH, "max_decode_length": 16}
     found = evaluated(capsys, initial, files, output_dir=tmp_path, **lengths)
-    assert all(np.isfinite(row["value"]) for row in found["scores"])
+    for path in found["predictions"].values():
+        row = read(tmp_path / path)[0]
+        answer, score = by_hand(family, initial, row["inputs"], of_pairs=False)
+        assert row["prediction"] == answer
+        assert row["score"] == pytest.approx(score, rel=1e-4)
+
+
+def test_labels_that_are_not_the_classes_are_refused(family, initial, files, tmp_path):
+    if family == "classifier":
+        message = "has the 3 labels ['0', '1', '2'], but the model has num_classes=2; set Encoder"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            classes = {"EncoderOnlyConfig.num_classes": 2}
+            own = {"INITIAL_CHECKPOINT": None, "EVAL_TASK": None, **classes}
+            finetune(family, tmp_path / "run", initial, files, **own)
 
 
 OTHERS = {

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 from presence_t5x._validate import check_int, did_you_mean
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.documents import Problem
+from presence_t5x.data.finetuning.classification import label_names_of
 from presence_t5x.data.finetuning.file_names import language_of_name
 from presence_t5x.data.finetuning.formats import LINE, UNKNOWN
+from presence_t5x.data.labels import check_writes_labels
 from presence_t5x.data.preprocessors import LABELS
 from presence_t5x.data.providers import find_provider, tasks_of
 from presence_t5x.data.quiet_tensorflow import seqio, tf
@@ -158,7 +160,8 @@ def evaluation_sets(
 
     Raises:
       ValueError: no such task, split or language, no task that has metrics and whose rows are
-        pairs, a split without labels (GLUE's test), or data that are not there.
+        pairs, a split without labels (GLUE's test), labels that the vocabulary cannot write, or
+        data that are not there.
     """
     if max_examples is not None:
         check_int("max_examples", max_examples, minimum=1)
@@ -206,6 +209,8 @@ def _distinct(tasks: list[seqio.Task]) -> list[seqio.Task]:
 
 
 def _sets_of(task: seqio.Task, split: str, max_examples: int | None) -> list[EvaluationSet]:
+    if names := label_names_of(task):
+        check_writes_labels(names, task.output_features["targets"].vocabulary)
     problems: list[Problem] = []
     by_language: dict[str, list[EvaluationExample]] = {}
     raw = read_task_text(task, split, problems.append, _fetch)
