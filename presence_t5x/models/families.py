@@ -1,6 +1,7 @@
 """From a model's settings, of any family, to the model and its initial parameters."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -38,7 +39,7 @@ def init_params(
     With `scan_layers` each layer still has its own draw, but from other keys than when unrolled.
     Call it under `jax.jit` with out_shardings to create the parameters sharded.
     """
-    return jax.jit(lambda key: _init(config, key))(rng)
+    return _init(config, rng)
 
 
 def num_parameters(config: ModelConfig) -> int:
@@ -53,6 +54,7 @@ def num_parameters(config: ModelConfig) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
+@functools.partial(jax.jit, static_argnums=0)  # compiled once for all models of a configuration
 def _init(config: ModelConfig, rng: Array) -> PyTree:
     """Initialises on one-token dummies: no shape depends on batch or length."""
     model, tokens = build_model(config), jnp.ones((1, 1), jnp.int32)
