@@ -278,7 +278,7 @@ def test_labels_that_are_not_the_classes_are_refused(family, initial, files, tmp
         message = "has the 3 labels ['0', '1', '2'], but the model has num_classes=2; set Encoder"
         with pytest.raises(ValueError, match=re.escape(message)):
             classes = {"EncoderOnlyConfig.num_classes": 2}
-            own = {"INITIAL_CHECKPOINT": None, "EVAL_TASK": None, **classes}
+            own = {"INITIAL_CHECKPOINT": None, "EVAL_TASK": None, "SELECTION": "last", **classes}
             finetune(family, tmp_path / "run", initial, files, **own)
 
 
