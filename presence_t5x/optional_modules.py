@@ -5,6 +5,15 @@ import warnings
 from collections.abc import Sequence
 
 
+def install_extra(extra: str) -> str:
+    """Returns the command that installs what an extra of setup.py names, in a checkout.
+
+    >>> install_extra("tpu")
+    'pip install --constraint constraints.txt -e ".[tpu]"'
+    """
+    return f'pip install --constraint constraints.txt -e ".[{extra}]"'
+
+
 def reason_of_absence(modules: Sequence[str]) -> str | None:
     """Returns on one line why one of the modules cannot be imported; None if all can.
 

@@ -4,20 +4,21 @@
 [--dump_hlo=DIR] [--suggest] [--t5x] [--utilization=0.4] [--gin.NAME=VALUE]`. Compiles the
 configured step and the unweighted one, with `--t5x` T5X's own too where it is installed, and
 compares FLOPs, memory, collectives and compile time. Needs no MODEL_DIR,
-data or vocabulary; TPU topologies need libtpu (`pip install presence-t5x[tpu]`).
+data or vocabulary; TPU topologies need libtpu (`pip install -c constraints.txt -e ".[tpu]"`).
 """
 
+import argparse
 import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 
-from presence_t5x._validate import check_float, did_you_mean
-from presence_t5x.command_line import report_error
+from presence_t5x._validate import check_float
+from presence_t5x.command_line import OneLineParser, report_error
 from presence_t5x.config import load_config, parse_arguments
 from presence_t5x.config_types import RunConfig
 from presence_t5x.planning.analytic import training_flops
@@ -26,6 +27,7 @@ from presence_t5x.planning.display import PlanContext, plan_as_json, print_plan
 from presence_t5x.planning.suggestion import suggest_microbatches
 from presence_t5x.planning.t5x_step import check_t5x_installed, compile_t5x_step
 from presence_t5x.planning.topology import Topology, get_topology, prepare_environment
+from presence_t5x.vocabulary_table import table_setting
 
 PRESENCE, UNWEIGHTED, T5X = "presence", "unweighted", "t5x"
 # Required macros that say where data and results are: a plan reads neither.
@@ -37,10 +39,6 @@ _UNUSED_MACROS = {
     "PREPARED_STORES": '"unused"',
     "VOCABULARY_FILE": '"bytes"',
 }
-_USAGE = (
-    "usage: python -m presence_t5x.plan --gin_file=configs/runs/NAME.gin --topology=v4:4x4x4 "
-    "[--json] [--dump_hlo=DIR] [--suggest] [--t5x] [--utilization=0.4] [--gin.NAME=VALUE]"
-)
 
 
 class Options(NamedTuple):
@@ -67,21 +65,29 @@ def parse_options(arguments: Sequence[str]) -> Options:
     Raises:
       ValueError: an unknown argument or value, or no topology.
     """
-    values: dict[str, Any] = {}
-    for argument in arguments:
-        name, equals, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--") or name not in Options._fields:
-            near = did_you_mean(name, Options._fields)
-            raise ValueError(f"unknown argument {argument!r}{near}; {_USAGE}")
-        is_flag = name in ("json", "suggest", "t5x")
-        if is_flag == bool(equals) or not (is_flag or value):
-            raise ValueError(f"--{name} takes {'no' if is_flag else 'a'} value; {_USAGE}")
-        values[name] = True if is_flag else value
-    if "topology" not in values:
-        raise ValueError(f"--topology is missing, e.g. --topology=v4:4x4x4 or cpu:8; {_USAGE}")
-    if "utilization" in values:
-        values["utilization"] = _share(values["utilization"])
-    return Options(**values)
+    values = vars(_parser().parse_args(arguments))
+    if values["topology"] is None:
+        raise ValueError("--topology is missing, e.g. --topology=v4:4x4x4 or cpu:8")
+    return Options(**values | {"utilization": _share(values["utilization"])})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="python -m presence_t5x.plan",
+        description="Tell what a run's step costs on a TPU topology, from the compiler alone.",
+        epilog="--gin_file=FILE and --gin.NAME=VALUE as for presence_t5x.train; MODEL_DIR, data "
+        "and vocabulary are not needed.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--topology", metavar="NAME", help="e.g. v4:4x4x4, or cpu:8 for virtual CPUs; needed")
+    add("--json", action="store_true", help="one object instead of tables")
+    add("--dump_hlo", metavar="DIR", help="gets the compiled programs as text")
+    add("--suggest", action="store_true", help="find the largest microbatch that fits first")
+    add("--t5x", action="store_true", help="T5X's own step beside it, where T5X is installed")
+    add("--utilization", default="0.4", metavar="SHARE",
+        help="of the chip's peak speed, for chip-hours (0.4)")  # fmt: skip
+    return parser
 
 
 def load_plan_config(gin_files: Sequence[str], bindings: Sequence[str]) -> RunConfig:
@@ -95,7 +101,7 @@ def load_plan_config(gin_files: Sequence[str], bindings: Sequence[str]) -> RunCo
         raise ValueError(
             "vocab_size=None: a run takes it from its vocabulary, a plan reads none; set the "
             "number of pieces rounded up to a multiple of 128, e.g. "
-            f"--gin.{type(config.model).__name__}.vocab_size=32128"
+            f"--gin.{table_setting(config.model)}=32128"
         )
     return config
 

@@ -9,7 +9,7 @@ from typing import Any
 from presence_t5x.config import config_to_dict, config_to_gin, flatten_settings
 from presence_t5x.config_types import RunConfig
 from presence_t5x.files import differences, write_text_atomically
-from presence_t5x.vocabulary_table import check_table_is_used, table_rows
+from presence_t5x.vocabulary_table import check_table_is_used, table_rows, table_setting
 
 # Settings that may change when a run continues: they alter how long and how it is watched.
 _FREE_SETTINGS = {
@@ -37,7 +37,8 @@ def with_vocabulary(config: RunConfig, sources) -> RunConfig:
     if table is None:
         model = dataclasses.replace(config.model, vocab_size=table_rows(vocabulary.vocab_size))
         return dataclasses.replace(config, model=model)
-    check_table_is_used(config.data.mixture_or_task_name, vocabulary.vocab_size, table)
+    name, setting = config.data.mixture_or_task_name, table_setting(config.model)
+    check_table_is_used(name, vocabulary.vocab_size, table, setting)
     return config
 
 

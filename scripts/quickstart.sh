@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From a blank machine to a report: baseline and PRESENCE on the embedded encyclopedia.
-# Usage: bash scripts/quickstart.sh [OUTPUT_DIR]   (default runs/quickstart; at most 8 minutes on 2
+# Usage: bash scripts/quickstart.sh [OUTPUT_DIR]   (default runs/quickstart; 7 to 9 minutes on 2
 # cores after installation; run it again to continue an interrupted one)
 set -euo pipefail
 start_dir="$PWD"

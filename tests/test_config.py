@@ -34,8 +34,8 @@ def load(file, **macros):
 
 @pytest.mark.parametrize("file", RUNS, ids=lambda path: path.stem)
 def test_every_paper_config_loads_with_the_paper_numbers(file):
-    config = load(str(file))
-    size = file.stem.split("_")[2]
+    size, _, variant = file.stem.removeprefix("pretrain_mt5_").partition("_")
+    config = load(str(file), **({"PREPARED_STORES": "x"} if variant == "prepared" else {}))
     batch, microbatches, emb_dim = {
         "base": (1024, 8, 768),
         "large": (512, 4, 1024),
@@ -49,16 +49,20 @@ def test_every_paper_config_loads_with_the_paper_numbers(file):
     assert (config.optimizer.name, config.optimizer.warmup_steps) == ("adafactor", 10_000)
     stages = {
         "presence": ("two_stage", 1.0, -1.0),
+        "prepared": ("two_stage", 1.0, -1.0),
         "inverse_direct": ("two_stage", -1.0, 1.0),
         "direct": ("constant", 1.0, -1.0),
         "inverse": ("constant", -1.0, -1.0),
         "baseline": ("unweighted", 1.0, -1.0),
     }
-    variant = file.stem.removeprefix(f"pretrain_mt5_{size}_")
     found = config.temperature
     assert (found.schedule, found.temperature_1, found.temperature_2) == stages[variant]
     assert found.switch_step == 100_000
-    assert config.train_steps == (1_000_000 if variant in ("presence", "baseline") else 200_000)
+    ablations = ("direct", "inverse", "inverse_direct")
+    assert config.train_steps == (200_000 if variant in ablations else 1_000_000)
+    is_prepared = variant == "prepared"
+    assert config.data.reader == ("prepared" if is_prepared else "streaming")
+    assert (config.model.vocab_size is None) == is_prepared
 
 
 def test_every_run_file_opens_with_its_command():

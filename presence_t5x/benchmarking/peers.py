@@ -28,7 +28,7 @@ from presence_t5x.benchmarking.peers_t5x import (
     t5x_training,
 )
 from presence_t5x.config_types import DecoderOnlyConfig, ModelConfig, RunConfig, T5Config
-from presence_t5x.optional_modules import reason_of_absence
+from presence_t5x.optional_modules import install_extra, reason_of_absence
 
 
 class Peer(NamedTuple):
@@ -64,7 +64,7 @@ class Absent(NamedTuple):
 _T5X_MODULES = ("t5x.trainer", "t5x.adafactor", "t5x.examples.t5.network")
 _T5X_INSTALL = (
     "git clone google-research/t5x (commit cc342d4), google/airio and google-research/jestimator, "
-    "all on PYTHONPATH; pip install presence-t5x[t5x]"
+    f"all on PYTHONPATH; {install_extra('t5x')}"
 )
 PEERS = {
     "t5x": Peer(

@@ -19,8 +19,8 @@ from presence_t5x.convert.train_states import Network
 
 _EPILOG = """\
 t5x        checkpoint_STEP, or a MODEL_DIR with some; Orbax and the older layout are read, the older
-           one, which T5X reads as well, is written: TARGET/checkpoint_STEP
-hf         a folder with config.json and safetensors: t5 (v1.1), mt5, umt5
+           one, which T5X reads as well, is written: TARGET/checkpoint_STEP; encoder-decoders alone
+hf         a folder with config.json and safetensors: t5 (v1.1, ByT5), mt5, umt5, llama, xlm-roberta
 presence   a MODEL_DIR of presence_t5x.train, or MODEL_DIR/checkpoints/STEP
 """
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="python -m presence_t5x.convert",
-        description="Convert a T5 checkpoint between T5X, Hugging Face and this package.",
+        description="Convert a checkpoint between T5X, Hugging Face and this package.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

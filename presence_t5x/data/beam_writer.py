@@ -13,6 +13,7 @@ from typing import Any
 from presence_t5x.data.documents import Part
 from presence_t5x.data.part_writer import PartJob, Progress, write_part
 from presence_t5x.data.store_writer import ReportTotal
+from presence_t5x.optional_modules import install_extra
 
 try:
     import apache_beam as beam
@@ -20,7 +21,7 @@ try:
     from apache_beam.options.pipeline_options import PipelineOptions
 except ImportError as error:
     raise ValueError(
-        "Apache Beam is not installed; pip install 'presence-t5x[beam]', or leave --beam out"
+        f"Apache Beam is not installed; {install_extra('beam')}, or leave --beam out"
     ) from error
 
 _NAMESPACE = "presence_t5x"

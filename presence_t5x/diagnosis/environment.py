@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from presence_t5x.diagnosis.findings import Finding
+from presence_t5x.optional_modules import install_extra
 
 OLDEST_PYTHON, TESTED_PYTHON = (3, 11), (3, 11)
 _OTHER_FILES = 256  # libraries, sockets, logs, checkpoints
@@ -89,7 +90,7 @@ def judge_tpu_extra(has_tpu: bool, has_libtpu: bool) -> Finding:
     """Judges whether this machine's TPUs can be used."""
     if has_tpu and not has_libtpu:
         what = "this machine has TPUs, but libtpu is not installed: JAX would use its CPU"
-        return Finding("extra tpu", "fault", what, "pip install presence-t5x[tpu]")
+        return Finding("extra tpu", "fault", what, f"{install_extra('tpu')}  (in a checkout)")
     if not has_libtpu:
         return Finding("extra tpu", "ok", "libtpu is not installed; no TPU is here to need it")
     return Finding("extra tpu", "ok", "libtpu is installed")
@@ -99,7 +100,7 @@ def judge_t5x_extra(has_t5x: bool, missing: list[str]) -> Finding:
     """Judges whether the trainer for T5X can be used."""
     if has_t5x and missing:
         what = f"T5X is here, but not {', '.join(missing)}, which it needs"
-        return Finding("extra t5x", "warning", what, "pip install presence-t5x[t5x]")
+        return Finding("extra t5x", "warning", what, f"{install_extra('t5x')}  (in a checkout)")
     shown = "T5X is installed" if has_t5x else "T5X is not installed; its trainer alone needs it"
     return Finding("extra t5x", "ok", shown)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from presence_t5x.config_types import RunConfig
+from presence_t5x.config_types import ModelConfig, RunConfig
 from presence_t5x.data.prepared import find_store_directories
 from presence_t5x.data.providers import PREPARED, find_provider, tasks_of
 from presence_t5x.data.sentinels import sentinels_of
@@ -16,29 +16,34 @@ from presence_t5x.data.sources import check_data, resolve_vocabulary
 from presence_t5x.data.text_files.listing import list_files
 from presence_t5x.data.token_store import MANIFEST_NAME, TokenStore, open_store
 from presence_t5x.diagnosis.findings import Finding, from_error
-from presence_t5x.vocabulary_table import check_table_holds, check_table_is_used, table_rows
+from presence_t5x.vocabulary_table import (
+    check_table_holds,
+    check_table_is_used,
+    table_rows,
+    table_setting,
+)
 
 
 def check_vocabulary(config: RunConfig) -> Iterable[Finding]:
     """Yields whether vocabulary, sentinels and the model's table fit each other."""
     vocabulary = resolve_vocabulary(config.data)
-    yield judge_vocabulary(config.data.mixture_or_task_name, vocabulary, config.model.vocab_size)
+    yield judge_vocabulary(config.data.mixture_or_task_name, vocabulary, config.model)
 
 
-def judge_vocabulary(name: str, vocabulary: Any, rows: int | None) -> Finding:
-    """Judges a vocabulary against a table of tokens.
+def judge_vocabulary(name: str, vocabulary: Any, model: ModelConfig) -> Finding:
+    """Judges a vocabulary against a model's table of tokens.
 
     Args:
       name: of the task.
       vocabulary: with its size and sentinels.
-      rows: of the table; None is as many as it needs.
+      model: whose table has as many rows as it needs where vocab_size is None.
     """
-    size = vocabulary.vocab_size
+    size, rows = vocabulary.vocab_size, model.vocab_size
     try:
         number = sentinels_of(vocabulary).num_sentinels
         if rows is not None:
             check_table_holds(name, size, rows)
-            check_table_is_used(name, size, rows)
+            check_table_is_used(name, size, rows, table_setting(model))
     except ValueError as error:
         return from_error("vocabulary", error)
     shown = f"a table of {table_rows(size) if rows is None else rows:,} rows"

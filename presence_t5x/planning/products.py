@@ -13,6 +13,7 @@ from presence_t5x.config_types import (
     ModelConfig,
     T5Config,
 )
+from presence_t5x.vocabulary_table import table_setting
 
 
 class Product(NamedTuple):
@@ -66,8 +67,7 @@ def row_products(
       ValueError: the size of the vocabulary is not known.
     """
     if model.vocab_size is None:
-        name = f"{type(model).__name__}.vocab_size"
-        raise ValueError(f"vocab_size=None: set it, e.g. --gin.{name}=250112")
+        raise ValueError(f"vocab_size=None: set it, e.g. --gin.{table_setting(model)}=250112")
     products = _FAMILIES[type(model)](model, lengths)
     *others, logits = products.head
     if most_targets is not None:

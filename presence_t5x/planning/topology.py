@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from presence_t5x._validate import did_you_mean
+from presence_t5x.optional_modules import install_extra
 
 _GIB = 2**30
 _ENVIRONMENT = {
@@ -210,7 +211,7 @@ def _tpu_devices(name: str) -> list[Any]:
     except ImportError as error:
         raise ValueError(
             f"topology={name!r} needs the TPU compiler, which runs without a TPU: "
-            "pip install presence-t5x[tpu]"
+            f"{install_extra('tpu')} (in a checkout)"
         ) from error
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).removeprefix("INVALID_ARGUMENT: ")

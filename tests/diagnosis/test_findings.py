@@ -65,7 +65,7 @@ def test_open_files():
 
 
 def test_extras():
-    assert verdict(environment.judge_tpu_extra(True, False), "presence-t5x[tpu]") == "fault"
+    assert verdict(environment.judge_tpu_extra(True, False), '-e ".[tpu]"') == "fault"
     assert verdict(environment.judge_tpu_extra(True, True)) == "ok"
     assert verdict(environment.judge_tpu_extra(False, False), "not installed") == "ok"
     assert verdict(environment.judge_t5x_extra(True, ["fiddle"]), "fiddle") == "warning"

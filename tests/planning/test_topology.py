@@ -45,7 +45,7 @@ def test_virtual_cpus():
 
 def test_without_libtpu_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "libtpu", None)
-    with pytest.raises(ValueError, match=r"pip install presence-t5x\[tpu\]"):
+    with pytest.raises(ValueError, match=r'pip install .*-e "\.\[tpu\]"'):
         get_topology("v4:2x2x1")
 
 
