@@ -241,7 +241,7 @@ def _data_arguments(data: Mapping[str, Any]) -> tuple[str, ...]:
     named = files.items() if isinstance(files, Mapping) else ()
     return (
         f"--input_length={lengths['inputs']}",
-        f"--max_decode_length={lengths['targets']}",
+        *([f"--max_decode_length={lengths['targets']}"] if "targets" in lengths else ()),
         *(f"--task_files={split}={pattern}" for split, pattern in named),
         *([f"--task_files={files}"] if isinstance(files, str) else ()),
     )

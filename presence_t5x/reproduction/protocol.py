@@ -100,11 +100,12 @@ def _describe(unit: Unit) -> str:
     """One training in a sentence."""
     settings = unit.settings
     data, optimizer, rule = settings["data"], settings["optimizer"], settings["task_evaluation"]
-    lengths = data["task_feature_lengths"]
+    lengths = data["task_feature_lengths"]  # of what the model reads: inputs, targets or both
+    tokens = " + ".join(str(lengths[name]) for name in ("inputs", "targets") if name in lengths)
     text = (
-        f"{unit.num_steps:,} steps of {data['batch_size']:,} rows of {lengths['inputs']} + "
-        f"{lengths['targets']} tokens of {data['mixture_or_task_name']}, {optimizer['name']}, "
-        f"learning rate {optimizer['base_learning_rate']:g} * {optimizer['factors']}, dropout "
+        f"{unit.num_steps:,} steps of {data['batch_size']:,} rows of {tokens} tokens of "
+        f"{data['mixture_or_task_name']}, {optimizer['name']}, learning rate "
+        f"{optimizer['base_learning_rate']:g} * {optimizer['factors']}, dropout "
         f"{settings['model']['dropout_rate']:g}"
     )
     if rule["selection"] == "best":
@@ -147,9 +148,11 @@ def _decoding(found: Evaluated) -> str:
     span = f"{min(counts):,}" if len(counts) == 1 else f"{min(counts):,} to {max(counts):,}"
     beams = protocol.get("num_beams")
     how = protocol["decoding"] + (f" of {beams} beams" if beams else "")
+    longest = protocol.get("max_length")  # a label has no length
+    answers = "" if longest is None else f" and answers up to {longest}"
     return (
-        f"{span} examples a language and task, {how}, inputs up to {protocol['input_length']} and "
-        f"answers up to {protocol['max_length']} tokens"
+        f"{span} examples a language and task, {how}, inputs up to {protocol['input_length']}"
+        f"{answers} tokens"
     )
 
 
