@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from presence_t5x.reproduction.bootstrap import BootstrapConfig
-from presence_t5x.reproduction.execution import read_record
 from presence_t5x.reproduction.grids import model_labels
 from presence_t5x.reproduction.plan_parts import HELD_OUT, Table
 from presence_t5x.reproduction.plans import Plan
+from presence_t5x.reproduction.records import read_record
 from presence_t5x.reproduction.results import Evaluated, read_evaluation
 from presence_t5x.reproduction.rows import AVERAGE
 from presence_t5x.reproduction.units import Cell, Unit, Work
