@@ -92,6 +92,7 @@ def test_a_gin_file_that_changes_changes_fingerprints(tmp_path, write_plan):
     [
         ('rows = ["baseline", "presence"', 'rows = ["base", "presence"', "'base' is none of"),
         ('setting = "zero_shot"', 'setting = "zeroshot"', "did you mean 'zero_shot'"),
+        ('metric = "accuracy"', 'metric = "acuracy"', "'nli': metric='acuracy'.*'accuracy', 'em'"),
         ('metric = "accuracy"', 'metrics = "accuracy"', "unexpected keyword argument 'metrics'"),
         ('name = "presence"', 'name = "baseline"', r"\['baseline'\] stand there twice"),
         ("seeds = 2", "seeds = 0", "seeds=0 must be >= 1"),
