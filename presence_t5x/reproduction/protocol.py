@@ -45,12 +45,13 @@ def _protocol(
     names = [cell.directory.rsplit("/", 1)[0] for cell in cells]
     if HELD_OUT in table.settings:
         names = [one.unit for one in work.trained if one.pretraining in table.rows]
-    trainings = _needed(names, units)
+    needed = _needed(names, units)
+    trainings = [unit for unit in needed if unit.settings]
     before = [
         *_missing(plan, table, labels),
         *_training_lines("pretrain", labels, trainings),
     ]
-    commit = f"commit: {', '.join(_commits(names, trainings, output)) or 'unknown'}"
+    commit = f"commit: {', '.join(_commits(needed, output)) or 'unknown'}"
     if HELD_OUT in table.settings:
         filtered = _filter_lines(plan, table, labels)
         return [*before, *filtered, *_held_out_lines(plan, table, config), commit]
@@ -73,14 +74,13 @@ def _protocol(
 
 
 def _needed(ends: Iterable[str], units: Mapping[str, Unit]) -> list[Unit]:
-    """The trainings that lead to some units, each once."""
+    """Some units and all that they rest on, each once."""
     found: dict[str, Unit] = {}
     names = [*ends]
     while names:
         unit = units[names.pop()]
         names += [need for need in unit.needs if need not in found]
-        if unit.settings:
-            found[unit.name] = unit
+        found[unit.name] = unit
     return sorted(found.values(), key=lambda unit: unit.name)
 
 
@@ -156,9 +156,9 @@ def _decoding(found: Evaluated) -> str:
     )
 
 
-def _commits(names: Iterable[str], trainings: Iterable[Unit], output: Path) -> list[str]:
+def _commits(units: Iterable[Unit], output: Path) -> list[str]:
     """The commits of everything that ran."""
-    records = (read_record(output / name) for name in [*names, *(u.name for u in trainings)])
+    records = (read_record(output / unit.name) for unit in units)
     commits = {record.commit for record in records if record and record.commit}
     return sorted(c[:12] + ("+" if c.endswith("+") else "") for c in commits)
 

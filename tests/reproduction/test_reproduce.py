@@ -17,6 +17,8 @@ from presence_t5x.reproduction.expansion import expand
 from presence_t5x.reproduction.paper_figures import PAPER, PAPER_TABLES, PaperCell
 from presence_t5x.reproduction.plan_files import load_plan
 from presence_t5x.reproduction.protocol import protocols
+from presence_t5x.reproduction.records import Record, write_record
+from presence_t5x.reproduction.units import KINDS
 
 
 def run(*arguments):
@@ -218,6 +220,7 @@ def test_the_plan_glue_has_a_class_for_every_label(tmp_path):
         assert tuple(found) == objectives
 
 
+TIME = "2026-01-01T00:00:00+0000"
 PLANS = sorted(path.stem for path in Path("configs/plans").glob("*.toml"))
 
 
@@ -241,11 +244,16 @@ def test_every_plan_says_how_its_figures_came_about(name, tmp_path):
         tuned = cell.directory.replace("evaluate", "finetune", 1).rsplit("/", 3)[0]
         model = settings.get(f"{tuned}/seed0", {}).get("model", {})
         write_protocol(tmp_path / cell.directory, model.get("num_classes"))
+    commits = {kind: str(number) * 40 for number, kind in enumerate(KINDS)}
+    for unit in work.units:
+        record = Record(fingerprint="", command=(), started=TIME, commit=commits[unit.kind])
+        write_record(record, tmp_path / unit.name)
     told = protocols(plan, work, tmp_path, BootstrapConfig())
     for table in plan.tables:
         text = "\n".join(told[table.name])
         assert "steps of" in text and "tokens of" in text and "None" not in text
     text = "\n".join(line for lines in told.values() for line in lines)
+    assert all(commits[unit.kind][:12] in text for unit in work.units)
     if name in ("families", "glue"):
         assert "most probable label, inputs up to 112 tokens" in text
         assert re.search(r"rows of \d+ tokens of", text)  # one sequence
