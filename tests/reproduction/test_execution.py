@@ -226,7 +226,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_execution import Listener, make_unit
 from presence_t5x.reproduction.execution import run_units
-unit = make_unit("pretrain/a", "import time; open(r'{{output}}/begun', 'w'); time.sleep(60)")
+unit = make_unit("pretrain/a", "import time; open(r'{{output}}/begun', 'w'); time.sleep(300)")
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 try:
     run_units([unit], Path({output!r}), jobs=1, display=Listener())
@@ -237,10 +237,10 @@ except KeyboardInterrupt:
 
 @pytest.fixture
 def runner(tmp_path):
-    """A process that runs a unit which takes a minute; the unit has begun."""
+    """A process that runs a unit which takes minutes; the unit has begun."""
     code = RUNNER.format(tests=os.path.dirname(__file__), output=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", code])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     yield process
