@@ -24,7 +24,7 @@ from presence_t5x.evaluation import checkpoints, display, scores, settings
 from presence_t5x.evaluation.answering import make_predictor
 from presence_t5x.evaluation.checkpoints import SELECTS, Checkpoint
 from presence_t5x.evaluation.evaluator import Evaluator
-from presence_t5x.evaluation.files import PredictionFiles
+from presence_t5x.evaluation.files import EXAMPLES, PredictionFiles, example_digests
 from presence_t5x.evaluation.settings import Request, Settings
 from presence_t5x.host_memory import keep_freed_memory
 from presence_t5x.provenance import source_commit
@@ -144,7 +144,12 @@ def _run(
         "task": request.task,
         "split": request.split,
     }
-    identity = {**what, **protocol, "parameters": checkpoints.digest(params)}
+    identity = {
+        **what,
+        **protocol,
+        "parameters": checkpoints.digest(params),
+        EXAMPLES: example_digests(sets),
+    }
     files = PredictionFiles(
         directory, identity, overwrite=options.overwrite, full_inputs=options.full_inputs
     )

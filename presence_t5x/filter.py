@@ -69,6 +69,7 @@ def filter_store(options: argparse.Namespace, command: Sequence[str]) -> None:
             f"{options.scores} has {len(scores)} rows, but {store.directory} {len(store)} "
             f"documents; {_AGAIN}"
         )
+    _check_rows(options.scores, scores, store)
     is_share = options.keep is None
     rule = Rule(
         order=options.order,
@@ -141,6 +142,16 @@ def _open_scored(options: argparse.Namespace) -> TokenStore:
             f"({manifest['store']}); name that store with --input"
         )
     return store
+
+
+def _check_rows(path: str, scores: pa.Table, store: TokenStore) -> None:
+    """Raises ValueError if a row of the scores is not of the store's document at its place."""
+    for place, (example_id, document) in enumerate(zip(scores["example_id"], store)):
+        if example_id.as_py() != document.id:
+            raise ValueError(
+                f"{path}: row {place} is of document {example_id.as_py()!r}, but that of "
+                f"{store.directory} is {document.id!r}: its rows were sorted or edited; {_AGAIN}"
+            )
 
 
 def _in_splits(store: TokenStore, splits: Sequence[str]) -> np.ndarray:

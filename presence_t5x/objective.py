@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from presence_t5x import partitioning
-from presence_t5x.config_types import RunConfig
+from presence_t5x.config_types import DataConfig, ModelConfig, RunConfig
 from presence_t5x.influence import select_layers
 from presence_t5x.layouts import can_cut_vocabulary
 from presence_t5x.losses import LossFun, token_loss
@@ -101,16 +101,31 @@ def abstract_state(config: RunConfig, objective: Objective) -> TrainState:
 def abstract_batch(config: RunConfig, mesh: jax.sharding.Mesh | None) -> dict[str, Any]:
     """Returns the shapes and types of a step's batch, with shardings on a mesh."""
     sharding = None if mesh is None else partitioning.batch_sharding(mesh)
-    rows = config.data.batch_size
+    return abstract_rows(config.model, config.data, config.data.batch_size, sharding)
+
+
+def abstract_rows(
+    model: ModelConfig,
+    data: DataConfig,
+    num_rows: int,
+    sharding: jax.sharding.Sharding | None = None,
+) -> dict[str, Any]:
+    """Returns the shapes and types of rows as a model reads them.
+
+    Args:
+      model: whose features.
+      data: lengths, and whether rows are packed.
+      num_rows: of the batch.
+      sharding: of every feature; None is a single device.
+    """
 
     def feature(name: str, dtype: Any) -> jax.ShapeDtypeStruct:
-        shape = (rows, lengths[name.split("_")[0]]) if "_" in name else (rows,)
+        shape = (num_rows, lengths[name.split("_")[0]]) if "_" in name else (num_rows,)
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
-    features, task_lengths = config.model.features, config.data.task_feature_lengths
-    lengths = config.row_lengths
-    names = [*features.required, *(features.packing if config.data.pack else ())]
-    names += features.optional if len(task_lengths) > 1 else ()
+    features, lengths = model.features, model.row_lengths(data.task_feature_lengths)
+    names = [*features.required, *(features.packing if data.pack else ())]
+    names += features.optional if len(data.task_feature_lengths) > 1 else ()
     batch = {name: feature(name, jnp.int32) for name in names if name != features.weights}
     if features.weights is not None:
         batch[features.weights] = feature(features.weights, jnp.float32)

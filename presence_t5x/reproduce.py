@@ -20,13 +20,14 @@ from presence_t5x.command_line import OneLineParser, exit_status
 from presence_t5x.files import write_text_atomically
 from presence_t5x.reproduction.bootstrap import BootstrapConfig
 from presence_t5x.reproduction.display import ProgressDisplay
-from presence_t5x.reproduction.execution import UnitFailedError, done_seconds, run_units
+from presence_t5x.reproduction.execution import UnitFailedError, run_units
 from presence_t5x.reproduction.expansion import expand
 from presence_t5x.reproduction.measured import measure, measure_held_out
 from presence_t5x.reproduction.page import render_page
 from presence_t5x.reproduction.plan_files import load_plan
 from presence_t5x.reproduction.plans import Plan
 from presence_t5x.reproduction.protocol import protocols
+from presence_t5x.reproduction.records import done_seconds
 from presence_t5x.reproduction.rows import Row, make_rows
 from presence_t5x.reproduction.saved_tables import SavedTables, write_saved
 from presence_t5x.reproduction.summary import findings, transfer_lines

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from absl import logging
 from jaxtyping import PyTree
 from rich.console import Console
@@ -25,7 +24,6 @@ from presence_t5x.evaluation import checkpoints
 from presence_t5x.files import check_writable
 from presence_t5x.host_memory import keep_freed_memory
 from presence_t5x.provenance import source_commit
-from presence_t5x.resilience import hosts
 from presence_t5x.scoring import display
 from presence_t5x.scoring.corpus import Corpus, open_input
 from presence_t5x.scoring.parts import (
@@ -114,7 +112,7 @@ def score(
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     request = _request(options)
     settings = resolve(request, gin_files, bindings)
-    mesh = partitioning.make_mesh(settings.partitioning, settings.model, jax.local_devices())
+    mesh = partitioning.make_mesh(settings.partitioning, settings.model)
     mesh = mesh if mesh.size > 1 else None
     scorer = Scorer(
         settings.model,
@@ -156,28 +154,24 @@ def _score_all(
     manifest: dict[str, Any],
     console: Console,
 ) -> None:
-    """Scores what is not scored yet, and joins the parts: each host its share of them."""
+    """Scores what is not scored yet, and joins the parts."""
     files = PartFiles(output, manifest)
     parts = parts_of(len(corpus.store), len(settings.checkpoints))
-    mine = parts[jax.process_index() :: jax.process_count()]
     with display.progress_bar(console) as bar:
-        task = bar.add_task("", total=sum(len(part.documents) for part in mine))
-        for part in mine:
+        task = bar.add_task("", total=sum(len(part.documents) for part in parts))
+        for part in parts:
             if not files.is_done(part):
                 _score_part(corpus, scorer, load, files, part)
             bar.advance(task, len(part.documents))
-    hosts.wait_for_all("presence_t5x.score")
-    if jax.process_index() == 0:
-        num_unscored = files.join(corpus.store, settings.learning_rates, scorer.columns)
-        store = corpus.store
-        found = {"problems": store.manifest["problems"], "store": str(store.directory.absolute())}
-        files.finish({**manifest, "num_unscored": num_unscored, **found})
-        console.print(
-            f"scored {len(corpus.store):,} documents ({num_unscored:,} of them are too short or "
-            f"have no finite loss): {output}, {manifest_path(output).name}",
-            markup=False,
-        )
-    hosts.wait_for_all("presence_t5x.score")
+    store = corpus.store
+    num_unscored = files.join(store, settings.learning_rates, scorer.columns)
+    found = {"problems": store.manifest["problems"], "store": str(store.directory.absolute())}
+    files.finish({**manifest, "num_unscored": num_unscored, **found})
+    console.print(
+        f"scored {len(store):,} documents ({num_unscored:,} of them are too short or have no "
+        f"finite loss): {output}, {manifest_path(output).name}",
+        markup=False,
+    )
 
 
 def _score_part(corpus: Corpus, scorer: Scorer, load: Any, files: PartFiles, part: Part) -> None:

@@ -1,11 +1,17 @@
 """Signs of weights that work against the run, and skipped updates in a row."""
 
+import json
+import threading
+import time
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from presence_t5x.metrics import _correlation
-from presence_t5x.resilience.host_watch import Peer, lost_host
+from presence_t5x.resilience import host_watch
+from presence_t5x.resilience.host_watch import HostWatch, Peer, lost_host
 from presence_t5x.resilience.skip_watch import SkipWatch
 from presence_t5x.resilience.weight_watch import WeightWatch
 
@@ -17,6 +23,28 @@ def metrics(size=4.0, temperature=1.0, correlation=0.0, live=8):
         "presence/temperature": temperature,
         "presence/score_loss_correlation": correlation,
     }
+
+
+def test_the_last_that_a_host_tells_is_its_end(monkeypatch):
+    """Though its thread was about to tell how far it is."""
+    told, begun = {}, threading.Event()
+
+    def key_value_set(key, value, allow_overwrite):
+        if not json.loads(value)["ended"]:
+            begun.set()
+            time.sleep(0.2)
+        told[key] = value
+
+    service = SimpleNamespace(
+        key_value_set=key_value_set, key_value_dir_get=lambda prefix: [*told.items()]
+    )
+    monkeypatch.setattr(host_watch, "client", lambda: service)
+    monkeypatch.setattr(host_watch.jax, "process_count", lambda: 2)
+    watch = HostWatch(0.5, "again")
+    assert begun.wait(30)
+    watch.close()
+    (value,) = told.values()
+    assert json.loads(value)["ended"]
 
 
 CASES = {

@@ -2,9 +2,10 @@
 
 `evaluation.json` says what is evaluated, `predictions/TASK[.LANGUAGE].jsonl` holds the answers to a
 set, `scores.json` is written last. An evaluation that was stopped takes up the answers that are
-there, if they are of the same model, settings and source code.
+there, if they are of the same model, settings, examples and source code.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,21 @@ if TYPE_CHECKING:  # it imports TensorFlow
     from presence_t5x.data.finetuning.evaluation_sets import EvaluationSet
 
 PREDICTIONS, SCORES, _IDENTITY = "predictions", "scores.json", "evaluation.json"
-_COMMIT = "commit"
+EXAMPLES = "examples"
+_FREE = ("commit", EXAMPLES)  # of the identity: where they differ, answers are given anew
 _SHORT_INPUTS = 200  # characters
+
+
+def example_digests(sets: "Sequence[EvaluationSet]") -> dict[str, str]:
+    """Returns the SHA-256 of each set's examples by the set's key: ids, inputs and targets."""
+    found = {}
+    for one in sets:
+        digest = hashlib.sha256()
+        for example in one.examples:
+            text = json.dumps([example.id, example.inputs, example.targets])
+            digest.update(f"{text}\n".encode())
+        found[one.key] = digest.hexdigest()
+    return found
 
 
 class PredictionFiles:
@@ -39,8 +53,9 @@ class PredictionFiles:
 
         Args:
           directory: holds nothing, or an evaluation.
-          identity: everything that answers depend on, for JSON; "commit" may differ: answers of
-            other source code are given anew.
+          identity: everything that answers depend on, for JSON; "commit" and "examples"
+            (`example_digests`) may differ: answers of other source code or to other examples are
+            given anew.
           overwrite: replace an evaluation of something else.
           full_inputs: write inputs whole, not their beginnings.
 
@@ -54,7 +69,7 @@ class PredictionFiles:
         differing = [
             f"{name}={found.get(name)!r} there, {identity.get(name)!r} here"
             for name in sorted(found.keys() | identity.keys())
-            if found and name != _COMMIT and found.get(name) != identity.get(name)
+            if found and name not in _FREE and found.get(name) != identity.get(name)
         ]
         if differing and not overwrite:
             raise ValueError(

@@ -84,7 +84,7 @@ def temperature_chart(title: str, line: Line) -> str:
 def _interval_line(label: str, row: Row, x: Scale, y: float) -> str:
     parts = [text_at(0.0, y + 4, label, "legend-name")]
     if row.mean is None:
-        parts.append(text_at(x.start + 4, y + 4, "not run", "note"))
+        parts.append(text_at(x.start + 4, y + 4, row.missing, "note"))
     else:
         low, high = map(x, row.interval or (row.mean, row.mean))
         path = f'<path d="M{pixel(low)} {pixel(y)}H{pixel(high)}"/>'

@@ -67,6 +67,10 @@ class ProgressDisplay:
         self._running[unit.name] = 0.0
         self.advance({})
 
+    def tell(self, text: str) -> None:
+        """Prints a line."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def advance(self, shares: Mapping[str, float]) -> None:
         """Shows the shares that are done of what runs."""
         self._running |= {name: shares[name] for name in shares if name in self._running}
@@ -79,12 +83,9 @@ class ProgressDisplay:
         self._running.pop(unit.name, None)
         self._left.finish(unit, seconds)
         self._num_done += 1
-        self._console.print(
+        self.tell(
             f"{self._num_done}/{len(self._units)}  {unit.name}  {seconds:,.0f} s  "
-            f"{self._time_left()}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            f"{self._time_left()}"
         )
 
     def close(self) -> None:

@@ -1,9 +1,9 @@
 """Runs units of work, each in a process of its own, and takes up what is done.
 
-A unit's directory holds `log.txt` and `unit.json`: its command, fingerprint, when it ran, how long,
-of which commit, and whether it is done. The same call again skips what is done with the same
-fingerprint and runs the rest; a training that was stopped goes on from its checkpoint. A unit of
-another fingerprint is never overwritten.
+A unit's directory holds `log.txt` and its record (see `records`). The same call again skips what is
+done with the same fingerprint and runs the rest; a training that was stopped goes on from its
+checkpoint. A unit of another fingerprint is never overwritten. What was made of a need that was run
+again since is set aside and made anew.
 """
 
 import contextlib
@@ -18,12 +18,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from presence_t5x.files import write_text_atomically
 from presence_t5x.provenance import source_commit
+from presence_t5x.reproduction.records import (
+    TIME_FORMAT,
+    Record,
+    done_seconds,
+    set_stale_aside,
+    write_record,
+)
 from presence_t5x.reproduction.units import MODEL_DIR, Unit
 from presence_t5x.run_log import METRICS
 
-RECORD, LOG = "unit.json", "log.txt"
+LOG = "log.txt"
 _LOCK = ".reproduce.lock"
 _SECONDS_BETWEEN_LOOKS = 0.2
 _LAST_LINES = 15
@@ -44,6 +50,10 @@ class Display(Protocol):
         """A unit has begun."""
         ...
 
+    def tell(self, text: str) -> None:
+        """Something that whoever started this should know."""
+        ...
+
     def advance(self, shares: Mapping[str, float]) -> None:
         """The share of each running unit that is done, by name; 0 where it is not known."""
         ...
@@ -55,63 +65,6 @@ class Display(Protocol):
 
 class UnitFailedError(RuntimeError):
     """A unit ended with an error; the message names its log and quotes the end of it."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Record:
-    """What `unit.json` holds.
-
-    Attributes:
-      seconds: of the successful call; None is not done.
-      commit: of this package; "+" behind it: with changes.
-    """
-
-    fingerprint: str
-    command: Sequence[str]
-    started: str
-    seconds: float | None = None
-    commit: str | None = None
-
-
-def read_record(directory: Path) -> Record | None:
-    """Returns a unit's record; None if it never ran.
-
-    Raises:
-      ValueError: it is damaged.
-    """
-    path = directory / RECORD
-    try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{path} is damaged ({error}); remove its directory to run the unit again"
-        ) from error
-
-
-def done_seconds(units: Sequence[Unit], output: Path) -> dict[str, float]:
-    """Returns the names of the units that are done, with their seconds.
-
-    Raises:
-      ValueError: directories that were written for other settings.
-    """
-    done, foreign = {}, []
-    for unit in units:
-        record = read_record(output / unit.name)
-        if record is None:
-            continue
-        if record.fingerprint != unit.fingerprint:
-            foreign.append(unit.name)
-        elif record.seconds is not None and all(need in done for need in unit.needs):
-            done[unit.name] = record.seconds
-    if foreign:
-        others = f" and {len(foreign) - 1} others" if len(foreign) > 1 else ""
-        raise ValueError(
-            f"{output / foreign[0]}{others} hold results of other settings (another plan, --quick, "
-            "other gin files); choose another --output_dir, or remove them"
-        )
-    return done
 
 
 def run_units(units: Sequence[Unit], output: Path, *, jobs: int, display: Display) -> None:
@@ -128,7 +81,7 @@ def run_units(units: Sequence[Unit], output: Path, *, jobs: int, display: Displa
       UnitFailedError: a command failed; units that run beside it are stopped.
     """
     output.mkdir(parents=True, exist_ok=True)
-    with _only_one(output):
+    with _only_one(output) as lock:
         done = done_seconds(units, output)
         waiting = [unit for unit in units if unit.name not in done]
         finished, running = set(done), dict[int, _Process]()
@@ -138,7 +91,12 @@ def run_units(units: Sequence[Unit], output: Path, *, jobs: int, display: Displa
                     unit = next((u for u in waiting if finished.issuperset(u.needs)), None)
                     if unit is not None:
                         waiting.remove(unit)
-                        running[place] = _Process(unit, output, _cores(place, jobs))
+                        if old := set_stale_aside(unit, output):
+                            display.tell(
+                                f"{unit.name}: what it needs was run again, so it starts anew; "
+                                f"what was there is in {old}"
+                            )
+                        running[place] = _Process(unit, output, _cores(place, jobs), lock)
                         display.start(unit)
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
                 for place, process in [*running.items()]:
@@ -155,17 +113,17 @@ def run_units(units: Sequence[Unit], output: Path, *, jobs: int, display: Displa
 class _Process:
     """A running unit."""
 
-    def __init__(self, unit: Unit, output: Path, cores: Sequence[int]):
+    def __init__(self, unit: Unit, output: Path, cores: Sequence[int], lock: int):
         self.unit, self._directory = unit, output / unit.name
         self._directory.mkdir(parents=True, exist_ok=True)
         command = unit.command(output, sys.executable)
         self._record = Record(
             fingerprint=unit.fingerprint,
             command=command,
-            started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            started=time.strftime(TIME_FORMAT),
             commit=source_commit(),
         )
-        self._write(self._record)
+        write_record(self._record, self._directory)
         self._log_path = self._directory / LOG
         self._log_start = self._log_path.stat().st_size if self._log_path.exists() else 0
         self._start = time.perf_counter()
@@ -176,6 +134,8 @@ class _Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **_environment(output)},
+                # Where this process is killed, the directory is taken until its units have ended.
+                pass_fds=(lock,),
             )
         if cores:
             with contextlib.suppress(ProcessLookupError):  # it may have ended already
@@ -196,7 +156,8 @@ class _Process:
                 + self._last_lines()
             )
         seconds = time.perf_counter() - self._start
-        self._write(dataclasses.replace(self._record, seconds=round(seconds, 1)))
+        done = dataclasses.replace(self._record, seconds=round(seconds, 1))
+        write_record(done, self._directory)
         return seconds
 
     def share_done(self) -> float:
@@ -215,10 +176,6 @@ class _Process:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-
-    def _write(self, record: Record) -> None:
-        text = json.dumps(dataclasses.asdict(record), indent=2) + "\n"
-        write_text_atomically(text, self._directory / RECORD)
 
     def _last_lines(self) -> str:
         with self._log_path.open("rb") as log:
@@ -256,14 +213,14 @@ def _cores(place: int, jobs: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def _only_one(output: Path) -> Iterator[None]:
-    """Holds a directory while its units run."""
+def _only_one(output: Path) -> Iterator[int]:
+    """Holds a directory while its units run; yields the descriptor of the lock."""
     with (output / _LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ValueError(
-                f"{output} is in use by another reproduction; wait for it, or choose another "
-                "--output_dir"
+                f"{output} is in use by another reproduction, or by units that one left running "
+                "when it was killed; wait for them, end them, or choose another --output_dir"
             ) from error
-        yield
+        yield file.fileno()

@@ -15,6 +15,7 @@ from typing import Any
 from presence_t5x.config import config_to_dict, load_config
 from presence_t5x.config_types import RunConfig
 from presence_t5x.planning.analytic import weighted_training_flops
+from presence_t5x.reproduction.arguments import data_arguments, gin_argument
 from presence_t5x.reproduction.plan_parts import (
     TRAIN_STEPS,
     Evaluation,
@@ -34,7 +35,7 @@ def expand(plan: Plan) -> Work:
     """Returns the units of a plan; what several cells need is there once.
 
     Raises:
-      ValueError: a gin file or setting that a run would refuse.
+      ValueError: a gin file or setting that a run would refuse, or two units of one name.
     """
     builder = _Builder(plan)  # adds what is needed before what needs it
     for seed in range(max(map(plan.num_seeds, plan.pretrainings))):
@@ -46,15 +47,6 @@ def expand(plan: Plan) -> Work:
                 for evaluation in run.evaluations:
                     builder.add_cell(run.pretraining, run.finetuning, evaluation, seed)
     return Work(tuple(builder.units.values()), tuple(builder.cells), tuple(builder.trained))
-
-
-def gin_argument(name: str, value: Any) -> str:
-    """Returns the binding of a macro.
-
-    >>> gin_argument("MODEL_DIR", "runs/a"), gin_argument("TRAIN_STEPS", 5)
-    ("--gin.MODEL_DIR='runs/a'", '--gin.TRAIN_STEPS=5')
-    """
-    return f"--gin.{name}={value!r}"
 
 
 class _Builder:
@@ -82,7 +74,7 @@ class _Builder:
         if pretraining.only_evaluated:
             needed = trained
             call = self._finetuning_call(pretraining, finetuning, seed, trained)
-            extra = _data_arguments(config_to_dict(self._resolve(*call))["data"])
+            extra = data_arguments(config_to_dict(self._resolve(*call))["data"])
         name = _path("evaluate", pretraining.name, finetuning.name, evaluation.mixture, seed)
         arguments = (
             f"--checkpoint={OUTPUT}/{needed}/{MODEL_DIR}",
@@ -183,14 +175,14 @@ class _Builder:
         settings: Mapping[str, Any],
         needs: tuple[str, ...],
     ) -> None:
-        if name in self.units:
-            return
-        run = self._resolve(gin_files, settings)
         bindings = (gin_argument(macro, value) for macro, value in settings.items())
         # A training that SIGTERM stopped is saved, but not done.
         files = (f"--gin_file={file}" for file in gin_files)
         arguments = (*files, *bindings, "--stopped_status=1")
         needs = (*needs, *map(self._preparation, self.plan.preparations))
+        if self._is_there(name, arguments):
+            return
+        run = self._resolve(gin_files, settings)
         flops = None if run.model.vocab_size is None else weighted_training_flops(run)
         self._add(name, "presence_t5x.train", arguments, needs, config_to_dict(run), flops)
 
@@ -211,6 +203,23 @@ class _Builder:
         except ValueError as error:
             raise ValueError(f"plan {self.plan.name!r}, {gin_files[0]}: {error}") from error
 
+    def _is_there(self, name: str, arguments: tuple[str, ...]) -> bool:
+        """Whether a unit was added already.
+
+        Raises:
+          ValueError: another one has its name, and would share its directory.
+        """
+        known = self.units[name].arguments if name in self.units else arguments
+        if known != arguments:
+            differing = [
+                word for word in (*known, *arguments) if (word in known) != (word in arguments)
+            ]
+            raise ValueError(
+                f"plan {self.plan.name!r}: two commands would write to {name}, and differ in "
+                f"{differing}; let their finetuning, mixture, scorer or corpus differ, too"
+            )
+        return name in self.units
+
     def _add(
         self,
         name: str,
@@ -220,7 +229,7 @@ class _Builder:
         settings: Mapping[str, Any] = MappingProxyType({}),
         step_flops: int | None = None,
     ) -> None:
-        if name in self.units:
+        if self._is_there(name, arguments):
             return
         known = {need: self.units[need].fingerprint for need in needs}
         fingerprint = _digest([module, arguments, known, settings])
@@ -233,18 +242,6 @@ class _Builder:
             settings=settings,
             step_flops=step_flops,
         )
-
-
-def _data_arguments(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """What an evaluation is told that its checkpoint's run does not tell: lengths and files."""
-    lengths, files = data["task_feature_lengths"], data["local_task_files"]
-    named = files.items() if isinstance(files, Mapping) else ()
-    return (
-        f"--input_length={lengths['inputs']}",
-        f"--max_decode_length={lengths['targets']}",
-        *(f"--task_files={split}={pattern}" for split, pattern in named),
-        *([f"--task_files={files}"] if isinstance(files, str) else ()),
-    )
 
 
 def _path(kind: str, *parts: str | int) -> str:

@@ -5,6 +5,7 @@ are the same in every run of a plan, so that what is left between two runs is ho
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ NOISE = "noise"  # all labels but clean
 
 
 class LanguageLoss(NamedTuple):
-    """One run's loss in one language: the mean over labels, each counting once.
+    """One run's loss in one language: the mean over labels, each counting once; NaN if it diverged.
 
     Numbers of rows and of target tokens tell whether two runs were judged on the same rows.
     """
@@ -81,9 +82,13 @@ def read_trained(trained: Trained, unit: Unit, output: Path) -> TrainedResult | 
         return None
     losses = {
         (row["language"], row["noise"]): LanguageLoss(
-            row["loss"], row["num_rows"], row["num_tokens"]
+            # The log has null for what is not finite.
+            math.nan if row["loss"] is None else row["loss"],
+            row["num_rows"],
+            row["num_tokens"],
         )
         for row in evaluations[-1]["rows"]
+        if row["num_tokens"]  # without any there is no loss
     }
     return TrainedResult(losses, _effort(unit, directory))
 
@@ -99,11 +104,12 @@ def mean_effort(efforts: Sequence[Effort]) -> Effort:
 
 
 def _effort(unit: Unit, directory: Path) -> Effort:
-    shares = [
-        line["presence/effective_sample_size"] / line["presence/num_live_units"]
-        for line in _read_lines(directory / METRICS)
-        if line.get("presence/num_live_units")
+    lines = _read_lines(directory / METRICS)
+    sizes = [
+        [line.get(f"presence/{name}") for name in ("effective_sample_size", "num_live_units")]
+        for line in lines
     ]
+    shares = [size / units for size, units in sizes if size is not None and units]
     laps = [line["seconds_per_step"] for line in _read_lines(directory / TIMING)]
     return Effort(
         steps=unit.num_steps,

@@ -36,6 +36,7 @@ class Measured(NamedTuple):
       values: of every language, all seeds.
       seeds: their numbers.
       guesses: of every language; none for losses.
+      ids: of every language, the ids of the examples; none for losses.
       effort: of a pre-training that is judged by its loss.
       sizes: of every language, the numbers of rows and tokens that its loss is a mean over.
     """
@@ -43,6 +44,7 @@ class Measured(NamedTuple):
     values: Mapping[str, Values]
     seeds: tuple[int, ...]
     guesses: Mapping[str, float]
+    ids: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     effort: Effort | None = None
     sizes: Mapping[str, tuple[int, float]] = MappingProxyType({})
 
@@ -95,7 +97,7 @@ def measure_held_out(plan: Plan, work: Work, output: Path) -> dict[Group, Measur
                     "held-out rows; run them again with the same EVAL_ROWS and data"
                 )
             group = Group(pretraining, HELD_OUT, task.name)
-            measured[group] = Measured(values, seeds, {}, effort, sizes[0])
+            measured[group] = Measured(values, seeds, {}, effort=effort, sizes=sizes[0])
     return measured
 
 
@@ -121,4 +123,4 @@ def _measured(
         code: np.concatenate([seeds[number][code].values for number in numbers]) for code in first
     }
     guesses = {code: constant_score(one.gold, task.metric) for code, one in first.items()}
-    return Measured(values, numbers, guesses)
+    return Measured(values, numbers, guesses, {code: one.ids for code, one in first.items()})

@@ -14,6 +14,8 @@ FINETUNED, HELD_OUT = ("zero_shot", "translate_train"), "held_out"
 SETTINGS = (*FINETUNED, HELD_OUT)
 _NAME = re.compile(r"\w[\w.+:-]*")  # of folders and files
 LAYOUTS = ("variants", "temperatures")
+# Of answers: each example contributes a value, and guessing has a score.
+METRICS = ("accuracy", "em", "f1", "span_f1")
 TRAIN_STEPS = "TRAIN_STEPS"
 
 
@@ -137,7 +139,8 @@ class Task:
     Attributes:
       title: of the column.
       family: of the evaluated tasks, their names without the language.
-      metric: of `scores.json`; "span_f1" is shown times 100, as the paper prints it.
+      metric: of `scores.json`, one of `METRICS`; "span_f1" is shown times 100, as the paper
+        prints it.
       chance: of a guess that knows nothing but the classes, in percent.
       noise: in place of `family`: the column is the pre-training's own loss on its held-out rows of
         this noise label ("clean" is one), or of all but clean ones ("noise"); metric "loss".
@@ -156,6 +159,8 @@ class Task:
                 f"task {self.name!r}: give either family and a metric of the answers, or noise "
                 "alone (the loss on held-out rows)"
             )
+        if self.family:
+            check_choice(f"task {self.name!r}: metric", self.metric, METRICS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

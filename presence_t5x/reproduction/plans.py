@@ -92,6 +92,21 @@ class Plan:
             for evaluation in finetuning.evaluations:
                 label = f"finetuning {finetuning.name!r}: tasks"
                 _check_known(label, evaluation.tasks, tasks)
+        self._check_producers()
+
+    def _check_producers(self):
+        """Refuses two evaluations that would fill the same cells."""
+        found: dict[tuple[str, str], str] = {}
+        for finetuning in self.finetunings:
+            for evaluation in finetuning.evaluations:
+                mine = f"{evaluation.mixture} ({evaluation.split}) after {finetuning.name!r}"
+                for key in ((finetuning.setting, task) for task in evaluation.tasks):
+                    if key in found:
+                        raise ValueError(
+                            f"task {key[1]!r}, setting {key[0]!r} is evaluated twice: "
+                            f"{found[key]} and {mine}; give each its own task"
+                        )
+                    found[key] = mine
 
     def _check_settings(self, table: Table):
         """Refuses a table that asks answers and losses of one place."""

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from presence_t5x.reproduction.bootstrap import BootstrapConfig
-from presence_t5x.reproduction.execution import read_record
 from presence_t5x.reproduction.grids import model_labels
 from presence_t5x.reproduction.plan_parts import HELD_OUT, Table
 from presence_t5x.reproduction.plans import Plan
+from presence_t5x.reproduction.records import read_record
 from presence_t5x.reproduction.results import Evaluated, read_evaluation
 from presence_t5x.reproduction.rows import AVERAGE
 from presence_t5x.reproduction.units import Cell, Unit, Work
@@ -45,12 +45,13 @@ def _protocol(
     names = [cell.directory.rsplit("/", 1)[0] for cell in cells]
     if HELD_OUT in table.settings:
         names = [one.unit for one in work.trained if one.pretraining in table.rows]
-    trainings = _needed(names, units)
+    needed = _needed(names, units)
+    trainings = [unit for unit in needed if unit.settings]
     before = [
         *_missing(plan, table, labels),
         *_training_lines("pretrain", labels, trainings),
     ]
-    commit = f"commit: {', '.join(_commits(names, trainings, output)) or 'unknown'}"
+    commit = f"commit: {', '.join(_commits(needed, output)) or 'unknown'}"
     if HELD_OUT in table.settings:
         filtered = _filter_lines(plan, table, labels)
         return [*before, *filtered, *_held_out_lines(plan, table, config), commit]
@@ -73,14 +74,13 @@ def _protocol(
 
 
 def _needed(ends: Iterable[str], units: Mapping[str, Unit]) -> list[Unit]:
-    """The trainings that lead to some units, each once."""
+    """Some units and all that they rest on, each once."""
     found: dict[str, Unit] = {}
     names = [*ends]
     while names:
         unit = units[names.pop()]
         names += [need for need in unit.needs if need not in found]
-        if unit.settings:
-            found[unit.name] = unit
+        found[unit.name] = unit
     return sorted(found.values(), key=lambda unit: unit.name)
 
 
@@ -100,11 +100,12 @@ def _describe(unit: Unit) -> str:
     """One training in a sentence."""
     settings = unit.settings
     data, optimizer, rule = settings["data"], settings["optimizer"], settings["task_evaluation"]
-    lengths = data["task_feature_lengths"]
+    lengths = data["task_feature_lengths"]  # of what the model reads: inputs, targets or both
+    tokens = " + ".join(str(lengths[name]) for name in ("inputs", "targets") if name in lengths)
     text = (
-        f"{unit.num_steps:,} steps of {data['batch_size']:,} rows of {lengths['inputs']} + "
-        f"{lengths['targets']} tokens of {data['mixture_or_task_name']}, {optimizer['name']}, "
-        f"learning rate {optimizer['base_learning_rate']:g} * {optimizer['factors']}, dropout "
+        f"{unit.num_steps:,} steps of {data['batch_size']:,} rows of {tokens} tokens of "
+        f"{data['mixture_or_task_name']}, {optimizer['name']}, learning rate "
+        f"{optimizer['base_learning_rate']:g} * {optimizer['factors']}, dropout "
         f"{settings['model']['dropout_rate']:g}"
     )
     if rule["selection"] == "best":
@@ -147,15 +148,17 @@ def _decoding(found: Evaluated) -> str:
     span = f"{min(counts):,}" if len(counts) == 1 else f"{min(counts):,} to {max(counts):,}"
     beams = protocol.get("num_beams")
     how = protocol["decoding"] + (f" of {beams} beams" if beams else "")
+    longest = protocol.get("max_length")  # a label has no length
+    answers = "" if longest is None else f" and answers up to {longest}"
     return (
-        f"{span} examples a language and task, {how}, inputs up to {protocol['input_length']} and "
-        f"answers up to {protocol['max_length']} tokens"
+        f"{span} examples a language and task, {how}, inputs up to {protocol['input_length']}"
+        f"{answers} tokens"
     )
 
 
-def _commits(names: Iterable[str], trainings: Iterable[Unit], output: Path) -> list[str]:
+def _commits(units: Iterable[Unit], output: Path) -> list[str]:
     """The commits of everything that ran."""
-    records = (read_record(output / name) for name in [*names, *(u.name for u in trainings)])
+    records = (read_record(output / unit.name) for unit in units)
     commits = {record.commit for record in records if record and record.commit}
     return sorted(c[:12] + ("+" if c.endswith("+") else "") for c in commits)
 

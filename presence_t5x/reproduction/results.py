@@ -86,7 +86,7 @@ def _language_result(found: Evaluated, row: Mapping[str, Any]) -> LanguageResult
     lines = path.read_text(encoding="utf-8").split("\n")
     examples = [json.loads(line) for line in lines if line]
     result = LanguageResult(
-        values=_values(examples, row["metric"]),
+        values=_values(path, examples, row["metric"]),
         ids=tuple(example["id"] for example in examples),
         gold=tuple(_gold(example) for example in examples),
     )
@@ -100,11 +100,22 @@ def _language_result(found: Evaluated, row: Mapping[str, Any]) -> LanguageResult
     return result
 
 
-def _values(examples: Sequence[Mapping[str, Any]], metric: str) -> Values:
-    if metric == _SPAN_F1:
-        rows = [[example["values"][name] for name in _COUNTS] for example in examples]
-    else:
-        rows = [[example["values"][metric], 1.0] for example in examples]
+def _values(path: Path, examples: Sequence[Mapping[str, Any]], metric: str) -> Values:
+    """What each example contributes to a metric.
+
+    Raises:
+      ValueError: the file does not hold it.
+    """
+    try:
+        if metric == _SPAN_F1:
+            rows = [[example["values"][name] for name in _COUNTS] for example in examples]
+        else:
+            rows = [[example["values"][metric], 1.0] for example in examples]
+    except KeyError as error:
+        raise ValueError(
+            f"{path} does not hold {error} of every example, of which {metric!r} is made; remove "
+            "the evaluation's directory and run the plan again"
+        ) from error
     return np.array(rows, np.float64)[None]
 
 

@@ -28,12 +28,12 @@ from presence_t5x.reproduction.plans import Plan
 
 AVERAGE, BASELINE = "average", "baseline"
 LOSS = "loss"
-NOT_RUN = "not run"
+NOT_RUN, DIVERGED = "not run", "diverged"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure of a table; what was not measured is None.
+    """One figure of a table; what was not measured is None, the loss of runs that diverged too.
 
     Beside a held-out loss stand what the run took: `steps`, `relative_flops` and `relative_seconds`
     (a step's) over the baseline's, and `sample_share`, the effective sample size over the units.
@@ -64,6 +64,11 @@ class Row:
     relative_seconds: float | None = None
     sample_share: float | None = None
     status: str = NOT_RUN
+
+    @property
+    def missing(self) -> str:
+        """What stands in place of a figure that is None."""
+        return DIVERGED if self.status == DIVERGED else NOT_RUN
 
 
 def make_rows(plan: Plan, measured: Mapping[Group, Measured], config: BootstrapConfig) -> list[Row]:
@@ -181,15 +186,19 @@ class _Maker:
         effort = found.effort
         assert effort is not None
         figures = {
-            "mean": float(per_seed.mean()),
-            "std": float(per_seed.std(ddof=1)) if len(per_seed) > 1 else None,
-            "interval": seed_interval(per_seed, self._config),
             "seeds": len(per_seed),
             "num_examples": sum(counts.values()) if language == AVERAGE else counts[language],
             "steps": effort.steps,
             "sample_share": effort.sample_share,
-            "status": "run",
+            "status": DIVERGED,
         }
+        if np.isfinite(per_seed).all():
+            figures |= {
+                "mean": float(per_seed.mean()),
+                "std": float(per_seed.std(ddof=1)) if len(per_seed) > 1 else None,
+                "interval": seed_interval(per_seed, self._config),
+                "status": "run",
+            }
         if rival is None or rival.effort is None or not _sets(rival, language):
             return figures
         if effort.flops is not None and rival.effort.flops is not None:
@@ -200,16 +209,21 @@ class _Maker:
         common = [seed for seed in losses if seed in others]
         if common and found.sizes == rival.sizes:
             paired = np.array([losses[seed] - others[seed] for seed in common])
-            figures["difference"] = float(paired.mean())
-            figures["difference_interval"] = seed_interval(paired, self._config)
+            if np.isfinite(paired).all() and figures["status"] != DIVERGED:
+                figures["difference"] = float(paired.mean())
+                figures["difference_interval"] = seed_interval(paired, self._config)
         return figures
 
     def _difference(self, found: Measured, rival: Measured | None, language: str) -> dict[str, Any]:
-        """A row less its baseline, over the seeds that both have."""
+        """A row less its baseline, over the seeds that both have.
+
+        Where the baseline was tested on other examples there is no difference: they are drawn
+        together.
+        """
         if (
             rival is None
             or not _sets(rival, language)
-            or rival.values.keys() != found.values.keys()
+            or not _same_examples(found, rival, language)
         ):
             return {}
         common = sorted({*found.seeds} & {*rival.seeds})
@@ -225,6 +239,13 @@ class _Maker:
             "difference": float(means[0] - means[1]),
             "difference_interval": interval(drawn, self._config),
         }
+
+
+def _same_examples(found: Measured, rival: Measured, language: str) -> bool:
+    """Whether what a row is made of was tested on the same examples, in order."""
+    if language == AVERAGE:
+        return found.ids == rival.ids
+    return found.ids[language] == rival.ids[language]
 
 
 def _sets(found: Measured | None, language: str) -> list[Values]:

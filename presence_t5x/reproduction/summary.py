@@ -20,13 +20,15 @@ def findings(plan: Plan, rows: Sequence[Row]) -> list[str]:
     """
     run = {row.pretraining for row in rows if row.mean is not None}
     labels = model_labels(plan, [found.name for found in plan.pretrainings])
+    shown = {table.name: table.language for table in plan.tables}
     lines = [f"{len(run)} of {len(labels)} models were evaluated."]
     for name, label in labels.items():
         for setting in SETTINGS:
             mine = _once(
                 row
                 for row in rows
-                if (row.pretraining, row.setting, row.language) == (name, setting, AVERAGE)
+                if (row.pretraining, row.setting) == (name, setting)
+                and row.language == shown[row.table]
                 and row.difference is not None
             )
             if mine:
@@ -76,7 +78,8 @@ def _once(rows: Iterable[Row]) -> list[Row]:
 
 def _compare(plan: Plan, row: Row) -> str:
     task = plan.task(row.task)
-    return f"{task.title} {metric_name(task.metric)} {difference_text(row)} ({_verdict(row)})"
+    title = task.title if row.language == AVERAGE else f"{task.title} ({row.language})"
+    return f"{title} {metric_name(task.metric)} {difference_text(row)} ({_verdict(row)})"
 
 
 def _verdict(row: Row) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from presence_t5x.reproduction.grids import Grid, language_grids, table_grids
 from presence_t5x.reproduction.plan_parts import Table
 from presence_t5x.reproduction.plans import Plan
-from presence_t5x.reproduction.rows import NOT_RUN, Row, decimals, row_as_json
+from presence_t5x.reproduction.rows import Row, decimals, row_as_json
 
 
 def cell_parts(row: Row | float | str | None) -> tuple[str, str, str]:
@@ -27,7 +27,7 @@ def cell_parts(row: Row | float | str | None) -> tuple[str, str, str]:
     digits = decimals(row)
     paper = "" if row.paper is None else f"paper {row.paper:.{digits}f}"
     if row.mean is None:
-        return NOT_RUN, "", paper
+        return row.missing, "", paper
     std = "" if row.std is None else f"± {row.std:.{digits}f}"
     span = "" if row.interval is None else "[{0:.{2}f}, {1:.{2}f}]".format(*row.interval, digits)
     return f"{row.mean:.{digits}f}", f"{std} {span}".strip(), paper

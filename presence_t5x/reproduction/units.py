@@ -21,7 +21,8 @@ class Unit:
       module: of this package, run with `python -m`.
       arguments: with `{output}` for the plan's directory.
       needs: names of units that must be done before.
-      fingerprint: of everything that its result depends on.
+      fingerprint: of its command, settings and needs; not of the source code, nor of what the files
+        hold that it reads (a data_dir's): remove the directory of a unit whose files have changed.
       settings: of a training, all of them, as `config_to_dict` gives them.
       step_flops: of a training's step, matrix products alone; None where the size of the vocabulary
         is not known before its data.

@@ -47,8 +47,8 @@ class HostWatch:
         """Stops watching: the run is over on this host."""
         self._done.set()
         if self._thread.is_alive():
+            self._thread.join()  # what it tells last would stand for the end
             self._tell(ended=True)
-            self._thread.join()
 
     def wait_for_a_name(self) -> None:
         """Gives the watch time to say who it was, after an exchange between hosts has failed."""

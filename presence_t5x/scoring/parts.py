@@ -1,8 +1,8 @@
 """What is scored so far: a file for some documents and a checkpoint, whole or not at all.
 
 They lie beside the result in `FILE.partial` until all are there; then they are joined, one
-row a document, and `FILE.manifest.json` is written. Nothing depends on which process
-wrote which file.
+row a document, and `FILE.manifest.json` is written. A result without it is joined again while the
+parts are there.
 """
 
 import json
@@ -68,7 +68,7 @@ class PartFiles:
           ValueError: it holds parts of other scores.
         """
         self._output = output
-        self.directory = output.with_name(f"{output.name}{PARTIAL_ENDING}")
+        self.directory = partial_path(output)
         identity = json.loads(json.dumps(identity))  # as it will be read
         path = self.directory / _IDENTITY
         if path.is_file():
@@ -150,20 +150,29 @@ def manifest_path(output: Path) -> Path:
     return output.with_name(f"{output.name}{MANIFEST_ENDING}")
 
 
+def partial_path(output: Path) -> Path:
+    """Returns the directory of the parts of a result."""
+    return output.with_name(f"{output.name}{PARTIAL_ENDING}")
+
+
 def check_same_result(output: Path, identity: Mapping[str, Any]) -> bool:
-    """Returns whether a result is there already.
+    """Returns whether a result is there already; what is left of its parts is then removed.
 
     Raises:
-      ValueError: it is of other scores, or without a manifest.
+      ValueError: it is of other scores, or has neither a manifest nor parts.
     """
     if not output.exists():
         return False
-    path = manifest_path(output)
+    path, partial = manifest_path(output), partial_path(output)
     if not path.is_file():
+        if (partial / _IDENTITY).is_file():
+            return False  # stopped after the parts were joined
         raise ValueError(f"{output} exists, without {path.name}; choose another --output")
     found = read_json_object(path, _REMOVE)
     identity = json.loads(json.dumps(identity))
     _check_same({name: found.get(name) for name in identity}, identity, output)
+    if partial.is_dir():
+        shutil.rmtree(partial)
     return True
 
 

@@ -80,7 +80,7 @@ def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str])
     first = checkpoints.with_dtype(first, run.dtype)
     vocabulary = request.vocabulary or vocabulary_of(run.data)
     own: dict[str, Any] = dict(first.settings.get("presence", {}))
-    layers = request.layers or own.get("layers") or PresenceConfig().layers
+    layers = request.layers or own.get("layers") or first.model.first_blocks
     presence = PresenceConfig(
         layers=tuple(layers), score_loss=request.score_loss or own.get("score_loss", "mean")
     )

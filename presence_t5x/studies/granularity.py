@@ -81,6 +81,9 @@ def run(options: argparse.Namespace) -> Study:
     layers = options.layers.split(",") if options.layers else None
     requests = [Request(checkpoints=[path], layers=layers, seed=options.seed) for path in paths]
     found = [resolve(request, *options.gin) for request in requests]
+    # All score the rows that the first one's settings make, so that all must be alike.
+    any_rates = [1.0] * len(paths)
+    resolve(Request(checkpoints=paths, layers=layers, learning_rates=any_rates), *options.gin)
     directory = claim(options, *_OF_UNITS)
     texts = write_texts(options, directory)
     store = open_input(str(texts), found[0].vocabulary, directory / "tokens", splits=["train"])

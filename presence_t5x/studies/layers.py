@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from presence_t5x._validate import did_you_mean
-from presence_t5x.config_types import ModelConfig, PresenceConfig
+from presence_t5x.config_types import ModelConfig
 from presence_t5x.influence import STACK_AXIS, select_layers
 from presence_t5x.models.families import init_params
 from presence_t5x.ranking import auroc
@@ -113,7 +113,7 @@ def sets_of_parts(parts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     }
     sums = {
         EVERYTHING: tuple(parts),
-        DEFAULT: tuple(PresenceConfig().layers),
+        DEFAULT: tuple(f"{stack}/layers_0" for stack, found in blocks.items() if found),
         **{f"{stack} blocks": found for stack, found in blocks.items()},
         "all but embeddings": tuple(part for part in parts if "embed" not in part),
     }

@@ -129,14 +129,25 @@ def find_checkpoints(text: str) -> list[str]:
     """Returns the checkpoints of PATH[,PATH...], those of a glob in order of their steps.
 
     Raises:
-      ValueError: a glob without a match, or no checkpoint.
+      ValueError: a glob without a match, no checkpoint, or two of one step, by which a study's rows
+        are told apart.
     """
     found: list[str] = []
+    by_step: dict[int, str] = {}
     for path in text.split(","):
         matches = glob.glob(path) if glob.has_magic(path) else [path]
         if not matches:
             raise ValueError(f"--checkpoint={path}: nothing matches")
-        found += sorted(matches, key=lambda one: checkpoints.find(one).step)
+        steps = {match: checkpoints.find(match).step for match in matches}
+        for match in sorted(matches, key=steps.__getitem__):
+            if steps[match] in by_step:
+                raise ValueError(
+                    f"--checkpoint: {by_step[steps[match]]} and {match} are both of step "
+                    f"{steps[match]}, and a study tells checkpoints apart by their steps; study "
+                    "each by itself, with an --output of its own"
+                )
+            by_step[steps[match]] = match
+            found.append(match)
     return found
 
 

@@ -1,12 +1,13 @@
 """The directory of an evaluation: whole files, taken up again, never mixed."""
 
+import dataclasses
 import json
 import math
 
 import pytest
 
 from presence_t5x.data.finetuning.evaluation_sets import EvaluationExample, EvaluationSet
-from presence_t5x.evaluation.files import PredictionFiles
+from presence_t5x.evaluation.files import PredictionFiles, example_digests
 from presence_t5x.evaluation.predictor import Answers
 from presence_t5x.evaluation.scores import SetResult
 from presence_t5x.task_metrics import accuracy, squad
@@ -77,6 +78,24 @@ def test_other_data_or_source_code_are_answered_anew(tmp_path):
     assert PredictionFiles(tmp_path, IDENTITY).read(one_set(size=2)) is None
     assert PredictionFiles(tmp_path, {**IDENTITY, "commit": "abd"}).read(found) is None
     assert not list((tmp_path / "predictions").iterdir())
+
+
+@pytest.mark.parametrize("field", ["inputs", "targets"])
+def test_examples_of_the_same_ids_and_other_text_are_answered_anew(tmp_path, field):
+    found = one_set()
+    other = [example._replace(**{field: "b"}) for example in found.examples[:1]]
+    changed = dataclasses.replace(found, examples=[*other, *found.examples[1:]])
+    before, after = ({**IDENTITY, "examples": example_digests([one])} for one in (found, changed))
+    PredictionFiles(tmp_path, before).write(result(found))
+    assert PredictionFiles(tmp_path, before).read(found) is not None
+    assert PredictionFiles(tmp_path, after).read(changed) is None
+
+
+def test_an_evaluation_that_tells_nothing_of_its_examples_is_answered_anew(tmp_path):
+    found = one_set()
+    PredictionFiles(tmp_path, IDENTITY).write(result(found))  # as earlier versions did
+    identity = {**IDENTITY, "examples": example_digests([found])}
+    assert PredictionFiles(tmp_path, identity).read(found) is None
 
 
 def test_an_evaluation_of_something_else_is_refused_or_replaced(tmp_path):

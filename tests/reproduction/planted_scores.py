@@ -5,13 +5,14 @@ import json
 PROTOCOL = {"decoding": "greedy", "max_length": 32, "num_beams": None, "input_length": 128}
 
 
-def write_evaluation(directory, families):
+def write_evaluation(directory, families, first_id=0):
     """Writes scores.json and predictions.
 
     Args:
       directory: of the evaluation.
       families: {family: (metric, {language: [(targets, prediction, values), ...]})}; the metric's
         value is given by "value" beside them: {language: value}.
+      first_id: number of the first example.
     """
     scores, files = [], {}
     for family, (metric, examples, values) in families.items():
@@ -31,7 +32,7 @@ def write_evaluation(directory, families):
             path = directory / files[task]
             path.parent.mkdir(parents=True, exist_ok=True)
             lines = []
-            for number, (targets, prediction, contribution) in enumerate(rows):
+            for number, (targets, prediction, contribution) in enumerate(rows, first_id):
                 row = {
                     "id": f"{number}",
                     "language": language,

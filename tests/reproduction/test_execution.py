@@ -6,18 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 
 import pytest
 
 from presence_t5x.reproduction.display import TimeLeft
 from presence_t5x.reproduction.execution import (
     LOG,
-    RECORD,
     UnitFailedError,
-    done_seconds,
-    read_record,
     run_units,
 )
+from presence_t5x.reproduction.records import RECORD, done_seconds, read_record
 from presence_t5x.reproduction.units import Unit
 
 
@@ -25,10 +24,13 @@ class Listener:
     """A display that remembers what it is told."""
 
     def __init__(self):
-        self.events, self.shares = [], []
+        self.events, self.shares, self.told = [], [], []
 
     def start(self, unit):
         self.events.append(("start", unit.name))
+
+    def tell(self, text):
+        self.told.append(text)
 
     def advance(self, shares):
         self.shares.append(dict(shares))
@@ -135,10 +137,61 @@ def test_what_rests_on_something_undone_is_not_done(tmp_path):
     assert done_seconds(units, tmp_path) == {}
 
 
-def test_a_damaged_record_is_named(tmp_path):
+def backdate(directory):
+    """Makes a record a minute older, as its time has whole seconds."""
+    content = json.loads((directory / RECORD).read_text())
+    started = datetime.fromisoformat(content["started"]) - timedelta(minutes=1)
+    content["started"] = started.strftime("%Y-%m-%dT%H:%M:%S%z")
+    (directory / RECORD).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_what_was_made_of_a_need_that_ran_again_is_set_aside(tmp_path, is_complete):
+    """As a training does nothing where its last step is, and goes on where it is not."""
+    train = "import os; path = r'{output}/finetune/a/done'; os.path.exists(path) or open(path, 'w')"
+    units = [
+        make_unit("pretrain/a", append("a")),
+        make_unit(
+            "finetune/a", f"{train}.write(open(r'{{output}}/letters').read())", ("pretrain/a",)
+        ),
+    ]
+    run_units(units, tmp_path, jobs=1, display=Listener())
+    for unit in units:
+        backdate(tmp_path / unit.name)
+    record = tmp_path / "finetune/a" / RECORD
+    if not is_complete:
+        record.write_text(json.dumps({**json.loads(record.read_text()), "seconds": None}))
+    (tmp_path / "pretrain/a" / RECORD).unlink()
+    # The second run stops between the two units.
+    run_units(units[:1], tmp_path, jobs=1, display=Listener())
+    assert done_seconds(units, tmp_path).keys() == {"pretrain/a"}
+    listener = Listener()
+    run_units(units, tmp_path, jobs=1, display=listener)
+    assert listener.started() == ["finetune/a"]
+    assert (tmp_path / "finetune/a/done").read_text() == "aa"
+    assert (tmp_path / "stale/finetune/a.1/done").read_text() == "a"
+    assert "finetune/a: what it needs was run again" in listener.told[0]
+    assert done_seconds(units, tmp_path).keys() == {"pretrain/a", "finetune/a"}
+
+
+def test_a_unit_that_was_stopped_goes_on_where_it_was(tmp_path):
+    units = [
+        make_unit("pretrain/a", append("a")),
+        make_unit("finetune/a", "open(r'{output}/exists')", ("pretrain/a",)),
+    ]
+    with pytest.raises(UnitFailedError):
+        run_units(units, tmp_path, jobs=1, display=Listener())
+    (tmp_path / "exists").touch()
+    listener = Listener()
+    run_units(units, tmp_path, jobs=1, display=listener)
+    assert listener.told == [] and not (tmp_path / "stale").exists()
+
+
+@pytest.mark.parametrize("text", ["{", '{"fingerprint": "f", "command": [], "started": "now"}'])
+def test_a_damaged_record_is_named(tmp_path, text):
     unit = make_unit("pretrain/a", append("a"))
     (tmp_path / unit.name).mkdir(parents=True)
-    (tmp_path / unit.name / RECORD).write_text("{")
+    (tmp_path / unit.name / RECORD).write_text(text)
     with pytest.raises(ValueError, match=r"unit\.json is damaged .*remove its directory"):
         done_seconds([unit], tmp_path)
 
@@ -173,7 +226,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_execution import Listener, make_unit
 from presence_t5x.reproduction.execution import run_units
-unit = make_unit("pretrain/a", "import time; open(r'{{output}}/begun', 'w'); time.sleep(60)")
+unit = make_unit("pretrain/a", "import time; open(r'{{output}}/begun', 'w'); time.sleep(300)")
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 try:
     run_units([unit], Path({output!r}), jobs=1, display=Listener())
@@ -182,22 +235,44 @@ except KeyboardInterrupt:
 """
 
 
-def test_one_at_a_time_and_nothing_runs_on_behind_it(tmp_path):
-    here = os.path.dirname(__file__)
-    code = RUNNER.format(tests=here, output=str(tmp_path))
+@pytest.fixture
+def runner(tmp_path):
+    """A process that runs a unit which takes minutes; the unit has begun."""
+    code = RUNNER.format(tests=os.path.dirname(__file__), output=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", code])
-    try:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        with pytest.raises(ValueError, match="is in use by another reproduction"):
-            run_units([], tmp_path, jobs=1, display=Listener())
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 130
-    finally:
-        process.kill()
-        process.wait()
-    pgrep = subprocess.run(["pgrep", "-f", f"{tmp_path}/begun"], capture_output=True, text=True)
-    assert pgrep.stdout == ""
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def processes_of(output):
+    found = subprocess.run(["pgrep", "-f", f"{output}/begun"], capture_output=True, text=True)
+    return [int(line) for line in found.stdout.split()]
+
+
+def test_one_at_a_time_and_nothing_runs_on_behind_it(tmp_path, runner):
+    with pytest.raises(ValueError, match="is in use by another reproduction"):
+        run_units([], tmp_path, jobs=1, display=Listener())
+    runner.send_signal(signal.SIGTERM)
+    assert runner.wait(timeout=30) == 130
+    assert not processes_of(tmp_path)
     assert read_record(tmp_path / "pretrain/a").seconds is None
+    run_units([], tmp_path, jobs=1, display=Listener())
+
+
+def test_units_of_a_runner_that_was_killed_hold_its_directory_until_they_end(tmp_path, runner):
+    runner.kill()
+    runner.wait()
+    (left,) = processes_of(tmp_path)
+    try:
+        with pytest.raises(ValueError, match="or by units that one left running"):
+            run_units([], tmp_path, jobs=1, display=Listener())
+    finally:
+        os.kill(left, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while processes_of(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
     run_units([], tmp_path, jobs=1, display=Listener())

@@ -3,6 +3,7 @@
 import pytest
 
 from presence_t5x.reproduction.guesses import constant_answer, constant_score
+from presence_t5x.reproduction.plan_parts import METRICS
 
 
 def test_of_classes_it_is_the_majority_class():
@@ -24,6 +25,11 @@ def test_of_entities_it_is_never_that_there_are_none():
     # Four times Bern: right twice, of three gold entities.
     assert constant_score(gold, "span_f1") == pytest.approx(100 * 2 * 2 / (4 + 3))
     assert constant_score([["None"], ["None"]], "span_f1") == 0.0
+
+
+def test_every_metric_of_a_plan_has_a_guess():
+    for metric in METRICS:
+        assert constant_score([["LOC: Bern"], ["LOC: Bern"]], metric) == pytest.approx(100.0)
 
 
 def test_an_unknown_metric_is_refused():

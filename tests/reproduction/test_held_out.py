@@ -214,6 +214,30 @@ def test_a_run_that_is_not_at_its_end_is_not_shown(rows, plan, tmp_path):
         measure_held_out(plan, expand(plan), tmp_path)
 
 
+def test_a_run_that_diverged_says_so(rows, plan, tmp_path):
+    directory = tmp_path / "pretrain/rows/seed1/run"
+    lines = [json.loads(line) for line in (directory / "evaluation.jsonl").read_text().splitlines()]
+    for row in lines[-1]["rows"]:
+        row["loss"] = None if row["noise"] == "clean" else row["loss"]
+    # Nothing of a label is no divergence.
+    lines[-1]["rows"].append({**row, "noise": "empty", "num_tokens": 0.0, "loss": None})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (directory / "evaluation.jsonl").write_text(text)
+    with (directory / "metrics.jsonl").open("a") as file:
+        units = {"presence/effective_sample_size": None, "presence/num_live_units": 4}
+        file.write(json.dumps({"step": 3, **units}) + "\n")
+    again = make_rows(plan, measure_held_out(plan, expand(plan), tmp_path), CONFIG)
+    row = find(again, pretraining="rows", task="clean", language="average")
+    assert (row.mean, row.difference, row.status, row.seeds) == (None, None, "diverged", 2)
+    assert row.sample_share == pytest.approx(0.75)
+    noise = {"task": "noise", "language": "average"}
+    for name in ("plain", "rows"):
+        assert find(again, pretraining=name, **noise) == find(rows, pretraining=name, **noise)
+    assert "| PRESENCE-I | diverged |" in markdown(plan, again, {})
+    assert "diverged" in render_page(plan, again, {table.name: [] for table in plan.tables})
+    findings(plan, again)
+
+
 def test_tables_page_and_sentences(rows, plan, tmp_path):
     told = protocols(plan, expand(plan), tmp_path, CONFIG)
     text = markdown(plan, rows, told)

@@ -27,6 +27,9 @@ def write_plan(tmp_path):
     return write
 
 
+EVALUATION = '{ mixture = "encyclopedia_nli_zeroshot", tasks = ["nli"] }'
+
+
 def names(work, kind):
     return [unit.name for unit in work.units if unit.kind == kind]
 
@@ -89,12 +92,14 @@ def test_a_gin_file_that_changes_changes_fingerprints(tmp_path, write_plan):
     [
         ('rows = ["baseline", "presence"', 'rows = ["base", "presence"', "'base' is none of"),
         ('setting = "zero_shot"', 'setting = "zeroshot"', "did you mean 'zero_shot'"),
+        ('metric = "accuracy"', 'metric = "acuracy"', "'nli': metric='acuracy'.*'accuracy', 'em'"),
         ('metric = "accuracy"', 'metrics = "accuracy"', "unexpected keyword argument 'metrics'"),
         ('name = "presence"', 'name = "baseline"', r"\['baseline'\] stand there twice"),
         ("seeds = 2", "seeds = 0", "seeds=0 must be >= 1"),
         ("seeds = 2", "seeds = ", "is no TOML"),
         ("[tasks.nli]", "[task.nli]", "it has no 'tasks'; see the packaged plans"),
         ('tasks = ["nli"] }', 'tasks = ["qa"] }', "'qa' is none of"),
+        (EVALUATION, f"{EVALUATION}, {EVALUATION}", "'nli', setting 'zero_shot' is evaluated twic"),
         (UNAVAILABLE, filtered_by("basline"), "did you mean 'baseline'"),
         (UNAVAILABLE, filtered_by("filtered"), "reads a filtered corpus itself"),
     ],
@@ -103,6 +108,18 @@ def test_a_broken_plan_is_refused(write_plan, old, new, message):
     with pytest.raises(ValueError, match=message) as caught:
         load_plan(write_plan((old, new)))
     assert "\n" not in str(caught.value) and "mine.toml" in str(caught.value)
+
+
+def test_two_commands_of_one_name_are_refused(write_plan):
+    other = '{ mixture = "encyclopedia_nli_zeroshot", split = "validation", tasks = ["dev"] }'
+    tasks = '[tasks.dev]\ntitle = "Dev"\nfamily = "encyclopedia_nli_eval"\nmetric = "accuracy"\n'
+    path = write_plan(
+        (EVALUATION, f"{EVALUATION}, {other}"),
+        ("[tasks.nli]", f"{tasks}\n[tasks.nli]"),
+        ('tasks = ["nli"]\nsettings', 'tasks = ["nli", "dev"]\nsettings'),
+    )
+    with pytest.raises(ValueError, match=r"evaluate/baseline/en/\w+/seed0.*split=validation"):
+        expand(load_plan(path))
 
 
 def test_a_wrong_setting_is_known_before_anything_runs(write_plan):

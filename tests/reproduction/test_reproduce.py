@@ -3,15 +3,22 @@
 import json
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from planted_scores import entities, nli, write_evaluation
 
 from presence_t5x import prepare, reproduce
+from presence_t5x.config_types import DecodingConfig
 from presence_t5x.config_types.weighting import GRANULARITIES, SCORES
+from presence_t5x.evaluation.answering import Answering
+from presence_t5x.reproduction.bootstrap import BootstrapConfig
 from presence_t5x.reproduction.expansion import expand
 from presence_t5x.reproduction.paper_figures import PAPER, PAPER_TABLES, PaperCell
 from presence_t5x.reproduction.plan_files import load_plan
+from presence_t5x.reproduction.protocol import protocols
+from presence_t5x.reproduction.records import Record, write_record
+from presence_t5x.reproduction.units import KINDS
 
 
 def run(*arguments):
@@ -211,6 +218,48 @@ def test_the_plan_glue_has_a_class_for_every_label(tmp_path):
             for kind in (f"pretrain/{family}", f"finetune/{family}_random/rte")
         ]
         assert tuple(found) == objectives
+
+
+TIME = "2026-01-01T00:00:00+0000"
+PLANS = sorted(path.stem for path in Path("configs/plans").glob("*.toml"))
+
+
+def write_protocol(directory, classes):
+    """What an evaluation says of how it asked: of a text generator, or of a classifier."""
+    decoding = None if classes else DecodingConfig(max_length=32)
+    found = Answering(decoding, ("0", "1") if classes else None).describe()
+    content = {"protocol": {**found, "input_length": 112}, "scores": [{"num_examples": 3}]}
+    directory.mkdir(parents=True)
+    (directory / "scores.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_plan_says_how_its_figures_came_about(name, tmp_path):
+    (tmp_path / "data").mkdir()
+    files = str(tmp_path / "data") if name in ("real", "glue") else None
+    plan = load_plan(name, data_dir=files, seeds=1)
+    work = expand(plan)
+    settings = {unit.name: unit.settings for unit in work.units}
+    for cell in work.cells:
+        tuned = cell.directory.replace("evaluate", "finetune", 1).rsplit("/", 3)[0]
+        model = settings.get(f"{tuned}/seed0", {}).get("model", {})
+        write_protocol(tmp_path / cell.directory, model.get("num_classes"))
+    commits = {kind: str(number) * 40 for number, kind in enumerate(KINDS)}
+    for unit in work.units:
+        record = Record(fingerprint="", command=(), started=TIME, commit=commits[unit.kind])
+        write_record(record, tmp_path / unit.name)
+    told = protocols(plan, work, tmp_path, BootstrapConfig())
+    for table in plan.tables:
+        text = "\n".join(told[table.name])
+        assert "steps of" in text and "tokens of" in text and "None" not in text
+    text = "\n".join(line for lines in told.values() for line in lines)
+    assert all(commits[unit.kind][:12] in text for unit in work.units)
+    if name in ("families", "glue"):
+        assert "most probable label, inputs up to 112 tokens" in text
+        assert re.search(r"rows of \d+ tokens of", text)  # one sequence
+    if work.cells:
+        assert "greedy, inputs up to 112 and answers up to 32 tokens" in text
+        assert re.search(r"rows of \d+ \+ \d+ tokens of", text)
 
 
 def test_the_plan_for_real_text_has_its_baselines(tmp_path):

@@ -243,6 +243,7 @@ def test_sentences_say_what_the_rows_say(rows):
     assert line.startswith(
         f"PRESENCE against baseline, zero shot: XNLI accuracy +8.3 [{low:+.1f}, {high:+.1f}]"
     )
+    assert "; XNLI (sw) accuracy +16.7" in line  # of the table of Swahili
     planted = [dataclasses.replace(row, above_guess=row.language == "en") for row in rows]
     assert (
         "Languages above chance and above the most frequent answer, zero shot, XNLI: baseline 1 of "
@@ -258,6 +259,15 @@ def test_answers_that_do_not_give_the_scores_are_refused(tmp_path):
         measure(PLAN, [cell], tmp_path)
 
 
+def test_answers_without_values_of_the_metric_are_named(tmp_path):
+    metric, examples, values = nli(en=[1, 0])
+    rows = [(target, answer, {"em": 0.0}) for target, answer, _ in examples["en"]]
+    write_evaluation(tmp_path / "a0", {"nli": (metric, {"en": rows}, values)})
+    cell = Cell("a", "zero_shot", 0, Evaluation(mixture="all", tasks=("xnli",)), "a0")
+    with pytest.raises(ValueError, match=r"nli\.en\.jsonl does not hold 'accuracy' of every"):
+        measure(PLAN, [cell], tmp_path)
+
+
 def test_seeds_that_answered_other_examples_are_refused(tmp_path):
     evaluation = Evaluation(mixture="all", tasks=("xnli",))
     for seed, right in ((0, [1, 0, 1]), (1, [1, 0])):
@@ -265,6 +275,18 @@ def test_seeds_that_answered_other_examples_are_refused(tmp_path):
     cells = [Cell("a", "zero_shot", seed, evaluation, f"a{seed}") for seed in (0, 1)]
     with pytest.raises(ValueError, match="seeds 0 and 1 were tested on different examples"):
         measure(PLAN, cells, tmp_path)
+
+
+@pytest.mark.parametrize("first_id", [0, 1])
+def test_models_that_answered_other_examples_are_not_compared(tmp_path, first_id):
+    evaluation = Evaluation(mixture="all", tasks=("xnli",))
+    for name, first in (("a", 0), ("b", first_id)):
+        write_evaluation(tmp_path / name, {"nli": nli(en=[1, 0, 1], sw=[1, 1, 1])}, first)
+    cells = [Cell(name, "zero_shot", 0, evaluation, name) for name in "ab"]
+    rows = make_rows(PLAN, measure(PLAN, cells, tmp_path), CONFIG)
+    found = [row for row in rows if row.pretraining == "b" and row.mean is not None]
+    assert {row.language for row in found} == {"en", "sw", "average"}
+    assert {row.difference for row in found} == {None if first_id else 0.0}
 
 
 def test_an_evaluation_without_the_metric_names_those_it_has(tmp_path):

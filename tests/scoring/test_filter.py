@@ -98,6 +98,14 @@ def test_the_lowest_are_kept_and_held_out_text_stays(store, scores, tmp_path, ca
     assert "documents kept" in capsys.readouterr().out
 
 
+def test_scores_in_another_order_are_refused(store, scores, tmp_path, capsys):
+    table = pq.read_table(scores)
+    pq.write_table(table.sort_by("score"), scores)
+    assert run(scores, tmp_path / "kept", "--keep=20") == 2
+    assert f"row 0 is of document 'd{NUM_DOCUMENTS - 1}'" in capsys.readouterr().err
+    assert not (tmp_path / "kept").exists()
+
+
 def test_controls_and_measures(store, scores, tmp_path):
     train = training_ids(store)
     scored = {name: i for name, i in train.items() if i != 7}

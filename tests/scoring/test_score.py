@@ -208,6 +208,22 @@ def test_a_stopped_scoring_goes_on(model_dir, texts, tmp_path, monkeypatch, caps
     assert len(written) == 4 and "is there already" in capsys.readouterr().err
 
 
+def test_a_result_without_its_manifest_is_joined_again(tmp_path):
+    output, identity = tmp_path / "scores.parquet", {"seed": 0}
+    files = parts.PartFiles(output, identity)
+    output.write_bytes(b"joined")  # and stopped before the manifest
+    assert not parts.check_same_result(output, identity)
+    parts.PartFiles(output, identity)
+    with pytest.raises(ValueError, match="seed=0 there, 1 here"):
+        parts.PartFiles(output, {"seed": 1})
+    parts.manifest_path(output).write_text(json.dumps(identity))  # and stopped behind it
+    assert parts.check_same_result(output, identity)
+    assert not files.directory.exists()
+    parts.manifest_path(output).unlink()
+    with pytest.raises(ValueError, match="exists, without scores"):
+        parts.check_same_result(output, identity)
+
+
 def test_columns_by_layer(model_dir, texts, tmp_path):
     path = tmp_path / "layers.parquet"
     layers = ("encoder/layers_0", "encoder/layers_1", "decoder/layers_1", "token_embedder")

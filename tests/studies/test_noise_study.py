@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import memory_source
 import pyarrow as pa
@@ -67,6 +68,14 @@ def run(corpus, output, *more, checkpoint="run/10,run/20"):
 def known_checkpoints(monkeypatch):
     """Checkpoints that are names alone."""
     monkeypatch.setattr(texts, "find_checkpoints", lambda text: text.split(","))
+
+
+def test_checkpoints_of_one_step_are_refused(monkeypatch):
+    step = {"a/9": 9, "a/10": 10, "b/10": 10}
+    monkeypatch.setattr(texts.checkpoints, "find", lambda path: SimpleNamespace(step=step[path]))
+    assert texts.find_checkpoints("a/10,a/9") == ["a/10", "a/9"]
+    with pytest.raises(ValueError, match=r"a/10 and b/10 are both of step 10.*each by itself"):
+        texts.find_checkpoints("a/9,a/10,b/10")
 
 
 def test_noise_from_text_to_table(corpus, scorer, known_checkpoints, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +10,21 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tiny_model
+from families import CONFIGS, LENGTH
 from scipy.stats import spearmanr
 
 from presence_t5x import study
 from presence_t5x.checkpoint import load_model
 from presence_t5x.config import load_config
-from presence_t5x.config_types import T5Config
+from presence_t5x.config_types import DataConfig, PartitioningConfig, PresenceConfig, T5Config
 from presence_t5x.data.documents import id_hash
 from presence_t5x.data.row_features import RowFeatures, TextRow
 from presence_t5x.data.vocabularies import load_vocabulary
+from presence_t5x.evaluation import checkpoints
+from presence_t5x.scoring import settings as scoring_settings
 from presence_t5x.studies import unit_scoring
-from presence_t5x.studies.layers import parts_of_model
+from presence_t5x.studies.cost import scoring_flops
+from presence_t5x.studies.layers import parts_of_model, sets_of_parts
 from presence_t5x.studies.results import read_study
 
 DOCUMENTS = 8
@@ -156,6 +161,42 @@ def granularity(model_dir, corpus, tmp_path_factory):
     more = ("--sizes=1,2,4", "--rates=0.5", "--repeats=1", "--units_per_step=2")
     assert run("granularity", model_dir, corpus, output, *more) == 0
     return output
+
+
+def test_units_of_models_that_read_other_rows_are_refused(
+    model_dir, corpus, tmp_path, capsys, monkeypatch
+):
+    def find(path, *select):
+        found = checkpoints.find(path, *select)
+        if found.step == 2:
+            return found
+        data = {**found.settings["data"], "noise_density": 0.3}
+        return found._replace(settings={**found.settings, "data": data})
+
+    monkeypatch.setattr(scoring_settings, "checkpoints", SimpleNamespace(**vars(checkpoints)))
+    monkeypatch.setattr(scoring_settings.checkpoints, "find", find)
+    assert run("granularity", f"{model_dir}/checkpoints/*", corpus, tmp_path / "out") == 2
+    assert "differ in data" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("family", ["decoder_only", "encoder_only"])
+def test_one_stack_costs_what_it_needs_of_a_backward_pass(family):
+    model = CONFIGS[family]
+    names = {"decoder_only": ["targets"], "encoder_only": ["inputs", "targets"]}[family]
+    data = DataConfig(
+        mixture_or_task_name="local_text",
+        local_text_files="x",
+        objective=model.objectives[0],
+        task_feature_lengths=dict.fromkeys(names, LENGTH),
+    )
+    settings = scoring_settings.Settings(
+        (), (), model, PresenceConfig(), 0.0, data, None, PartitioningConfig()
+    )
+    sets = sets_of_parts(parts_of_model(model))
+    assert sets["first blocks (default)"] == model.first_blocks
+    loss = scoring_flops(settings, None, 4)
+    assert loss < scoring_flops(settings, model.first_blocks, 4)
 
 
 @functools.cache
