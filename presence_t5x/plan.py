@@ -65,10 +65,10 @@ def parse_options(arguments: Sequence[str]) -> Options:
     Raises:
       ValueError: an unknown argument or value, or no topology.
     """
-    values = vars(_parser().parse_args(arguments))
-    if values["topology"] is None:
+    options = Options(**vars(_parser().parse_args(arguments)))
+    if options.topology is None:
         raise ValueError("--topology is missing, e.g. --topology=v4:4x4x4 or cpu:8")
-    return Options(**values | {"utilization": _share(values["utilization"])})
+    return options._replace(utilization=_share(str(options.utilization)))
 
 
 def _parser() -> argparse.ArgumentParser:
