@@ -98,7 +98,7 @@ SEEDS = {
             },
         }
     ).encode(),
-    "plan": b'title = "A"\nseeds = 2\n[tasks.nli]\ntitle = "NLI"\nfamily = "f"\nmetric = "m"\n'
+    "plan": b'title = "A"\nseeds = 2\n[tasks.nli]\ntitle = "NLI"\nfamily = "f"\nmetric = "f1"\n'
     b'[[pretrainings]]\nname = "b"\nmodel = "tiny"\nvariant = "v"\ngin_files = ["a.gin"]\n'
     b'[[finetunings]]\nname = "en"\nsetting = "zero_shot"\ngin_files = ["a.gin"]\n'
     b'evaluations = [{ mixture = "m", tasks = ["nli"] }]\n'
