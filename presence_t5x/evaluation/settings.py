@@ -15,7 +15,7 @@ from presence_t5x.config_types import (
 from presence_t5x.convert.huggingface_files import is_huggingface
 from presence_t5x.evaluation.answering import Answering, answering_of
 from presence_t5x.evaluation.checkpoints import Checkpoint
-from presence_t5x.vocabulary_table import check_table_holds, check_table_is_used
+from presence_t5x.vocabulary_table import check_table_holds, check_table_is_used, table_setting
 
 if TYPE_CHECKING:  # it imports TensorFlow
     import seqio
@@ -139,7 +139,8 @@ def resolve(request: Request, checkpoint: Checkpoint, run: RunSettings) -> Setti
     _check_vocabulary(request.task, spec, trained, str(checkpoint.location))
     rows = checkpoint.model.vocab_size or 0
     check_table_holds(request.task, vocabulary.vocab_size, rows)
-    check_table_is_used(request.task, vocabulary.vocab_size, rows)
+    setting = table_setting(checkpoint.model)
+    check_table_is_used(request.task, vocabulary.vocab_size, rows, setting)
     answering = answering_of(
         checkpoint.model,
         data,
