@@ -45,8 +45,7 @@ def label_numbers(data_config: DataConfig, vocabulary: Any) -> Mapping[tuple[int
       vocabulary: seqio's, of the targets.
 
     Raises:
-      ValueError: as `label_names`, or the vocabulary cannot write one of them, as where it gives two
-        the same tokens.
+      ValueError: as `label_names`, or the vocabulary cannot write one of them.
     """
     names = label_names(data_config)
     check_writes_labels(names, vocabulary)
