@@ -7,11 +7,13 @@ of learning rate times squared gradient norm.
 
 import argparse
 import functools
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import logging
 from jaxtyping import PyTree
 from rich.console import Console
@@ -58,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> None:
         output = score(parser().parse_args(rest), files, bindings)
-        display.print_languages(Console(width=None if sys.stdout.isatty() else 100), output)
+        if output.is_file():  # a share alone has no result
+            display.print_languages(Console(width=None if sys.stdout.isatty() else 100), output)
 
     return exit_status(command)
 
@@ -92,6 +95,9 @@ def parser() -> argparse.ArgumentParser:
     add("--language", default="", help="of files that do not say")
     add("--task_files", action="append", default=[], metavar="[SPLIT=]GLOB",
         help="JSON lines, of tasks like local_nli_zeroshot; see presence_t5x.prepare")  # fmt: skip
+    add("--shard", metavar="I/N",
+        help="score the I-th of N shares alone, I from 0, as one of N hosts that share a disk; "
+        "afterwards the same command without it makes the result")  # fmt: skip
     add("--module_import", action="append", default=[], metavar="MODULE",
         help="imported first, e.g. to register tasks; may be repeated")  # fmt: skip
     return found
@@ -100,19 +106,20 @@ def parser() -> argparse.ArgumentParser:
 def score(
     options: argparse.Namespace, gin_files: Sequence[str] = (), bindings: Sequence[str] = ()
 ) -> Path:
-    """Scores what a command line asks for; returns the parquet file.
+    """Scores what a command line asks for; returns the parquet file, which a share does not make.
 
     Raises:
       ValueError: anything that could be known to be wrong before the first document, or an output
         of other scores.
     """
     check_int("--batch_size", options.batch_size, minimum=1)
+    share = _share(options.shard)
     output = Path(options.output)
     check_writable("--output", output.with_name(f".{output.name}.test"))
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     request = _request(options)
     settings = resolve(request, gin_files, bindings)
-    mesh = partitioning.make_mesh(settings.partitioning, settings.model)
+    mesh = partitioning.make_mesh(settings.partitioning, settings.model, jax.local_devices())
     mesh = mesh if mesh.size > 1 else None
     scorer = Scorer(
         settings.model,
@@ -141,29 +148,64 @@ def score(
     if check_same_result(output, manifest):
         console.print(f"{output} is there already", markup=False)
     else:
-        _score_all(corpus, scorer, load, settings, output, manifest, console)
+        files = PartFiles(output, manifest)
+        parts = parts_of(len(corpus.store), len(settings.checkpoints))
+        _score_parts(corpus, scorer, load, files, parts[share], console)
+        if options.shard is None:
+            _join(corpus, scorer, settings, files, manifest, console)
+        else:
+            num_open = sum(not files.is_done(part) for part in parts)
+            console.print(
+                f"share {options.shard} is scored; {num_open} of {len(parts)} parts are not, of "
+                "other shares; the same command without --shard makes the result",
+                markup=False,
+            )
     return output
 
 
-def _score_all(
+def _share(shard: str | None) -> slice:
+    """Returns which parts are scored.
+
+    Raises:
+      ValueError: not I/N with I < N.
+    """
+    if shard is None:
+        return slice(None)
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise ValueError(f"--shard={shard!r} must be I/N, with I from 0 to N - 1, such as 0/4")
+    return slice(int(found[1]), None, int(found[2]))
+
+
+def _score_parts(
     corpus: Corpus,
     scorer: Scorer,
     load: Any,
-    settings: Settings,
-    output: Path,
-    manifest: dict[str, Any],
+    files: PartFiles,
+    parts: Sequence[Part],
     console: Console,
 ) -> None:
-    """Scores what is not scored yet, and joins the parts."""
-    files = PartFiles(output, manifest)
-    parts = parts_of(len(corpus.store), len(settings.checkpoints))
+    """Scores what is not scored yet."""
     with display.progress_bar(console) as bar:
         task = bar.add_task("", total=sum(len(part.documents) for part in parts))
         for part in parts:
             if not files.is_done(part):
-                _score_part(corpus, scorer, load, files, part)
+                batches = corpus.batches(part.documents, scorer.batch_size)
+                params = load(part.checkpoint)
+                files.write(part, scorer.documents(params, batches, part.documents))
             bar.advance(task, len(part.documents))
-    store = corpus.store
+
+
+def _join(
+    corpus: Corpus,
+    scorer: Scorer,
+    settings: Settings,
+    files: PartFiles,
+    manifest: dict[str, Any],
+    console: Console,
+) -> None:
+    """Makes the result of all parts."""
+    store, output = corpus.store, files.output
     num_unscored = files.join(store, settings.learning_rates, scorer.columns)
     found = {"problems": store.manifest["problems"], "store": str(store.directory.absolute())}
     files.finish({**manifest, "num_unscored": num_unscored, **found})
@@ -172,11 +214,6 @@ def _score_all(
         f"finite loss): {output}, {manifest_path(output).name}",
         markup=False,
     )
-
-
-def _score_part(corpus: Corpus, scorer: Scorer, load: Any, files: PartFiles, part: Part) -> None:
-    batches = corpus.batches(part.documents, scorer.batch_size)
-    files.write(part, scorer.documents(load(part.checkpoint), batches, part.documents))
 
 
 def _corpus(

@@ -20,14 +20,23 @@ if [ -z "$python" ]; then
   exit 1
 fi
 
-# Whatever the lock names is installed already when its stamp is newer than what it was made from.
+# Whatever the constraints name is installed already when its stamp is newer than what it was made from.
 stamp=".venv/.installed-${extra:-base}"
-if [ ! -e "$stamp" ] || [ setup.py -nt "$stamp" ] || [ constraints.txt -nt "$stamp" ]; then
-  [ -x .venv/bin/python ] || "$python" -m venv .venv
-  echo "installing into .venv (a few minutes the first time)" >&2
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    --constraint constraints.txt --editable ".${extra:+[$extra]}"
-  touch "$stamp"
+is_stale() {
+  [ ! -e "$stamp" ] || [ setup.py -nt "$stamp" ] || [ constraints.txt -nt "$stamp" ]
+}
+if is_stale; then
+  mkdir -p .venv
+  (
+    if command -v flock >/dev/null; then flock 9; fi  # another script may be installing
+    if is_stale; then
+      [ -x .venv/bin/python ] || "$python" -m venv .venv
+      echo "installing into .venv (a few minutes the first time)" >&2
+      .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+        --constraint constraints.txt --editable ".${extra:+[$extra]}"
+      touch "$stamp"
+    fi
+  ) 9>.venv/.lock
 fi
 export PATH="$project_root/.venv/bin:$PATH"
 # With libtpu installed (extra tpu), JAX would look for TPUs and complain at length.

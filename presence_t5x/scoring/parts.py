@@ -67,7 +67,7 @@ class PartFiles:
         Raises:
           ValueError: it holds parts of other scores.
         """
-        self._output = output
+        self.output = output
         self.directory = partial_path(output)
         identity = json.loads(json.dumps(identity))  # as it will be read
         path = self.directory / _IDENTITY
@@ -101,7 +101,7 @@ class PartFiles:
         fields = [(name, pa.string()) for name in names] + [("num_tokens", pa.int64())]
         fields += [(name, pa.float64()) for name in ("loss", *columns)]
         num_unscored = 0
-        with replacing(self._output) as path, pq.ParquetWriter(path, pa.schema(fields)) as writer:
+        with replacing(self.output) as path, pq.ParquetWriter(path, pa.schema(fields)) as writer:
             for part in parts_of(len(store), 1):
                 table = self._joined(store, part.documents, learning_rates, columns)
                 num_unscored += table["score"].null_count
@@ -111,7 +111,7 @@ class PartFiles:
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Writes the manifest beside the result, and removes the parts."""
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-        write_text_atomically(text, manifest_path(self._output))
+        write_text_atomically(text, manifest_path(self.output))
         shutil.rmtree(self.directory)
 
     def _joined(

@@ -208,6 +208,23 @@ def test_a_stopped_scoring_goes_on(model_dir, texts, tmp_path, monkeypatch, caps
     assert len(written) == 4 and "is there already" in capsys.readouterr().err
 
 
+def test_shares_of_hosts_are_joined(model_dir, texts, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(parts, "DOCUMENTS_A_PART", 2)
+    assert run(model_dir, texts, tmp_path / "whole.parquet") == 0
+    path = tmp_path / "shared.parquet"
+    for shard, num_open in (("1/2", 2), ("0/2", 0)):
+        assert run(model_dir, texts, path, f"--shard={shard}") == 0
+        assert f"{num_open} of 4 parts are not" in capsys.readouterr().err
+        assert not path.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.PartFiles, "write", None)  # nothing is scored again
+        assert run(model_dir, texts, path) == 0
+    assert path.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    for wrong in ("2/2", "1", "-1/2"):
+        assert run(model_dir, texts, tmp_path / "no.parquet", f"--shard={wrong}") == 2
+        assert "must be I/N, with I from 0 to N - 1" in capsys.readouterr().err
+
+
 def test_a_result_without_its_manifest_is_joined_again(tmp_path):
     output, identity = tmp_path / "scores.parquet", {"seed": 0}
     files = parts.PartFiles(output, identity)
