@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from presence_t5x.command_line import OneLineParser, exit_status
 from presence_t5x.files import write_text_atomically
 from presence_t5x.resilience import injection
@@ -32,6 +34,7 @@ _FAULTS: dict[str, Callable[[Job, random.Random], int]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Injects and reports; status 1 if anything was lost."""
+    logging.set_verbosity(logging.ERROR)  # Orbax warns about files that it does not need
     options = None
 
     def run() -> None:
