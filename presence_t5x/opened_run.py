@@ -13,7 +13,7 @@ from presence_t5x.checkpoint import check_resumable
 from presence_t5x.config import config_to_dict
 from presence_t5x.config_types import RunConfig
 from presence_t5x.convert.content import Content
-from presence_t5x.data.labels import check_num_classes
+from presence_t5x.data.labels import check_num_classes, label_names
 from presence_t5x.evaluation.during_training import TaskJudge
 from presence_t5x.objective import make_mesh, make_objective
 from presence_t5x.partitioning import num_unit_parts
@@ -57,7 +57,8 @@ def prepare(config: RunConfig) -> Run:
     config, initial = initial_checkpoint.resolve(config)
     config = with_vocabulary(config, sources)
     if config.data.objective == "classification":
-        check_num_classes(config.data, getattr(config.model, "num_classes", None))
+        names, classes = label_names(config.data), getattr(config.model, "num_classes", None)
+        check_num_classes(config.data.mixture_or_task_name, names, classes)
     objective = make_objective(config, make_mesh(config))
     check_resumable(model_dir)
     check_same_run(config, model_dir)

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> None:
         output = score(parser().parse_args(rest), files, bindings)
-        if output.is_file():  # a share alone has no result
+        if output.is_file():  # a shard alone has no result
             display.print_languages(Console(width=None if sys.stdout.isatty() else 100), output)
 
     return exit_status(command)
@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     add("--task_files", action="append", default=[], metavar="[SPLIT=]GLOB",
         help="JSON lines, of tasks like local_nli_zeroshot; see presence_t5x.prepare")  # fmt: skip
     add("--shard", metavar="I/N",
-        help="score the I-th of N shares alone, I from 0, as one of N hosts that share a disk; "
+        help="score the I-th of N shards alone, I from 0, as one of N hosts that share a disk; "
         "afterwards the same command without it makes the result")  # fmt: skip
     add("--module_import", action="append", default=[], metavar="MODULE",
         help="imported first, e.g. to register tasks; may be repeated")  # fmt: skip
@@ -106,14 +106,14 @@ def parser() -> argparse.ArgumentParser:
 def score(
     options: argparse.Namespace, gin_files: Sequence[str] = (), bindings: Sequence[str] = ()
 ) -> Path:
-    """Scores what a command line asks for; returns the parquet file, which a share does not make.
+    """Scores what a command line asks for; returns the parquet file, which a shard does not make.
 
     Raises:
       ValueError: anything that could be known to be wrong before the first document, or an output
         of other scores.
     """
     check_int("--batch_size", options.batch_size, minimum=1)
-    share = _share(options.shard)
+    shard = _parse_shard(options.shard)
     output = Path(options.output)
     check_writable("--output", output.with_name(f".{output.name}.test"))
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -150,20 +150,20 @@ def score(
     else:
         files = PartFiles(output, manifest)
         parts = parts_of(len(corpus.store), len(settings.checkpoints))
-        _score_parts(corpus, scorer, load, files, parts[share], console)
+        _score_parts(corpus, scorer, load, files, parts[shard], console)
         if options.shard is None:
             _join(corpus, scorer, settings, files, manifest, console)
         else:
             num_open = sum(not files.is_done(part) for part in parts)
             console.print(
-                f"share {options.shard} is scored; {num_open} of {len(parts)} parts are not, of "
-                "other shares; the same command without --shard makes the result",
+                f"shard {options.shard} is scored; {num_open} of {len(parts)} parts are not, of "
+                "other shards; the same command without --shard makes the result",
                 markup=False,
             )
     return output
 
 
-def _share(shard: str | None) -> slice:
+def _parse_shard(shard: str | None) -> slice:
     """Returns which parts are scored.
 
     Raises:

@@ -1,5 +1,6 @@
 """A T5 small enough to compile in seconds: for tests of everything but the model."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -43,3 +44,25 @@ def train_run(folder: Path) -> Path:
     bindings = [f"{name}={value!r}" for name, value in settings.items()]
     train.train(train.prepare(load_config(["configs/runs/pretrain_local.gin"], bindings)))
     return folder / "run"
+
+
+@functools.cache
+def loss_and_gradient(checkpoint):
+    """Returns (rows) -> their mean token loss, written plainly, and its whole gradient."""
+    import jax
+    import jax.numpy as jnp
+
+    from presence_t5x.checkpoint import load_model
+
+    model, params = load_model(checkpoint)
+
+    def mean_loss(params, rows):
+        names = ("encoder_input", "decoder_input", "decoder_target")
+        tokens = (rows[f"{name}_tokens"] for name in names)
+        logits = model.apply({"params": params}, *tokens, enable_dropout=False)
+        log_z = jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1)
+        chosen = jnp.take_along_axis(logits, rows["decoder_target_tokens"][..., None], -1)[..., 0]
+        weights = rows["decoder_loss_weights"]
+        return jnp.sum((log_z - chosen + 1e-4 * log_z**2) * weights) / jnp.sum(weights)
+
+    return functools.partial(jax.jit(jax.value_and_grad(mean_loss)), params)

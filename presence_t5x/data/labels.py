@@ -22,16 +22,15 @@ def label_names(data_config: DataConfig) -> tuple[str, ...]:
     return tuple(data_config.label_names or _names_of_tasks(data_config))
 
 
-def check_num_classes(data_config: DataConfig, num_classes: int | None) -> None:
+def check_num_classes(task: str, names: Sequence[str], num_classes: int | None) -> None:
     """Refuses a classification task whose labels are not as many as a model's classes.
 
     Raises:
-      ValueError: as `label_names`, or another number.
+      ValueError: another number.
     """
-    names = label_names(data_config)
     if num_classes != len(names):
         raise ValueError(
-            f"{data_config.mixture_or_task_name!r} has the {len(names)} labels {list(names)}, but "
+            f"{task!r} has the {len(names)} labels {list(names)}, but "
             f"the model has num_classes={num_classes}; set EncoderOnlyConfig.num_classes="
             f"{len(names)}, or take a model with as many"
         )

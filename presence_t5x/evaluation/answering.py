@@ -107,5 +107,5 @@ def _labels(model: ModelConfig, data: DataConfig, trained: DataConfig | None) ->
             f"answered by {list(asked)}; take a model that was trained on these"
         )
     assert isinstance(model, EncoderOnlyConfig)
-    check_num_classes(data, model.num_classes)
+    check_num_classes(data.mixture_or_task_name, asked, model.num_classes)
     return labels

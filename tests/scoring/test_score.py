@@ -1,6 +1,5 @@
 """The command from a run to its scores: values, one row a document, stops, devices, refusals."""
 
-import functools
 import json
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import tiny_model
 from tiny_model import LENGTHS, SENTENCE
 
 from presence_t5x import score
-from presence_t5x.checkpoint import load_model
 from presence_t5x.config_types import DataConfig, OptimizerConfig
 from presence_t5x.data.documents import id_hash
 from presence_t5x.data.row_features import RowFeatures, TextRow
@@ -86,28 +84,11 @@ def rows_of(name):
     return found
 
 
-@functools.cache
-def loss_and_gradient(checkpoint):
-    """A row's mean token loss, written plainly, and its whole gradient."""
-    model, params = load_model(checkpoint)
-
-    def mean_loss(params, row):
-        names = ("encoder_input", "decoder_input", "decoder_target")
-        tokens = (row[f"{name}_tokens"] for name in names)
-        logits = model.apply({"params": params}, *tokens, enable_dropout=False)
-        log_z = jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1)
-        chosen = jnp.take_along_axis(logits, row["decoder_target_tokens"][..., None], -1)[..., 0]
-        weights = row["decoder_loss_weights"]
-        return jnp.sum((log_z - chosen + 1e-4 * log_z**2) * weights) / jnp.sum(weights)
-
-    return functools.partial(jax.jit(jax.value_and_grad(mean_loss)), params)
-
-
 def expected_scores(checkpoint, name):
     """Loss and scores of a document by plain gradients, segment by segment; NaN without any."""
     total, sums = 0.0, np.zeros(5)
     for row in rows_of(name):
-        loss, gradient = loss_and_gradient(checkpoint)(row)
+        loss, gradient = tiny_model.loss_and_gradient(checkpoint)(row)
         norms = [
             sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(gradient[stack]["layers_0"]))
             for stack in ("encoder", "decoder")
@@ -208,7 +189,7 @@ def test_a_stopped_scoring_goes_on(model_dir, texts, tmp_path, monkeypatch, caps
     assert len(written) == 4 and "is there already" in capsys.readouterr().err
 
 
-def test_shares_of_hosts_are_joined(model_dir, texts, tmp_path, monkeypatch, capsys):
+def test_shards_of_hosts_are_joined(model_dir, texts, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(parts, "DOCUMENTS_A_PART", 2)
     assert run(model_dir, texts, tmp_path / "whole.parquet") == 0
     path = tmp_path / "shared.parquet"

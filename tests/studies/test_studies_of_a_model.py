@@ -1,6 +1,5 @@
 """Each study from a tiny model's run to its page, against numbers computed here from its files."""
 
-import functools
 import json
 from types import SimpleNamespace
 
@@ -14,7 +13,6 @@ from families import CONFIGS, LENGTH
 from scipy.stats import spearmanr
 
 from presence_t5x import study
-from presence_t5x.checkpoint import load_model
 from presence_t5x.config import load_config
 from presence_t5x.config_types import DataConfig, PartitioningConfig, PresenceConfig, T5Config
 from presence_t5x.data.documents import id_hash
@@ -199,23 +197,6 @@ def test_one_stack_costs_what_it_needs_of_a_backward_pass(family):
     assert loss < scoring_flops(settings, model.first_blocks, 4)
 
 
-@functools.cache
-def loss_and_gradient(model_dir):
-    """The mean token loss of rows, written plainly, and its whole gradient."""
-    model, params = load_model(model_dir)
-
-    def mean_loss(params, batch):
-        names = ("encoder_input", "decoder_input", "decoder_target")
-        tokens = (batch[f"{name}_tokens"] for name in names)
-        logits = model.apply({"params": params}, *tokens, enable_dropout=False)
-        log_z = jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1)
-        chosen = jnp.take_along_axis(logits, batch["decoder_target_tokens"][..., None], -1)[..., 0]
-        weights = batch["decoder_loss_weights"]
-        return jnp.sum((log_z - chosen + 1e-4 * log_z**2) * weights) / jnp.sum(weights)
-
-    return functools.partial(jax.jit(jax.value_and_grad(mean_loss)), params)
-
-
 def unit_score(model_dir, output, ids):
     """The squared norm of the first blocks' gradient of some documents' mean token loss."""
     data = load_config([str(model_dir / "config.gin")], []).data
@@ -227,7 +208,9 @@ def unit_score(model_dir, output, ids):
     for one in ids:
         tokens = np.array(vocabulary.encode(texts[one]), np.int32)[: features.raw_length]
         rows.append((TextRow(tokens, one, "", "", ""), id_hash(f"score/0/{one}")))
-    loss, gradient = loss_and_gradient(model_dir)(features.batch(rows, len(rows)).features)
+    loss, gradient = tiny_model.loss_and_gradient(model_dir)(
+        features.batch(rows, len(rows)).features
+    )
     scored = [gradient[stack]["layers_0"] for stack in STACKS]
     return sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(scored)), float(loss)
 
