@@ -99,12 +99,7 @@ class Names(NamedTuple):
 
     def from_huggingface(self, found: Tensors, paths: list[str]) -> tuple[Tensors, Tensors]:
         """Returns the parameters called `paths`, as far as they are there, and what is left."""
-        left, params = dict(found), {}
-        for path in paths:
-            tensor = left.pop(self.of(path), None)
-            if tensor is not None:
-                params[path] = self._turned(path, tensor)
-        return params, left
+        return tensors.renamed(found, {path: self.of(path) for path in paths}, self._turned)
 
     def _turned(self, path: str, tensor: Tensor) -> Tensor:
         """Rearranges a parameter, either way."""

@@ -61,13 +61,7 @@ def to_huggingface(params: Tensors) -> Tensors:
 
 def from_huggingface(found: Tensors, paths: list[str]) -> tuple[Tensors, Tensors]:
     """Returns the parameters called `paths`, as far as they are there, and what is left over."""
-    left = dict(found)
-    params = {}
-    for path in paths:
-        tensor = left.pop(huggingface_name(path), None)
-        if tensor is not None:
-            params[path] = _turned(path, tensor)
-    return params, left
+    return tensors.renamed(found, {path: huggingface_name(path) for path in paths}, _turned)
 
 
 def _turned(path: str, tensor: Tensor) -> Tensor:

@@ -73,6 +73,23 @@ def read_tree(tensors: Tensors) -> dict[str, Any]:
     return nested({path: tensor.read() for path, tensor in tensors.items()})
 
 
+def renamed(
+    found: Tensors,
+    names: Mapping[str, str],
+    rearranged: Callable[[str, Tensor], Tensor],
+) -> tuple[Tensors, Tensors]:
+    """Returns tensors under other names, as far as they are there, and what is left over.
+
+    Args:
+      found: under the names they have.
+      names: from those they get to those they have.
+      rearranged: a tensor's axes as they are to be, of the name it gets.
+    """
+    taken_over = {new: rearranged(new, found[old]) for new, old in names.items() if old in found}
+    left = {old: tensor for old, tensor in found.items() if old not in set(names.values())}
+    return taken_over, left
+
+
 def size(tensor: Tensor) -> int:
     """Returns how many numbers a tensor holds."""
     return math.prod(tensor.shape)

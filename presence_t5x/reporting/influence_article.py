@@ -7,17 +7,9 @@ import numpy as np
 
 from presence_t5x.reporting.distributions import DensityChart, DensityRow, density_rows
 from presence_t5x.reporting.influence_log_file import LanguageInfluence
+from presence_t5x.reporting.influence_over_training import log_section, log_verdict
 from presence_t5x.reporting.page import Article, Section, anchor_of, figure_grid, how
-from presence_t5x.reporting.plots import (
-    Axis,
-    Band,
-    LineChart,
-    Reference,
-    Series,
-    legend_line,
-    line_chart,
-)
-from presence_t5x.reporting.scales import data_bounds, format_number, nice_bounds
+from presence_t5x.reporting.scales import data_bounds, format_number
 from presence_t5x.reporting.scored_documents import SCORE, Label, ScoredDocuments
 from presence_t5x.reporting.sortable import Cell, Share, sortable_table
 
@@ -27,8 +19,6 @@ _MOST_CROSSED = 12  # columns of a table of languages by sources
 _QUANTILES = (0.1, 0.5, 0.9)
 _COLUMNS = ("documents", "without score", "tokens", "of all tokens", "mean loss", "mean score",
             "over all’s mean", "10th percentile", "median", "90th percentile")  # fmt: skip
-_LOG_COLUMNS = ("rows", "target tokens", "of all rows", "of all weight", "weight over rows",
-                "score over mean")  # fmt: skip
 
 
 class _Group(NamedTuple):
@@ -51,14 +41,14 @@ def influence_article(
     sections = [
         section for number, scores in enumerate(files) for section in _of_scores(number, scores)
     ]
-    sections += [_of_log(number, log) for number, log in enumerate(logs)]
+    sections += [log_section(number, log) for number, log in enumerate(logs)]
     sources = [str(scores.path) for scores in files] + [str(log.path) for log in logs]
     return Article(
         name="influence",
         label="Influence",
         title="Where does influence come from?",
         eyebrow=" · ".join(sources),
-        verdict=_verdict(files[0]) if files else _log_verdict(logs[0]),
+        verdict=_verdict(files[0]) if files else log_verdict(logs[0]),
         notes=_notes(files, logs),
         sections=sections,
         footer="Written by presence_t5x.report. Hover a chart to read its values.",
@@ -173,82 +163,6 @@ def _of_many(name: str, number: int, shown: int) -> str:
     return how(f"Of {number:,} values of {name} the {shown} with the most documents.")
 
 
-def _of_log(number: int, log: LanguageInfluence) -> Section:
-    """What the weighting did to every language, in all and over training."""
-    run = log.path.parent
-    anchor = anchor_of("influence-training", *([number + 1] if number else []))
-    rows: list[list[Cell]] = []
-    for place, language in enumerate(log.languages):
-        share = log.row_share[place].sum() / log.row_share.sum()
-        weight = log.weight[place].sum() / log.weight.sum()
-        rows.append(
-            [
-                language or "(none)",
-                int(log.rows[place].sum()),
-                round(float(log.tokens[place].sum())),
-                Share(float(share)),
-                Share(float(weight)),
-                float(weight / share),
-                float(log.score[place].sum() / max(1.0, log.live_rows[place].sum())),
-            ]
-        )
-    words = how(
-        f"Every unit of every step of {run.name}, up to step {log.steps[-1]:,.0f}. A unit’s "
-        "weight, score and tokens are given to its languages by their rows, and its score is over "
-        "the mean of its step’s; 1 is what it would be without any difference between languages. "
-        "The log holds no sources."
-    )
-    drawn = _legend() + figure_grid(
-        [(name or "(none)", _over_training(log, i)) for i, name in enumerate(log.languages)][
-            :_MOST_DRAWN
-        ],
-        "small",
-    )
-    table = sortable_table(f"{anchor}-table", ("language", *_LOG_COLUMNS), rows)
-    return Section(anchor, f"Over training: {run.name}", words + table + drawn)
-
-
-_LINES = (("weight over rows", "presence", "solid"), ("score over mean", "score", "dashed"))
-
-
-def _over_training(log: LanguageInfluence, place: int) -> str:
-    """Weight and score of a language over training, against none of any difference."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = [part[place] / whole[place] for part, whole in _ratios(log)]
-        everything = [part / whole for part, whole in _ratios(log)]
-    low, high = data_bounds([np.array([1.0]), *everything]) or (0.0, 2.0)
-    series = [
-        Series(name=name, x=log.steps, y=values, color=color, dash=dash)
-        for (name, color, dash), values in zip(_LINES, ratios)
-    ]
-    return line_chart(
-        LineChart(
-            title=f"{log.languages[place]} over training",
-            description="Share of weight over share of rows, and score over the step’s mean score.",
-            series=series,
-            x_axis=Axis(label="step"),
-            y_axis=Axis(label="ratio", bounds=nice_bounds(low, high, most=5)),
-            references=[Reference(value=1.0, label="")],
-            legend=False,
-            width=270.0,
-            height=180.0,
-        )
-    )
-
-
-def _ratios(log: LanguageInfluence) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(log.weight, log.row_share), (log.score, log.live_rows)]
-
-
-def _legend() -> str:
-    nothing = np.zeros(0)
-    lines: list[Series | Band] = [
-        Series(name=name, x=nothing, y=nothing, color=color, dash=dash)
-        for name, color, dash in _LINES
-    ]
-    return legend_line(lines)
-
-
 def _verdict(scores: ScoredDocuments) -> str:
     """Which languages lie furthest apart."""
     values = scores.numbers[SCORE]
@@ -261,15 +175,6 @@ def _verdict(scores: ScoredDocuments) -> str:
     return (
         f"{text}: {high} has the highest ({format_number(known[high])}), {low} the lowest "
         f"({format_number(known[low])})."
-    )
-
-
-def _log_verdict(log: LanguageInfluence) -> str:
-    ratio = log.weight.sum(axis=1) / log.row_share.sum(axis=1)
-    high, low = int(ratio.argmax()), int(ratio.argmin())
-    return (
-        f"Weighting counted {log.languages[high]} the most ({ratio[high]:.3f} times its share of "
-        f"the rows) and {log.languages[low]} the least ({ratio[low]:.3f} times)."
     )
 
 
