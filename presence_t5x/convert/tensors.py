@@ -86,7 +86,8 @@ def renamed(
       rearranged: a tensor's axes as they are to be, of the name it gets.
     """
     taken_over = {new: rearranged(new, found[old]) for new, old in names.items() if old in found}
-    left = {old: tensor for old, tensor in found.items() if old not in set(names.values())}
+    known = frozenset(names.values())
+    left = {old: tensor for old, tensor in found.items() if old not in known}
     return taken_over, left
 
 
