@@ -7,6 +7,7 @@ it. Every gin file is loaded here, so that a wrong setting is known before anyth
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -109,8 +110,12 @@ class _Builder:
         if steps.equal_flops_of:
             reference = self.plan.pretraining(steps.equal_flops_of)
             share *= self._training_flops(reference) / self._training_flops(found)
-        given = (name for name in steps.macros if name in found.settings)
-        return {name: max(1, round(found.settings[name] * share)) for name in given}
+        exact = {n: found.settings[n] * share for n in steps.macros if n in found.settings}
+        # Phases are rounded up, so that no cycle of a learning rate starts anew at the last step.
+        return {
+            name: max(1, round(number)) if name == TRAIN_STEPS else math.ceil(number)
+            for name, number in exact.items()
+        }
 
     def _training_flops(self, found: Pretraining) -> int:
         """What the steps that a pre-training's settings ask for cost.

@@ -5,13 +5,15 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from planted_scores import entities, nli, write_evaluation
 
 from presence_t5x import prepare, reproduce
-from presence_t5x.config_types import DecodingConfig
+from presence_t5x.config_types import DecodingConfig, OptimizerConfig
 from presence_t5x.config_types.weighting import GRANULARITIES, SCORES
 from presence_t5x.evaluation.answering import Answering
+from presence_t5x.optimizer import learning_rate_schedule
 from presence_t5x.reproduction.bootstrap import BootstrapConfig
 from presence_t5x.reproduction.expansion import expand
 from presence_t5x.reproduction.paper_figures import PAPER, PAPER_TABLES, PaperCell
@@ -162,9 +164,11 @@ def test_studies_train_at_equal_flops_and_show_all_that_they_train(name):
     costs = [unit.step_flops * unit.num_steps for unit in trained]
     assert max(costs) / min(costs) < 1.005
     for unit in trained:
-        run = unit.settings
-        last = run["optimizer"]["warmup_steps"] + run["optimizer"]["steps_per_cycle"]
-        assert abs(last - unit.num_steps) <= 1  # the learning rate ends at 0
+        optimizer = unit.settings["optimizer"]
+        rate = learning_rate_schedule(OptimizerConfig(**optimizer))
+        assert rate(0) == np.float32(0.04)  # whatever a step costs
+        end = optimizer["warmup_steps"] + optimizer["steps_per_cycle"]
+        assert end - 1 <= unit.num_steps <= end and rate(unit.num_steps - 1) < 0.001
     shown = {row for table in plan.tables for row in table.rows}
     assert shown == {found.name for found in plan.pretrainings}
     quick = expand(load_plan(name, quick=True))
