@@ -27,7 +27,6 @@ STUDIES = {
     "checkpoints": checkpoints,
     "granularity": granularity,
 }
-_CONFIG = "--config="
 _EPILOG = """\
 --config=NAME (of configs/studies) or FILE.toml holds options by their names, e.g. documents = 40;
 those of the command line count more. --gin_file and --gin.NAME=VALUE are as for presence_t5x.score.
@@ -71,9 +70,10 @@ def _with_config(words: Sequence[str]) -> list[str]:
     Raises:
       ValueError: no such file, or a setting that no option can be.
     """
-    names = [word.removeprefix(_CONFIG) for word in words if word.startswith(_CONFIG)]
+    config = OneLineParser(add_help=False, allow_abbrev=False)
+    config.add_argument("--config", action="append", default=[])
     settings = []
-    for name in names:
+    for name in config.parse_known_args(words)[0].config:
         path, content = read_packaged_toml(name, "studies")
         settings += [_as_option(path, *item) for item in content.items()]
     return [*words[:1], *(word for word in settings if word), *words[1:]]

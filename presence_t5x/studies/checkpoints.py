@@ -20,11 +20,10 @@ from presence_t5x.studies.separation import ALL
 from presence_t5x.studies.texts import (
     Scored,
     add_text_options,
-    claim,
+    claim_texts,
     find_checkpoints,
     protocol_of,
     score_texts,
-    write_texts,
 )
 
 HELP = "at which fraction of training the ranking is stable"
@@ -67,13 +66,12 @@ def run(options: argparse.Namespace) -> Study:
     text = options.learning_rates
     rates = None if text is None else parse_learning_rates(text)
     settings = resolve(Request(checkpoints=paths, learning_rates=rates), *options.gin)
-    directory = claim(options)
-    texts = write_texts(options, directory, clean=False)
+    texts = claim_texts(options, clean=False)
     layers = [f"--layers={options.layers}"] if options.layers else []
-    scored = score_texts(options, texts, directory, *layers)
+    scored = score_texts(options, texts, texts.parent, *layers)
     again = argparse.Namespace(**{**vars(options), "seed": options.seed + 1})
     again.checkpoint = paths[-1]
-    other = score_texts(again, texts, directory / "other_masks", *layers)[0]
+    other = score_texts(again, texts, texts.parent / "other_masks", *layers)[0]
     rows = _rows(scored, other, settings.learning_rates)
     protocol = {
         **protocol_of(options, scored),

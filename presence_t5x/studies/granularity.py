@@ -24,10 +24,9 @@ from presence_t5x.studies.texts import (
     Scored,
     add_noise_options,
     add_text_options,
-    claim,
+    claim_texts,
     find_checkpoints,
     protocol_of,
-    write_texts,
 )
 from presence_t5x.studies.unit_scoring import UnitScorer, UnitScores, first_rows
 from presence_t5x.studies.unit_statistics import unit_statistics
@@ -84,8 +83,8 @@ def run(options: argparse.Namespace) -> Study:
     # All score the rows that the first one's settings make, so that all must be alike.
     any_rates = [1.0] * len(paths)
     resolve(Request(checkpoints=paths, layers=layers, learning_rates=any_rates), *options.gin)
-    directory = claim(options, *_OF_UNITS)
-    texts = write_texts(options, directory)
+    texts = claim_texts(options, *_OF_UNITS)
+    directory = texts.parent
     store = open_input(str(texts), found[0].vocabulary, directory / "tokens", splits=["train"])
     rows = first_rows(
         Corpus(store, found[0].data, found[0].vocabulary, options.seed), options.batch_size

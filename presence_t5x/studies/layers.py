@@ -33,11 +33,10 @@ from presence_t5x.studies.texts import (
     Scored,
     add_noise_options,
     add_text_options,
-    claim,
+    claim_texts,
     find_checkpoints,
     protocol_of,
     score_texts,
-    write_texts,
 )
 
 HELP = "which layers tell what all tell, at which cost"
@@ -70,9 +69,8 @@ def run(options: argparse.Namespace) -> Study:
                 f"--leave_out={part} is no part of {first}: {parts}{did_you_mean(part, parts)}"
             )
         parts.remove(part)
-    directory = claim(options, "leave_out")
-    texts = write_texts(options, directory)
-    scored = score_texts(options, texts, directory, f"--layers={','.join(parts)}", "--by_layer")
+    texts = claim_texts(options, "leave_out")
+    scored = score_texts(options, texts, texts.parent, f"--layers={','.join(parts)}", "--by_layer")
     sets = sets_of_parts(parts)
     rows = [row for one in scored for row in _rows(one, sets)]
     costs = {} if options.no_cost else _costs(settings, sets, options.batch_size)

@@ -22,10 +22,9 @@ from presence_t5x.studies.spoiling import parse_noise
 from presence_t5x.studies.texts import (
     add_noise_options,
     add_text_options,
-    claim,
+    claim_texts,
     protocol_of,
     score_texts,
-    write_texts,
 )
 
 HELP = "spoiled text against clean text"
@@ -85,11 +84,10 @@ def run(options: argparse.Namespace) -> Study:
       ValueError: a wrong setting, or a directory of another study.
     """
     rates = parse_rates(options.rates)
-    directory = claim(options)
-    texts = write_texts(options, directory)
+    texts = claim_texts(options)
     layers = [f"--layers={options.layers}"] if options.layers else []
     scored = score_texts(
-        options, texts, directory, *layers, *(["--by_layer"] if options.by_layer else [])
+        options, texts, texts.parent, *layers, *(["--by_layer"] if options.by_layer else [])
     )
     rows = []
     for one in scored:
@@ -146,14 +144,13 @@ def _study(rows: Sequence[Mapping[str, Any]], rates: Sequence[float], protocol) 
         )
     ]
     for kind in kinds:
-        words = kind.replace("_", " ").capitalize()
         of_kind = {"kind": kind, "language": ALL, "measure": _SHOWN}
         named = next(row["noise"] for row in rows if row["kind"] == kind)
         if len(steps) > 1:
             where = {**of_kind, "rate": rates[0], "noise": named}
-            charts.append(_chart(f"{words} over training", "step", "auroc", where))
+            charts.append(_chart(f"{named} over training", "step", "auroc", where))
         if len(degrees[kind]) > 1:
-            charts.append(_chart(f"{words} by degree", "degree", "auroc", {**of_kind, **last}))
+            charts.append(_chart(f"{kind} by degree", "degree", "auroc", {**of_kind, **last}))
         if len(rates) > 1:
             where = {**of_kind, "step": last["step"], "noise": named}
             charts.append(_chart(f"{named} by rate", "rate", "found_in_top_10%", where))

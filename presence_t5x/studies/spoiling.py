@@ -18,7 +18,8 @@ from presence_t5x.data.encyclopedia.out_of_domain import generate_lines
 
 _REPEATED_UNITS = 8
 _UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
-_SENTENCE_END = re.compile(r"(?<=[.!?।。！？؟])\s*")
+# What lies between sentences; scripts without spaces have nothing there.
+_BETWEEN_SENTENCES = re.compile(r"((?<=[.!?।؟])\s+|(?<=[。！？])\s*)")
 _TAGS = ("div", "span", "td", "li", "p", "a")
 _ATTRIBUTES = ("class", "id", "style", "href", "data-id")
 
@@ -93,10 +94,11 @@ def mix_languages(
     others = sorted(set(pool.texts) - {language})
     other = pool.texts[others[int(rng.integers(len(others)))]]
     foreign = split_sentences(other[int(rng.integers(len(other)))])
-    own = split_sentences(text)
-    for place in _choose(len(own), degree, rng):
-        own[place] = foreign[int(rng.integers(len(foreign)))]
-    return " ".join(own)
+    pieces = _BETWEEN_SENTENCES.split(text)  # what separates them is at odd places
+    own = [place for place in range(0, len(pieces), 2) if pieces[place].strip()]
+    for number in _choose(len(own), degree, rng):
+        pieces[own[number]] = foreign[int(rng.integers(len(foreign)))]
+    return "".join(pieces)
 
 
 def repeat_text(
@@ -129,12 +131,11 @@ def add_markup(
 def leave_domain(
     text: str, language: str, pool: Pool, rng: np.random.Generator, degree: float
 ) -> str:
-    """A text of another kind, cut to the length of this one."""
+    """A text of another kind, cut to the length of this one if it is longer."""
     if pool.out_of_domain:
         found = pool.out_of_domain[int(rng.integers(len(pool.out_of_domain)))]
     else:
-        number = max(8, len(text) // 5)
-        found = "\n".join(" ".join(line) for line in generate_lines(rng, number))
+        found = "\n".join(" ".join(line) for line in generate_lines(rng, len(text)))
     return found[: len(text)]
 
 
@@ -170,6 +171,20 @@ class Noise(NamedTuple):
         return KINDS[self.kind].spoil(text, language, pool, rng, self.degree or 0.0)
 
 
+def parse_kinds(text: str) -> list[str]:
+    """Returns the noises of KIND[:DEGREE],... as they are written.
+
+    Raises:
+      ValueError: none, or as `parse_noise`.
+    """
+    kinds = text.split(",")
+    if not text:
+        raise ValueError(f"--kinds names no noise; it is of {', '.join(KINDS)}")
+    for kind in kinds:
+        parse_noise(kind)
+    return kinds
+
+
 def parse_noise(text: str) -> Noise:
     """Returns what KIND or KIND:DEGREE says.
 
@@ -199,10 +214,10 @@ def parse_noise(text: str) -> Noise:
 def split_sentences(text: str) -> list[str]:
     """Returns the sentences of a text; at least one.
 
-    >>> split_sentences("One. Two! Three")
-    ['One.', 'Two!', 'Three']
+    >>> split_sentences("One is 1.5 km. Two! Three")
+    ['One is 1.5 km.', 'Two!', 'Three']
     """
-    return [found for found in _SENTENCE_END.split(text) if found.strip()] or [text]
+    return [found for found in _BETWEEN_SENTENCES.split(text)[::2] if found.strip()] or [text]
 
 
 def _choose(number: int, share: float, rng: np.random.Generator) -> list[int]:

@@ -15,7 +15,7 @@ from presence_t5x.files import check_same, write_text_atomically
 from presence_t5x.provenance import source_commit
 from presence_t5x.scoring.parts import manifest_path
 from presence_t5x.studies.sample import Sampling, draw, write_spoiled
-from presence_t5x.studies.spoiling import KINDS, parse_noise
+from presence_t5x.studies.spoiling import KINDS, parse_kinds
 
 PROTOCOL_NAME = "protocol.json"
 _TEXTS_NAME = "texts.jsonl"
@@ -73,46 +73,38 @@ def add_noise_options(parser: argparse.ArgumentParser, kinds: Sequence[str] = tu
     )
 
 
-def claim(options: argparse.Namespace, *names: str) -> Path:
-    """Returns the directory of a study, which then belongs to it.
+def claim_texts(options: argparse.Namespace, *names: str, clean: bool = True) -> Path:
+    """Returns the file of a study's texts, in a directory that belongs to the study: JSON lines.
+
+    Every document once as it is, and once in each kind of noise, if the study has any. They are
+    written unless they are there; a directory belongs to a study once they are.
 
     Args:
       options: of the command.
       *names: of the options that its results depend on, beside those of its texts.
-
-    Raises:
-      ValueError: it is of another study.
-    """
-    directory = Path(options.output)
-    wanted = (name for name in (*_OF_TEXTS, *names) if hasattr(options, name))
-    settings = {"study": options.study, **{name: getattr(options, name) for name in wanted}}
-    path = directory / PROTOCOL_NAME
-    if path.is_file():
-        check_same(json.loads(path.read_text("utf-8")), settings, directory, "results")
-    else:
-        write_text_atomically(json.dumps(settings, indent=2) + "\n", path)
-    return directory
-
-
-def write_texts(options: argparse.Namespace, directory: Path, *, clean: bool = True) -> Path:
-    """Returns the file of a study's texts, written unless it is there: JSON lines.
-
-    Every document once as it is, and once in each kind of noise, if the study has any.
-
-    Args:
       clean: leave out what the corpus itself labels as noise.
 
     Raises:
-      ValueError: no document, or an unknown kind.
+      ValueError: a directory of another study, no document, or an unknown kind.
     """
+    kinds = parse_kinds(options.kinds) if hasattr(options, "kinds") else []
+    directory = Path(options.output)
+    wanted = (name for name in (*_OF_TEXTS, *names) if hasattr(options, name))
+    settings = {"study": options.study, **{name: getattr(options, name) for name in wanted}}
+    protocol, path = directory / PROTOCOL_NAME, directory / _TEXTS_NAME
+    if protocol.is_file():
+        check_same(json.loads(protocol.read_text("utf-8")), settings, directory, "results")
+    else:
+        _write_texts(options, kinds, path, clean)
+        write_text_atomically(json.dumps(settings, indent=2) + "\n", protocol)
+    return path
+
+
+def _write_texts(
+    options: argparse.Namespace, kinds: Sequence[str], path: Path, clean: bool
+) -> None:
     from presence_t5x.data.inputs import find_source  # imports TensorFlow
 
-    kinds = options.kinds.split(",") if getattr(options, "kinds", None) else []
-    for kind in kinds:
-        parse_noise(kind)
-    path = directory / _TEXTS_NAME
-    if path.is_file():
-        return path
     sampling = Sampling(options.documents, sources=options.sources, seed=options.seed, clean=clean)
     documents = draw(find_source(options.input, splits=options.splits.split(",")), sampling)
     others: list[str] = []
@@ -122,7 +114,6 @@ def write_texts(options: argparse.Namespace, directory: Path, *, clean: bool = T
             found.text for found in draw(other, Sampling(options.documents, seed=options.seed))
         ]
     write_spoiled(documents, kinds, path, out_of_domain=others, seed=options.seed)
-    return path
 
 
 def find_checkpoints(text: str) -> list[str]:

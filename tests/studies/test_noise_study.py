@@ -105,7 +105,7 @@ def test_noise_from_text_to_table(corpus, scorer, known_checkpoints, tmp_path, c
     assert (tmp_path / "out/study.csv").read_text().count("\n") == 1 + len(found["rows"])
     assert [call[1:] for call in scorer] == [(["a.gin"], ["X=1"])] * 2
     titles = [chart["title"] for chart in found["charts"]]
-    assert "Permuted words over training" in titles and "permuted_words by rate" in titles
+    assert "permuted_words over training" in titles and "permuted_words by rate" in titles
 
 
 def test_the_same_texts_for_other_checkpoints(corpus, scorer, known_checkpoints, tmp_path, capsys):
@@ -131,7 +131,7 @@ def test_sources_and_degrees(corpus, scorer, known_checkpoints, tmp_path, capsys
         ("permuted_words", "permuted_words", 1.0),
         ("permuted_words:0.25", "permuted_words", 0.25),
     }
-    assert "Permuted words by degree" in [chart["title"] for chart in found["charts"]]
+    assert "permuted_words by degree" in [chart["title"] for chart in found["charts"]]
     assert run(corpus, tmp_path / "none", "--sources=news") == 2
     assert "has a source like 'news'" in capsys.readouterr().err
 
@@ -152,6 +152,8 @@ def test_documents_that_are_noise_already_are_not_clean_text():
     ("more", "message"),
     [
         (("--kinds=permuted",), "--kinds"),
+        (("--kinds=",), "--kinds names no noise"),
+        (("--sources=none_of_these",), "none_of_these"),
         (("--rates=0",), "--rates=0"),
         (("--rates=x",), "--rates=x"),
         (("--config=nothing",), "neither one of"),
@@ -160,6 +162,7 @@ def test_documents_that_are_noise_already_are_not_clean_text():
 def test_refusals(corpus, scorer, known_checkpoints, tmp_path, capsys, more, message):
     assert run(corpus, tmp_path / "out", *more) == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()  # the command, mended, can have it
 
 
 def test_settings_of_a_file_count_less_than_the_command_line(
@@ -169,7 +172,7 @@ def test_settings_of_a_file_count_less_than_the_command_line(
     lines = ["documents = 5", 'kinds = ["permuted_words"]', "rates = [0.2]", "by_layer = false"]
     config.write_text("\n".join([*lines, f'input = "{corpus}"', 'checkpoint = "run/1"', ""]))
     output = f"--output={tmp_path / 'out'}"
-    assert study.main(["noise", f"--config={config}", output, "--documents=4"]) == 0
+    assert study.main(["noise", "--config", str(config), output, "--documents=4"]) == 0
     protocol = json.loads((tmp_path / "out/study.json").read_text())["protocol"]
     assert (protocol["documents"], protocol["rates"]) == (4, [0.2])
     config.write_text(f'documen = 5\ninput = "{corpus}"\ncheckpoint = "run/1"\n')

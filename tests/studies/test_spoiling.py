@@ -75,12 +75,39 @@ def test_degrees_of_sentences_and_characters():
     pool = Pool(texts={"en": [sentences], "zh": TEXTS["zh"]})
     noise = parse_noise("wrong_language:0.1")
     found = noise.spoil(sentences, "en", pool, np.random.default_rng(0))
-    assert sum(part in sentences for part in found.split("Sentence ")) and "Sentence" in found
-    assert 17 <= found.count("Sentence") <= 18
+    assert found.count("Sentence") == 18
     text = "abcdefgh " * 500
     found = parse_noise("character_noise:0.02").spoil(text, "en", POOL, np.random.default_rng(0))
     kept = sum(a == b for a, b in zip(text.split(), found.split())) / 500
     assert abs(kept - 0.98**8) < 0.06
+
+
+@pytest.mark.parametrize(
+    ("language", "sentences", "between"),
+    [
+        ("en", ["It is 1.5 km, e.g.on foot...", "Is it?!", "Yes\u2026"], "  \n"),
+        ("hi", ["\u0928\u0926\u0940 1.5 \u0939\u0948\u0964", "\u0938\u091a?"], " "),
+        ("zh", ["\u6cb3\u6d411.5\u516c\u91cc\u3002", "\u662f\u5417\uff1f"], ""),
+    ],
+)
+def test_sentences_that_are_not_exchanged_stay_as_they_are(language, sentences, between):
+    pool = Pool(texts={language: [""], "sw": ["Mto."]})
+    noise = parse_noise("wrong_language:0.01")  # one sentence
+    found = {
+        noise.spoil(between.join(sentences), language, pool, np.random.default_rng(seed))
+        for seed in range(40)
+    }
+    assert found == {
+        between.join([*sentences[:place], "Mto.", *sentences[place + 1 :]])
+        for place in range(len(sentences))
+    }
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_generated_text_of_another_domain_is_as_long_as_the_clean_one(seed):
+    clean = "a" * 500
+    found = parse_noise("out_of_domain").spoil(clean, "en", POOL, np.random.default_rng(seed))
+    assert len(found) == 500
 
 
 @pytest.mark.parametrize(
