@@ -73,9 +73,9 @@ def weighted_training_flops(config: RunConfig) -> int:
 
     Microbatches and shards are scored by gradients that the step has anyway. Examples take the
     gradients of activations once more (one product a parameter, two where activations meet) and
-    the norms of the scored layers, here one block of each stack as in the paper; but for score
-    "loss". Where the weights need every score of the step and it has several microbatches, the
-    forward pass comes twice.
+    the norms of the scored layers, counted as the first block of each stack, the paper's, whatever
+    is scored; but for score "loss". Where the weights need every score of the step and it has
+    several microbatches, the forward pass comes twice.
 
     Raises:
       ValueError: as `forward_flops`.

@@ -72,7 +72,7 @@ def temperature_chart(title: str, line: Line) -> str:
     return line_chart(
         LineChart(
             title=title,
-            description=f"{line.label} over temperature; the band is the bootstrap interval.",
+            description=f"{line.label} over temperature; the band is its interval.",
             series=series,
             bands=[band],
             x_axis=Axis(label="temperature"),

@@ -26,7 +26,13 @@ _VARIANTS = {
 GUESS = "most frequent answer"
 _METRICS = {"span_f1": "span F1", "f1": "F1", "em": "exact match"}
 # Of a held-out loss: what the run took.
-_EFFORT = ("steps", "FLOPs over baseline", "seconds a step over baseline", "effective sample size")
+_EFFORT = (
+    "seeds",
+    "steps",
+    "FLOPs over baseline",
+    "seconds a step over baseline",
+    "effective sample size",
+)
 
 
 class Line(NamedTuple):
@@ -145,7 +151,8 @@ def _effort_texts(row: Row | None) -> tuple[str, ...]:
     share = None if row.sample_share is None else f"{100 * row.sample_share:.0f} % of units"
     ratios = (row.relative_flops, row.relative_seconds)
     texts = ("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
-    return ("" if row.steps is None else f"{row.steps:,}", *texts, share or "")
+    steps = "" if row.steps is None else f"{row.steps:,}"
+    return (str(row.seeds or ""), steps, *texts, share or "")
 
 
 def _temperature_grid(plan: Plan, table: Table, setting: str, rows: dict) -> Grid:

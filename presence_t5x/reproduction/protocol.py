@@ -180,7 +180,7 @@ def _held_out_lines(plan: Plan, table: Table, config: BootstrapConfig) -> list[s
         equal,
         "effective sample size: 1 / sum of squared weights over the number of units, mean over the "
         "logged steps; seconds: medians of runs that shared the machine",
-        f"seeds: {plan.seeds} where not said; ± is the standard deviation over seeds, brackets are "
+        f"seeds: as many as the row says; ± is the standard deviation over seeds, brackets are "
         f"Student's {config.level:.0%} intervals over seeds, of differences seed by seed",
     ]
 

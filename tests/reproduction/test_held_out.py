@@ -241,11 +241,11 @@ def test_a_run_that_diverged_says_so(rows, plan, tmp_path):
 def test_tables_page_and_sentences(rows, plan, tmp_path):
     told = protocols(plan, expand(plan), tmp_path, CONFIG)
     text = markdown(plan, rows, told)
-    head = "| clean text (loss) | less baseline | all noise (loss) | steps | FLOPs over baseline |"
+    head = "| clean text (loss) | less baseline | all noise (loss) | seeds | steps | FLOPs over "
     assert head in text
     steps = find(rows, pretraining="rows", task="clean", language="average").steps
     assert "| PRESENCE-I | 1.950 ± 0.071 [1.315, 2.585] | -0.150 [-0.785, +0.485] | " in text
-    assert f" | {steps} | 1.00 | 1.50 | 75 % of units |" in text
+    assert f" | 2 | {steps} | 1.00 | 1.50 | 75 % of units |" in text
     assert "| PRESENCE-D | not run |" in text
     assert "| temperature | -1 | 0 |" in text and "| steps | " in text
     assert "equal FLOPs: every run has the steps that cost what plain's cost" in text
