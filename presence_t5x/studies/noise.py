@@ -17,7 +17,7 @@ from presence_t5x._validate import check_float
 from presence_t5x.scoring.scorer import PER_TOKEN
 from presence_t5x.studies.results import Chart, Column, Study, Table
 from presence_t5x.studies.sample import with_noise
-from presence_t5x.studies.separation import ALL, separations
+from presence_t5x.studies.separation import ALL, MEAN, separations
 from presence_t5x.studies.spoiling import parse_noise
 from presence_t5x.studies.texts import (
     add_noise_options,
@@ -130,13 +130,13 @@ def _described(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _study(rows: Sequence[Mapping[str, Any]], rates: Sequence[float], protocol) -> Study:
     last = {"step": rows[-1]["step"], "rate": rates[0]}
-    overall = {**last, "language": ALL}
+    overall = {**last, "language": MEAN}
     steps = list(dict.fromkeys(row["step"] for row in rows))
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     degrees = {kind: {row["degree"] for row in rows if row["kind"] == kind} for kind in kinds}
     charts = [
         Chart(
-            title=f"Noise above clean text, all languages, step {last['step']}",
+            title=f"Noise above clean text, mean of languages, step {last['step']}",
             x="noise",
             y="auroc",
             series="measure",
@@ -144,7 +144,7 @@ def _study(rows: Sequence[Mapping[str, Any]], rates: Sequence[float], protocol) 
         )
     ]
     for kind in kinds:
-        of_kind = {"kind": kind, "language": ALL, "measure": _SHOWN}
+        of_kind = {"kind": kind, "language": MEAN, "measure": _SHOWN}
         named = next(row["noise"] for row in rows if row["kind"] == kind)
         if len(steps) > 1:
             where = {**of_kind, "rate": rates[0], "noise": named}
@@ -174,7 +174,7 @@ def _tables(rows, rates, overall, last, steps) -> list[Table]:
     """What is read of the last checkpoint, and AUROC over checkpoints if there are several."""
     tables = [
         Table(
-            title=f"AUROC, all languages, step {last['step']}",
+            title=f"AUROC, mean of languages, step {last['step']}",
             where=overall,
             down="measure",
             across="noise",
@@ -184,7 +184,7 @@ def _tables(rows, rates, overall, last, steps) -> list[Table]:
     shown = ("noise", "measure", "average_precision", "found_in_top_10%", "found_in_top_20%")
     tables += [
         Table(
-            title=f"All languages, step {last['step']}, {rate:.0%} of the corpus noise",
+            title=f"Mean of languages, step {last['step']}, {rate:.0%} of the corpus noise",
             where={**overall, "rate": rate, "measure": _SHOWN},
             columns=shown,
         )
@@ -197,8 +197,8 @@ def _tables(rows, rates, overall, last, steps) -> list[Table]:
             Table(title=title, where=where, down="language", across="noise", value="auroc")
         )
         if len(steps) > 1:
-            where = {"language": ALL, "rate": rates[0], "measure": measure}
-            title = f"AUROC of the {measure} over training, all languages"
+            where = {"language": MEAN, "rate": rates[0], "measure": measure}
+            title = f"AUROC of the {measure} over training, mean of languages"
             tables.append(
                 Table(title=title, where=where, down="step", across="noise", value="auroc")
             )
@@ -214,17 +214,17 @@ def _tables(rows, rates, overall, last, steps) -> list[Table]:
 
 def _findings(rows, overall) -> list[str]:
     """Where the score finds more than the loss, where less, and what else finds that."""
-    auroc = {
-        (row["noise"], row["measure"]): row["auroc"]
-        for row in rows
-        if all(row[name] == value for name, value in overall.items())
-    }
+    auroc, pooled = _aurocs(rows, overall), _aurocs(rows, {**overall, "language": ALL})
     noises = list(dict.fromkeys(noise for noise, _ in auroc))
-    forms = (SCORE, LOSS, PER_TOKEN, OVER_LOSS)
-    means = [f"{m} {np.mean([auroc[noise, m] for noise in noises]):.3f}" for m in forms]
+
+    def means(found) -> str:
+        forms = (SCORE, LOSS, PER_TOKEN, OVER_LOSS)
+        return ", ".join(f"{m} {np.mean([found[n, m] for n in noises]):.3f}" for m in forms)
+
     lines = [
-        f"AUROC at step {overall['step']}, mean over kinds of noise: {', '.join(means)}; 0.5 "
-        "is chance."
+        f"AUROC at step {overall['step']}, mean over languages and kinds of noise: {means(auroc)}; "
+        "0.5 is chance.",
+        f"With all languages in one ranking: {means(pooled)}.",
     ]
     worse = [noise for noise in noises if auroc[noise, SCORE] < auroc[noise, LOSS]]
     for more, less in ((SCORE, LOSS), (LOSS, SCORE)):
@@ -239,3 +239,12 @@ def _findings(rows, overall) -> list[str]:
     if worse and not any("finds as much" in line for line in lines):
         lines.append("No other form of the score finds as much as the loss there.")
     return lines
+
+
+def _aurocs(rows, where) -> dict[tuple[str, str], float]:
+    """AUROC by noise and measure of the rows that are of this step, rate and language."""
+    return {
+        (row["noise"], row["measure"]): row["auroc"]
+        for row in rows
+        if all(row[name] == value for name, value in where.items())
+    }

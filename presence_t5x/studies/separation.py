@@ -9,6 +9,9 @@ from jaxtyping import Real
 from presence_t5x.ranking import auroc
 
 CLEAN, ALL = "clean", "all"
+MEAN = "mean"  # of the languages, each ranked by itself and counted once
+_LABELS = {"language", "noise", "measure"}
+_COUNTS = {"num_noise", "num_clean"}
 TOP_SHARES = (0.1, 0.2)
 
 
@@ -74,9 +77,9 @@ def separations(
       seed: of the random number.
 
     Returns:
-      for each language (and all of them), kind, measure and rate: AUROC, average precision, the
-      share of the noise among the highest 10 and 20 %, means, noise over clean, and numbers of
-      documents.
+      for each language, all in one ranking ("all") and the mean over languages ("mean"), and for
+      each kind, measure and rate: AUROC, average precision, the share of the noise among the
+      highest 10 and 20 %, means, noise over clean, and numbers of documents.
     """
     known = [row for row in rows if row["score"] is not None]
     chance = np.random.default_rng(seed).random(len(known))
@@ -97,7 +100,26 @@ def separations(
                     fixed = {**labels, "measure": title, **counts}
                     found = _separation(values[spoiled], values[clean], rates)
                     results += [{**fixed, **numbers} for numbers in found]
-    return results
+    return results + _means([row for row in results if row["language"] != ALL])
+
+
+def _means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The mean over languages of whatever is measured; numbers of documents are summed."""
+    by_rate: dict[tuple[str, str], dict[str, list[Mapping[str, Any]]]] = {}
+    for row in rows:
+        languages = by_rate.setdefault((row["noise"], row["measure"]), {})
+        languages.setdefault(row["language"], []).append(row)
+    found = []
+    for languages in by_rate.values():
+        for same in zip(*languages.values()):
+            numbers = {
+                name: sum(row[name] for row in same)
+                if name in _COUNTS
+                else float(np.mean([row[name] for row in same]))
+                for name in same[0].keys() - _LABELS
+            }
+            found.append({**same[0], **numbers, "language": MEAN})
+    return found
 
 
 def _separation(

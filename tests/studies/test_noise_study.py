@@ -85,7 +85,7 @@ def test_noise_from_text_to_table(corpus, scorer, known_checkpoints, tmp_path, c
     names = ("step", "language", "noise", "measure", "rate")
     rows = {tuple(row[name] for name in names): row for row in found["rows"]}
     for step in (10, 20):
-        for language in ("de", "en", "all"):
+        for language in ("de", "en", "all", "mean"):
             key = (step, language, "permuted_words")
             score, loss = rows[*key, "score", 0.5], rows[*key, "loss", 0.5]
             assert score["auroc"] == 1.0 and loss["auroc"] == 0.0

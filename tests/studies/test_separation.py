@@ -102,10 +102,34 @@ def test_a_table():
     ]
     rows.append({"language": "en", "noise": "clean", "score": None, "loss": None})
     table = separations(rows, {"score": "score", "loss": "loss"})
-    assert len(table) == 3 * 3  # two languages and all; score, loss and random
+    assert len(table) == 4 * 3  # two languages, all and their mean; score, loss and random
     first = table[0]
     assert (first["language"], first["measure"], first["auroc"]) == ("en", "score", 1.0)
     assert first["over_clean"] == pytest.approx(4.0 / 1.5)
     assert first["found_in_top_20%"] == pytest.approx(0.4)  # 0.8 of one place in two
     assert (first["num_noise"], first["num_clean"]) == (2, 2)
     assert table[1]["measure"] == "loss" and table[1]["auroc"] == 0.0
+
+
+def test_the_mean_of_languages_is_not_all_in_one_ranking():
+    scores = {
+        ("en", "clean"): (1.0, 2.0), ("en", "markup"): (3.0,),  # found
+        ("sw", "clean"): (11.0, 12.0, 13.0, 14.0), ("sw", "markup"): (15.0, 11.5),
+    }  # fmt: skip
+    rows = [
+        {"language": language, "noise": noise, "score": score}
+        for (language, noise), values in scores.items()
+        for score in values
+    ]
+    for rates in ((None,), (0.1, 0.5)):
+        found = [
+            row for row in separations(rows, {"score": "score"}, rates) if row["measure"] == "score"
+        ]
+        by_language = {row["language"]: row for row in found}
+        assert len(found) == 4 * len(rates)
+        assert by_language["sw"]["auroc"] == 5 / 8
+        assert by_language["mean"]["auroc"] == pytest.approx((1 + 5 / 8) / 2)
+        assert by_language["all"]["auroc"] == pytest.approx((2 + 6 + 3) / 18)
+        means = [by_language[name]["average_precision"] for name in ("en", "sw")]
+        assert by_language["mean"]["average_precision"] == pytest.approx(np.mean(means))
+        assert (by_language["mean"]["num_noise"], by_language["mean"]["num_clean"]) == (3, 6)
