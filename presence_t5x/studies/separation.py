@@ -1,5 +1,6 @@
 """How well a number tells spoiled documents from clean ones."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -112,13 +113,12 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for languages in by_rate.values():
         for same in zip(*languages.values()):
-            numbers = {
-                name: sum(row[name] for row in same)
-                if name in _COUNTS
-                else float(np.mean([row[name] for row in same]))
-                for name in same[0].keys() - _LABELS
+            counts = {name: sum(row[name] for row in same) for name in _COUNTS}
+            means = {
+                name: statistics.mean(row[name] for row in same)  # exact: of equal rates their own
+                for name in same[0].keys() - _LABELS - _COUNTS
             }
-            found.append({**same[0], **numbers, "language": MEAN})
+            found.append({**same[0], **counts, **means, "language": MEAN})
     return found
 
 

@@ -133,3 +133,13 @@ def test_the_mean_of_languages_is_not_all_in_one_ranking():
         means = [by_language[name]["average_precision"] for name in ("en", "sw")]
         assert by_language["mean"]["average_precision"] == pytest.approx(np.mean(means))
         assert (by_language["mean"]["num_noise"], by_language["mean"]["num_clean"]) == (3, 6)
+
+
+def test_the_rate_of_a_mean_is_that_of_its_languages():
+    rows = [
+        {"language": f"l{i}", "noise": noise, "score": score}
+        for i in range(7)
+        for noise, score in (("clean", 1.0), ("markup", 2.0))
+    ]
+    found = separations(rows, {"score": "score"}, (0.05, 0.1))
+    assert {row["rate"] for row in found if row["language"] == "mean"} == {0.05, 0.1}
