@@ -10,8 +10,15 @@ import pytest
 from planted_scores import entities, nli, write_evaluation
 
 from presence_t5x import prepare, reproduce
-from presence_t5x.config_types import DecodingConfig, OptimizerConfig
+from presence_t5x.config_types import (
+    DataConfig,
+    DecodingConfig,
+    EncoderOnlyConfig,
+    OptimizerConfig,
+)
 from presence_t5x.config_types.weighting import GRANULARITIES, SCORES
+from presence_t5x.data.sources import resolve_vocabulary
+from presence_t5x.data.text_plans import text_plan
 from presence_t5x.evaluation.answering import Answering
 from presence_t5x.optimizer import learning_rate_schedule
 from presence_t5x.reproduction.bootstrap import BootstrapConfig
@@ -189,6 +196,20 @@ FAMILIES = {
 }
 
 
+def text_of_a_row(data):
+    """How many tokens of text a full row has, whatever the objective makes of them."""
+    config = DataConfig(**data)
+    lengths = config.task_feature_lengths
+    plan = text_plan(config.objective, lengths, resolve_vocabulary(config))
+    return plan.raw_length - plan.frame.size
+
+
+def row_length(run):
+    """How many positions of an encoder's table a run trains."""
+    lengths = run["data"]["task_feature_lengths"]
+    return EncoderOnlyConfig(**run["model"]).row_lengths(lengths)["encoder"]
+
+
 def test_the_plan_of_the_families_weighs_each_alike_and_asks_what_it_can_answer():
     work = expand(load_plan("families"))
     # Encoders have no questions.
@@ -202,9 +223,14 @@ def test_the_plan_of_the_families_weighs_each_alike_and_asks_what_it_can_answer(
             )
             assert run["temperature"] == same["temperature"]
             assert run["optimizer"] == same["optimizer"]
-            assert run["presence"]["granularity"] == same["presence"]["granularity"]
+            assert run["presence"] | {"layers": ()} == same["presence"] | {"layers": ()}
+            assert text_of_a_row(run["data"]) == 112  # tokens
+            for setting in ("pack", "batch_size", "mixture_or_task_name"):
+                assert run["data"][setting] == same["data"][setting]
+            assert not run["data"]["pack"]  # a row of two documents mixes clean text and noise
             tuned = by_name[f"finetune/{family}_{name}/nli/seed0"]
             assert (run["data"]["objective"], tuned["data"]["objective"]) == objectives
+            assert family != "encoder_only" or row_length(run) >= row_length(tuned)
 
 
 def test_the_plan_glue_has_a_class_for_every_label(tmp_path):
