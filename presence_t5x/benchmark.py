@@ -53,11 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.plot is not None:
             check_writable("--plot", options.plot)
         plan = _plan_sweep if options.sweep is not None else _plan_comparison
-        measure = plan(options, config)
+        shown = plan(options, config)()
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    shown = measure()
     if options.plot is not None:
         write_text_atomically(shown.figure(), options.plot)
     if options.json:

@@ -53,7 +53,8 @@ def make_decoder(
       mesh: whose row devices must divide the rows; None is a single device.
 
     Raises:
-      ValueError: a model that generates no text.
+      ValueError: a model that generates no text, or a decoder-only one of which `decoding` does not
+        tell how it sees inputs.
 
     >>> from presence_t5x.models.families import init_params
     >>> config = T5Config(vocab_size=10, emb_dim=8, num_heads=2, head_dim=4, mlp_dim=16,
@@ -67,6 +68,11 @@ def make_decoder(
         raise ValueError(
             f"{type(config).__name__}: a model without a decoder generates no text; take a "
             "checkpoint of a T5 or of a decoder"
+        )
+    if isinstance(config, DecoderOnlyConfig) and decoding.causal_inputs is None:
+        raise ValueError(
+            "causal_inputs=None: a DecoderOnlyConfig does not tell how it was trained to see its "
+            "inputs; set causal_inputs=True (objective 'next_token') or False ('prefix')"
         )
     fun = functools.partial(_decode, config, decoding)
     if mesh is None:

@@ -134,7 +134,13 @@ def token_loss(
     """
     if isinstance(model, HiddenModel):
         return ProbedLoss(model, z_loss, per_row, cut_vocabulary, most_targets)
-    features = ENCODER_DECODER
+    return logits_loss(model, ENCODER_DECODER, z_loss, per_row=per_row)
+
+
+def logits_loss(
+    model: Model, features: BatchFeatures, z_loss: float, *, per_row: bool = True
+) -> LossFun:
+    """Returns `token_loss`'s loss_fun, written plainly: of all logits of a batch at once."""
 
     def loss_fun(params: PyTree, batch: Batch, rng: Rng):
         inputs, options = _model_arguments(features, batch, rng)

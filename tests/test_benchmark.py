@@ -81,6 +81,15 @@ def test_wrong_arguments_end_in_one_line(argument, message, capsys):
     assert message in error
 
 
+def test_what_is_found_while_measuring_ends_in_one_line(monkeypatch, capsys):
+    def compare(*args, **options):
+        raise ValueError("a peer refuses")
+
+    monkeypatch.setattr(benchmark, "compare", compare)
+    assert benchmark.main([*SMALL, "--variants=stored", "--peers=none"]) == 2
+    assert capsys.readouterr().err == "error: a peer refuses\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -298,6 +298,12 @@ def test_a_model_without_a_decoder_is_refused():
         make_decoder(EncoderOnlyConfig(), DecodingConfig(max_length=3))
 
 
+def test_a_decoder_has_to_be_told_how_it_sees_inputs():
+    """Not told so, one that was trained on next tokens would see what it never saw."""
+    with pytest.raises(ValueError, match=r"causal_inputs=None: .*causal_inputs=True .*or False"):
+        make_decoder(NEXT_TOKEN, DecodingConfig(max_length=3))
+
+
 def test_rows_that_devices_do_not_divide_are_refused():
     mesh = make_mesh(PartitioningConfig(), TINY)
     with pytest.raises(ValueError, match=r"3 rows must be a multiple of the 8 devices.*padding"):

@@ -12,6 +12,7 @@ import pytest
 from presence_t5x import PresenceConfig, ghost_norms
 from presence_t5x.gradients import example_scores
 from presence_t5x.losses import cross_entropy_with_z_loss, token_loss
+from presence_t5x.studies.layers import parts_of_model
 
 ROWS = 4
 TOLERANCE = 1e-5
@@ -164,6 +165,27 @@ def test_scores_equal_vmap_of_grad(scan_layers, family, layers):
     expected = squared_norms(model_config, layers)
     assert expected[0] > 0
     np.testing.assert_allclose(scores, expected, rtol=TOLERANCE, atol=TOLERANCE * expected.max())
+
+
+@pytest.mark.parametrize(
+    "family, changes, parts",
+    [
+        ("encoder_decoder", {}, {"decoder/logits_dense"}),
+        ("encoder_decoder", {"logits_via_embedding": True}, {"token_embedder"}),
+        ("decoder_only", {}, {"decoder/logits_dense"}),
+        ("decoder_only", {"logits_via_embedding": True}, {"token_embedder"}),
+        ("encoder_only", {}, {"token_embedder", "lm_head"}),
+        ("classifier", {}, {"classes"}),
+    ],
+)
+def test_only_what_forms_the_logits_has_no_ghost_norms(family, changes, parts):
+    """What README and the study of layers advise to leave out."""
+    config = dataclasses.replace(families.CONFIGS[family], **changes)
+    model, known = families.build_model(config), parts_of_model(config)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(families.params_of(config))
+    paths = [tuple(key.key for key in path) for path, _ in leaves]
+    without = ["/".join(p) for p in paths if model.probe_shape(p, families.ROWS) is None]
+    assert {part for part in known for path in without if path.startswith(f"{part}/")} == parts
 
 
 @pytest.mark.parametrize("score", ["loss_weighted_influence", "log_perplexity_influence"])

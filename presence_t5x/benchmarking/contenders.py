@@ -69,14 +69,14 @@ def tokens_per_step(config: RunConfig) -> int:
 
 
 def t5_of(config: RunConfig) -> T5Config:
-    """Returns the sizes of a T5, which all peers' models are.
+    """Returns the sizes of a T5, which T5X's and Hugging Face's mT5 are given.
 
     Raises:
       ValueError: another family.
     """
     if not isinstance(config.model, T5Config):
         raise ValueError(
-            f"{type(config.model).__name__}: the peers' models are encoder-decoders; leave them "
+            f"{type(config.model).__name__}: this peer's model is an encoder-decoder; leave it "
             "out (--peers=none)"
         )
     return config.model

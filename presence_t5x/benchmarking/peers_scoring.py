@@ -1,8 +1,9 @@
 """Peers of scoring alone: jax_privacy's per-example norms, plain vmap(grad), and row after row.
 
 All differentiate a row's mean token loss (as the default score has it; written plainly, by logits)
-and hand back one squared norm a row. The first two do so with respect to the scored parameters
-alone, on as many rows at a time as a microbatch holds; the last forms whole gradients, one by one.
+of whatever model, and hand back one squared norm a row. The first two do so with respect to the
+scored parameters alone, on as many rows at a time as a microbatch holds; the last forms whole
+gradients, one by one.
 """
 
 import importlib
@@ -12,12 +13,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from presence_t5x.benchmarking.contenders import SCORING, Batch, Contender, t5_of, temp_bytes
+from presence_t5x.benchmarking.contenders import SCORING, Batch, Contender, temp_bytes
 from presence_t5x.config_types import RunConfig
 from presence_t5x.influence import replace_selected, select_layers, squared_norm, take_selected
-from presence_t5x.losses import cross_entropy_with_z_loss
-from presence_t5x.models.families import init_params
-from presence_t5x.models.t5 import T5
+from presence_t5x.losses import logits_loss
+from presence_t5x.models.families import build_model, init_params
 
 
 def vmap_scoring(config: RunConfig, batch: Batch) -> Contender:
@@ -85,16 +85,11 @@ def _problem(config: RunConfig) -> tuple[Any, Any, Any]:
     """Returns a row's mean token loss of (scored parameters, all, row), and the parameters."""
     params = init_params(config.model, jax.random.key(config.random_seed))
     selection = select_layers(params, config.presence.layers)
-    model = T5(t5_of(config))
+    loss_fun = logits_loss(build_model(config.model), config.model.features, config.z_loss)
 
     def row_loss(values, params, row):
         params = replace_selected(params, selection, values)
-        targets = row["decoder_target_tokens"]
-        tokens = (row["encoder_input_tokens"], row["decoder_input_tokens"], targets)
-        logits: Any = model.apply({"params": params}, *tokens, enable_dropout=False)
-        loss_sums, num_tokens, _ = cross_entropy_with_z_loss(
-            logits, targets, row["decoder_loss_weights"], config.z_loss
-        )
+        loss_sums, num_tokens, _ = loss_fun(params, row, None)
         return jnp.sum(loss_sums) / jnp.maximum(jnp.sum(num_tokens), 1.0)
 
     return row_loss, params, lambda params: take_selected(params, selection)

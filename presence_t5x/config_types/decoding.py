@@ -19,7 +19,8 @@ class DecodingConfig:
         its length_penalty, 1 by default); `search.search_rules` tells how they differ.
       causal_inputs: a decoder-only model sees of its inputs only what stands before, as one that
         was trained on next tokens alone; otherwise all inputs see each other (prefix language
-        modelling, Raffel et al. 2020). Encoder-decoders have no use for it.
+        modelling, Raffel et al. 2020). Such a model has to be told; encoder-decoders have no use
+        for it.
     """
 
     max_length: int
@@ -27,7 +28,7 @@ class DecodingConfig:
     alpha: float = 0.6
     eos_id: int = 1
     convention: Literal["t5x", "huggingface"] = "t5x"
-    causal_inputs: bool = False
+    causal_inputs: bool | None = None
 
     def __post_init__(self):
         check_int("max_length", self.max_length, minimum=1)
@@ -36,4 +37,5 @@ class DecodingConfig:
         check_float("alpha", self.alpha, minimum=0.0)
         check_int("eos_id", self.eos_id, minimum=1)
         check_choice("convention", self.convention, ("t5x", "huggingface"))
-        check_bool("causal_inputs", self.causal_inputs)
+        if self.causal_inputs is not None:
+            check_bool("causal_inputs", self.causal_inputs)

@@ -101,7 +101,8 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
             "rope_parameters": {"rope_type": "default", "rope_theta": base},
             "tie_word_embeddings": config.logits_via_embedding,
             "max_position_embeddings": 2048,  # of their cache; the function has no such bound
-            "pad_token_id": 0,
+            # Not 0, which begins, too: without a mask transformers hides what may be padding.
+            "pad_token_id": None,
             "bos_token_id": 0,  # targets are shifted right by it
             "eos_token_id": 1,
         }

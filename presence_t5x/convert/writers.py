@@ -87,8 +87,10 @@ def _write_huggingface(directory: Path, found: Content) -> Written:
         )
     if family == LLAMA_TYPE:
         notes += (
-            "config.json and generation_config.json name the ids of models trained here (padding "
-            "and begin 0, EOS 1): correct them for a model that has others",
+            "config.json and generation_config.json name the ids of models trained here (begin 0, "
+            "EOS 1): correct them for a model that has others",
+            "they name no padding, which is 0 as the begin token is: give generate an attention "
+            "mask where rows are padded on the left",
         )
     if found.step:
         notes += (f"the step ({found.step}) is lost: Hugging Face keeps none",)

@@ -211,7 +211,9 @@ def _lengths(request: Request, base: DataConfig | None, model: ModelConfig) -> d
     own = {} if base is None else base.task_feature_lengths
     found = {"inputs": request.input_length or own.get("inputs")}
     if model.answers == "text":
-        found["targets"] = request.max_decode_length or own.get("targets")
+        # Of next tokens alone "targets" is the length of a row, not of an answer.
+        answers = own.get("targets") if "inputs" in own else None
+        found["targets"] = request.max_decode_length or answers
     elif request.max_decode_length is not None:
         raise ValueError(
             f"max_decode_length={request.max_decode_length} belongs to models that answer in "

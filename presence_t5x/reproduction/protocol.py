@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from presence_t5x.config_types.data import OBJECTIVES
 from presence_t5x.reproduction.bootstrap import BootstrapConfig
 from presence_t5x.reproduction.grids import model_labels
 from presence_t5x.reproduction.plan_parts import HELD_OUT, Table
@@ -100,8 +101,8 @@ def _describe(unit: Unit) -> str:
     """One training in a sentence."""
     settings = unit.settings
     data, optimizer, rule = settings["data"], settings["optimizer"], settings["task_evaluation"]
-    lengths = data["task_feature_lengths"]  # of what the model reads: inputs, targets or both
-    tokens = " + ".join(str(lengths[name]) for name in ("inputs", "targets") if name in lengths)
+    lengths = data["task_feature_lengths"]  # perhaps also of what the model does not read
+    tokens = " + ".join(str(lengths[name]) for name in OBJECTIVES[data["objective"]])
     text = (
         f"{unit.num_steps:,} steps of {data['batch_size']:,} rows of {tokens} tokens of "
         f"{data['mixture_or_task_name']}, {optimizer['name']}, learning rate "
@@ -144,15 +145,17 @@ def _evaluation_lines(cells: Iterable[Cell], output: Path) -> list[str]:
 
 def _decoding(found: Evaluated) -> str:
     protocol: Mapping[str, Any] = found.scores["protocol"]
-    counts = {row["num_examples"] for row in found.scores["scores"]}
+    examples = {row["task"]: row["num_examples"] for row in found.scores["scores"]}
+    counts = {*examples.values()}
     span = f"{min(counts):,}" if len(counts) == 1 else f"{min(counts):,} to {max(counts):,}"
     beams = protocol.get("num_beams")
     how = protocol["decoding"] + (f" of {beams} beams" if beams else "")
     longest = protocol.get("max_length")  # a label has no length
     answers = "" if longest is None else f" and answers up to {longest}"
+    share = sum(found.scores["inputs_cut"].values()) / sum(examples.values())
     return (
         f"{span} examples a language and task, {how}, inputs up to {protocol['input_length']}"
-        f"{answers} tokens"
+        f"{answers} tokens ({share:.1%} of the inputs were cut)"
     )
 
 

@@ -6,8 +6,10 @@ are compared with the score of all parameters on clean text; and where text is s
 they find that. A part is in the sum that it is compared with, so its agreement with everything
 else (`spearman_rest`) stands beside.
 
-The output matrix offers no norm of a single row's gradient without forming it: with it, rows are
-differentiated one by one. `--leave_out=decoder/logits_dense` keeps scoring a big model cheap.
+What forms the logits offers no norm of a single row's gradient without forming it: with it, rows
+are differentiated one by one. To keep scoring a big model cheap, leave it out: of a decoder (T5's,
+too) `--leave_out=decoder/logits_dense`, or `token_embedder` where that gives the logits; of an
+encoder `token_embedder,lm_head`; of a classifier `classes`.
 """
 
 import argparse

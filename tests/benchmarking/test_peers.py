@@ -12,10 +12,9 @@ from presence_t5x.benchmarking.peers import PEERS, find_absence, find_peers
 from presence_t5x.benchmarking.peers_huggingface import check_mt5
 from presence_t5x.benchmarking.peers_t5x import check_t5x
 from presence_t5x.benchmarking.variants import make_variant
-from presence_t5x.config_types import DecoderOnlyConfig, TemperatureConfig
+from presence_t5x.config_types import DecoderOnlyConfig, EncoderOnlyConfig, TemperatureConfig
 from presence_t5x.losses import cross_entropy_with_z_loss
-from presence_t5x.models.families import init_params
-from presence_t5x.models.t5 import T5
+from presence_t5x.models.families import build_model, init_params
 
 NUM_STEPS = 20
 FLOAT32 = 2e-4  # relative, of losses after as many updates in another order of additions
@@ -103,9 +102,44 @@ def test_peers_are_of_the_models_family(config, decoder):
     assert {*present, *(one.peer for one in missing)} == {"hf_llama", "vmap", "one_by_one"}
 
 
-@pytest.mark.parametrize("name", ["vmap", "one_by_one", "jax_privacy"])
-def test_a_scoring_peer_has_our_scores(config, name):
-    make = need(name)
+@pytest.fixture(scope="module")
+def encoder(config):
+    """The run of a masked language model."""
+    model = EncoderOnlyConfig(
+        vocab_size=config.model.vocab_size,
+        emb_dim=8,
+        num_heads=2,
+        head_dim=4,
+        mlp_dim=8,
+        num_layers=2,
+        dtype="float32",
+    )
+    data = dataclasses.replace(
+        config.data, objective="masked_tokens", task_feature_lengths={"inputs": 12}
+    )
+    presence = dataclasses.replace(config.presence, layers=("encoder/layers_0",))
+    return dataclasses.replace(config, model=model, data=data, presence=presence)
+
+
+@pytest.fixture(scope="module")
+def classifier(encoder):
+    """The run of a classifier."""
+    model = dataclasses.replace(encoder.model, num_classes=3)
+    data = dataclasses.replace(encoder.data, objective="classification")
+    return dataclasses.replace(encoder, model=model, data=data)
+
+
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        *(("vmap", run) for run in ("config", "decoder", "encoder", "classifier")),
+        ("one_by_one", "config"),
+        ("one_by_one", "decoder"),
+        ("jax_privacy", "config"),
+    ],
+)
+def test_a_scoring_peer_has_our_scores(name, run, request):
+    config, make = request.getfixturevalue(run), need(name)
     batch = random_batch(config)
     theirs = make(config, batch)
     ours = make_variant(config, "scoring", batch)
@@ -128,13 +162,13 @@ def row_scores(config, batch, num_rows):
     """Squared gradient norms over the first layers, one row at a time."""
     params = init_params(config.model, jax.random.key(config.random_seed))
 
+    features = config.model.features
+
     def mean_loss(params, row):
-        targets = row["decoder_target_tokens"]
-        logits = T5(config.model).apply(
-            {"params": params}, row["encoder_input_tokens"], row["decoder_input_tokens"], targets,
-            enable_dropout=False,
-        )  # fmt: skip
-        weights = row["decoder_loss_weights"]
+        inputs = [row[name] for name in features.inputs]
+        logits = build_model(config.model).apply({"params": params}, *inputs, enable_dropout=False)
+        targets = row[features.targets].reshape(1, -1)
+        weights = row[features.weights] if features.weights else np.ones((1, 1), np.float32)
         sums, num_tokens, _ = cross_entropy_with_z_loss(logits, targets, weights, config.z_loss)
         return sums[0] / num_tokens[0]
 
@@ -143,7 +177,7 @@ def row_scores(config, batch, num_rows):
     def score(index):
         row = {name: values[index : index + 1] for name, values in batch.items()}
         gradient = gradient_fn(params, row)
-        layers = [gradient[stack]["layers_0"] for stack in ("encoder", "decoder")]
+        layers = [gradient[stack]["layers_0"] for stack in config.model.stacks]
         return sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(layers))
 
     return [score(index) for index in range(num_rows)]

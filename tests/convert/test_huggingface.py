@@ -264,6 +264,18 @@ def test_buffers_and_unused_heads_are_left_out(family, tmp_path):
     assert any("pooler" in note for note in found.notes) == (family == "encoder_only")
 
 
+def test_a_llama_names_no_padding(tmp_path):
+    """Its begin token has the id that would be named: generate without a mask would hide it."""
+    config = families.CONFIGS["decoder_only"]
+    params = stacks.unroll(tensors.of_tree(families.params_of(config), "random"))
+    write_huggingface(tmp_path / "model", params, config)
+    for name in ("config.json", "generation_config.json"):
+        told = json.loads((tmp_path / "model" / name).read_text())
+        assert (told["pad_token_id"], told["bos_token_id"], told["eos_token_id"]) == (None, 0, 1)
+    found = read_huggingface(tmp_path / "model")
+    assert dataclasses.replace(found.config, scan_layers=False) == config
+
+
 def test_a_pickle_is_refused_with_the_remedy(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     refused(folder, "pytorch_model.bin alone, a pickle, which is never loaded.*save_pretrained")

@@ -264,6 +264,9 @@ def test_a_model_of_text_alone_goes_on_with_it_or_answers_nothing(
         message = "EncoderOnlyConfig without classes answers nothing; fine-tune it with"
         assert message in refused(capsys, initial, files, tmp_path, input_length=LENGTH)
         return
+    # Its run tells how long its rows were, not answers.
+    message = "nothing tells how long inputs and answers are; give --input_length and --max_decode"
+    assert message in refused(capsys, initial, files, tmp_path, input_length=LENGTH)
     lengths = {"input_length": LENGTH, "max_decode_length": 16}
     found = evaluated(capsys, initial, files, output_dir=tmp_path, **lengths)
     for path in found["predictions"].values():

@@ -1,5 +1,6 @@
 """Llama and XLM-RoBERTa of transformers, randomly initialised, give the same logits."""
 
+import dataclasses
 import functools
 
 import families
@@ -9,11 +10,13 @@ import pytest
 from convert.huggingface_peer import need_transformers, save
 from safetensors.numpy import load_file
 
-from presence_t5x.config_types import DecoderOnlyConfig, EncoderOnlyConfig
-from presence_t5x.convert import content, tensors
+from presence_t5x.config_types import DecoderOnlyConfig, DecodingConfig, EncoderOnlyConfig
+from presence_t5x.convert import content, stacks, tensors
 from presence_t5x.convert.conversion import Conversion, convert
 from presence_t5x.convert.huggingface_families import LLAMA, XLM_ROBERTA, exchange_ids
+from presence_t5x.convert.huggingface_files import write_huggingface
 from presence_t5x.convert.stacks import roll
+from presence_t5x.decode import make_decoder
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of libraries that are not ours
 
@@ -122,6 +125,22 @@ def test_xlm_roberta(num_classes, scan_layers):
         return
     wanted = wanted[..., exchange_ids(np.arange(77))]
     np.testing.assert_allclose(ours[is_real], wanted[is_real], atol=TOLERANCE)
+
+
+def test_an_exported_llama_generates_alike_without_a_mask(tmp_path):
+    torch, transformers = need_transformers()
+    config = dataclasses.replace(families.CONFIGS["decoder_only"], emb_dim=24)
+    params = families.params_of(config)
+    write_huggingface(tmp_path / "ours", stacks.unroll(tensors.of_tree(params, "random")), config)
+    theirs = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "ours")
+    inputs = np.random.default_rng(3).integers(2, config.vocab_size, (ROWS, LENGTH))
+    begun = torch.tensor(np.pad(inputs, ((0, 0), (1, 0))))
+    found = theirs.eval().generate(begun, max_new_tokens=6, do_sample=False).numpy()
+    decode = make_decoder(config, DecodingConfig(max_length=6, causal_inputs=True))
+    ours = np.asarray(decode(params, jnp.asarray(inputs)).tokens)[:, 0]
+    for row, wanted in zip(ours, found[:, 1 + LENGTH :], strict=True):  # filled up behind EOS
+        end = [*wanted.tolist(), 1].index(1) + 1
+        assert row[:end].tolist() == wanted[:end].tolist()
 
 
 def llama(transformers, **changes):

@@ -53,6 +53,7 @@ def write_evaluation(directory, families, first_id=0):
         "protocol": {**PROTOCOL, "commit": "0" * 40},
         "scores": scores,
         "averages": [],
+        "inputs_cut": {},
         "predictions": files,
     }
     (directory / "scores.json").write_text(json.dumps(content))

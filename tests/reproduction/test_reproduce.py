@@ -10,8 +10,15 @@ import pytest
 from planted_scores import entities, nli, write_evaluation
 
 from presence_t5x import prepare, reproduce
-from presence_t5x.config_types import DecodingConfig, OptimizerConfig
+from presence_t5x.config_types import (
+    DataConfig,
+    DecodingConfig,
+    EncoderOnlyConfig,
+    OptimizerConfig,
+)
 from presence_t5x.config_types.weighting import GRANULARITIES, SCORES
+from presence_t5x.data.sources import resolve_vocabulary
+from presence_t5x.data.text_plans import text_plan
 from presence_t5x.evaluation.answering import Answering
 from presence_t5x.optimizer import learning_rate_schedule
 from presence_t5x.reproduction.bootstrap import BootstrapConfig
@@ -189,6 +196,20 @@ FAMILIES = {
 }
 
 
+def text_of_a_row(data):
+    """How many tokens of text a full row has, whatever the objective makes of them."""
+    config = DataConfig(**data)
+    lengths = config.task_feature_lengths
+    plan = text_plan(config.objective, lengths, resolve_vocabulary(config))
+    return plan.raw_length - plan.frame.size
+
+
+def row_length(run):
+    """How many positions of an encoder's table a run trains."""
+    lengths = run["data"]["task_feature_lengths"]
+    return EncoderOnlyConfig(**run["model"]).row_lengths(lengths)["encoder"]
+
+
 def test_the_plan_of_the_families_weighs_each_alike_and_asks_what_it_can_answer():
     work = expand(load_plan("families"))
     # Encoders have no questions.
@@ -202,9 +223,28 @@ def test_the_plan_of_the_families_weighs_each_alike_and_asks_what_it_can_answer(
             )
             assert run["temperature"] == same["temperature"]
             assert run["optimizer"] == same["optimizer"]
-            assert run["presence"]["granularity"] == same["presence"]["granularity"]
+            assert run["presence"] | {"layers": ()} == same["presence"] | {"layers": ()}
+            assert text_of_a_row(run["data"]) == 112  # tokens
+            for setting in ("pack", "batch_size", "mixture_or_task_name"):
+                assert run["data"][setting] == same["data"][setting]
+            assert not run["data"]["pack"]  # a row of two documents mixes clean text and noise
             tuned = by_name[f"finetune/{family}_{name}/nli/seed0"]
             assert (run["data"]["objective"], tuned["data"]["objective"]) == objectives
+            assert family != "encoder_only" or row_length(run) >= row_length(tuned)
+
+
+def test_the_plan_glue_has_room_for_questions_and_positions_for_all_of_it(tmp_path):
+    work = expand(load_plan("glue", data_dir=str(tmp_path)))
+    by_name = {unit.name: unit.settings for unit in work.units}
+    for family in FAMILIES:
+        for task, wanted in {"rte": 256, "mrpc": 128, "cb": 128, "copa": 128, "boolq": 384}.items():
+            tuned = by_name[f"finetune/{family}/{task}/seed0"]
+            assert tuned["data"]["task_feature_lengths"]["inputs"] == wanted
+    one, other = (by_name[f"pretrain/{f}/seed0"] for f in ("encoder_only", "decoder_only"))
+    assert row_length(one) >= row_length(by_name["finetune/encoder_only/boolq/seed0"])
+    other_length = other["data"]["task_feature_lengths"]["targets"]
+    tokens = row_length(one) * one["data"]["batch_size"]
+    assert tokens == other_length * other["data"]["batch_size"]
 
 
 def test_the_plan_glue_has_a_class_for_every_label(tmp_path):
@@ -232,7 +272,11 @@ def write_protocol(directory, classes):
     """What an evaluation says of how it asked: of a text generator, or of a classifier."""
     decoding = None if classes else DecodingConfig(max_length=32)
     found = Answering(decoding, ("0", "1") if classes else None).describe()
-    content = {"protocol": {**found, "input_length": 112}, "scores": [{"num_examples": 3}]}
+    content = {
+        "protocol": {**found, "input_length": 112},
+        "scores": [{"task": "nli", "num_examples": 3}] * 2,  # two metrics
+        "inputs_cut": {"nli": 1},
+    }
     directory.mkdir(parents=True)
     (directory / "scores.json").write_text(json.dumps(content))
 
@@ -261,8 +305,11 @@ def test_every_plan_says_how_its_figures_came_about(name, tmp_path):
     if name in ("families", "glue"):
         assert "most probable label, inputs up to 112 tokens" in text
         assert re.search(r"rows of \d+ tokens of", text)  # one sequence
+    if name == "glue":
+        assert "rows of 384 tokens of" in text and "rows of 384 + 8 tokens of" in text
     if work.cells:
-        assert "greedy, inputs up to 112 and answers up to 32 tokens" in text
+        way = "greedy, inputs up to 112 and answers up to 32 tokens"
+        assert f"{way} (33.3% of the inputs were cut)" in text
         assert re.search(r"rows of \d+ \+ \d+ tokens of", text)
 
 
