@@ -119,6 +119,8 @@ def score(
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     request = _request(options)
     settings = resolve(request, gin_files, bindings)
+    for note in settings.notes:
+        console.print(f"note: {note}", markup=False)
     mesh = partitioning.make_mesh(settings.partitioning, settings.model, jax.local_devices())
     mesh = mesh if mesh.size > 1 else None
     scorer = Scorer(

@@ -15,7 +15,12 @@ from presence_t5x.config_types import (
 )
 from presence_t5x.evaluation import checkpoints
 from presence_t5x.evaluation.checkpoints import Checkpoint
-from presence_t5x.evaluation.settings import run_settings, vocabulary_of
+from presence_t5x.evaluation.settings import run_settings
+from presence_t5x.evaluation.trained_vocabulary import (
+    check_fits,
+    trained_vocabulary,
+    vocabulary_of,
+)
 from presence_t5x.optimizer import learning_rate_schedule
 
 if TYPE_CHECKING:  # it imports TensorFlow
@@ -46,7 +51,11 @@ class Request:
 
 
 class Settings(NamedTuple):
-    """A scoring that passed the checks that need no array and no document."""
+    """A scoring that passed the checks that need no array and no document.
+
+    Attributes:
+      notes: what could not be checked, a line each.
+    """
 
     checkpoints: tuple[Checkpoint, ...]
     learning_rates: tuple[float, ...]
@@ -56,6 +65,7 @@ class Settings(NamedTuple):
     data: DataConfig
     vocabulary: "seqio.Vocabulary"
     partitioning: PartitioningConfig
+    notes: tuple[str, ...]
 
 
 def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str]) -> Settings:
@@ -63,7 +73,7 @@ def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str])
 
     Raises:
       ValueError: checkpoints that are absent, of different models or without a learning rate;
-        nothing that tells how long rows are.
+        nothing that tells how long rows are; rows or a vocabulary that are not the model's.
     """
     from presence_t5x.data.vocabularies import load_vocabulary
 
@@ -78,7 +88,12 @@ def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str])
             "presence_t5x.train with --gin_file (its TASK_FEATURE_LENGTHS and VOCABULARY_FILE)"
         )
     first = checkpoints.with_dtype(first, run.dtype)
-    vocabulary = request.vocabulary or vocabulary_of(run.data)
+    first.model.check_objective(run.data.objective)
+    first.model.row_lengths(run.data.task_feature_lengths)  # says what is wrong
+    trained, notes = trained_vocabulary(first, run.trained, request.vocabulary)
+    chosen = request.vocabulary or run.data.vocabulary_file or trained or vocabulary_of(run.data)
+    vocabulary = load_vocabulary(chosen)
+    check_fits(vocabulary, trained, first, "the scoring")
     own: dict[str, Any] = dict(first.settings.get("presence", {}))
     layers = request.layers or own.get("layers") or first.model.first_blocks
     presence = PresenceConfig(
@@ -91,8 +106,9 @@ def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str])
         presence=presence,
         z_loss=float(first.settings.get("z_loss", _Z_LOSS)),
         data=run.data,
-        vocabulary=load_vocabulary(vocabulary),
+        vocabulary=vocabulary,
         partitioning=run.partitioning,
+        notes=notes,
     )
 
 

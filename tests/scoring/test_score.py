@@ -16,6 +16,8 @@ from presence_t5x.config_types import DataConfig, OptimizerConfig
 from presence_t5x.data.documents import id_hash
 from presence_t5x.data.row_features import RowFeatures, TextRow
 from presence_t5x.data.vocabularies import load_vocabulary
+from presence_t5x.evaluation import checkpoints
+from presence_t5x.evaluation.trained_vocabulary import check_fits
 from presence_t5x.optimizer import learning_rate_schedule
 from presence_t5x.scoring import parts
 
@@ -248,18 +250,33 @@ def test_a_prepared_store_gives_the_same(scores, model_dir, tmp_path):
         (("--learning_rates=-1",), "must all be above 0"),
         (("--batch_size=0",), "--batch_size=0 must be >= 1"),
         (("--seed=1",), "seed=0 there, 1 here; choose another --output"),
-        (("--vocabulary={encyclopedia}",), "other"),
     ],
 )
 def test_refusals_name_what_to_do(scores, model_dir, texts, capsys, more, message):
-    from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
-
-    more = [argument.format(encyclopedia=vocabulary_file()) for argument in more]
     before = scores.read_bytes()
     status = run(model_dir, texts, scores, *more)
     error = capsys.readouterr().err
     assert status == 2 and message in error, error
     assert scores.read_bytes() == before
+
+
+@pytest.mark.parametrize("option", ["--vocabulary={}", "--gin.DataConfig.vocabulary_file='{}'"])
+def test_another_vocabulary_is_refused(model_dir, texts, tmp_path, capsys, option):
+    from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
+
+    option = option.format(vocabulary_file())
+    assert run(model_dir, texts, tmp_path / "scores.parquet", option) == 2
+    assert "has the vocabulary 'bytes', but the scoring has" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_vocabulary_that_the_table_does_not_hold_is_refused(model_dir):
+    """Where nothing tells the model's own."""
+    from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
+
+    vocabulary = load_vocabulary(str(vocabulary_file()))
+    with pytest.raises(ValueError, match="vocab_size=384 of the model is smaller"):
+        check_fits(vocabulary, None, checkpoints.find(str(model_dir)), "the scoring")
 
 
 def test_no_checkpoint(texts, tmp_path, capsys):
