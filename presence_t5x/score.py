@@ -20,7 +20,12 @@ from rich.console import Console
 
 from presence_t5x import partitioning
 from presence_t5x._validate import check_int
-from presence_t5x.command_line import OneLineParser, exit_status, parse_task_files
+from presence_t5x.command_line import (
+    OneLineParser,
+    exit_status,
+    import_modules,
+    parse_task_files,
+)
 from presence_t5x.config import parse_arguments
 from presence_t5x.evaluation import checkpoints
 from presence_t5x.files import check_writable
@@ -113,6 +118,7 @@ def score(
         of other scores.
     """
     check_int("--batch_size", options.batch_size, minimum=1)
+    import_modules(options.module_import)
     shard = _parse_shard(options.shard)
     output = Path(options.output)
     check_writable("--output", output.with_name(f".{output.name}.test"))

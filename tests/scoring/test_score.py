@@ -1,6 +1,7 @@
 """The command from a run to its scores: values, one row a document, stops, devices, refusals."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -277,6 +278,38 @@ def test_a_vocabulary_that_the_table_does_not_hold_is_refused(model_dir):
     vocabulary = load_vocabulary(str(vocabulary_file()))
     with pytest.raises(ValueError, match="vocab_size=384 of the model is smaller"):
         check_fits(vocabulary, None, checkpoints.find(str(model_dir)), "the scoring")
+
+
+def altered(checkpoint, folder, **settings):
+    """Returns a copy of a checkpoint whose run had other settings."""
+    shutil.copytree(checkpoint, folder)
+    path = folder / "position" / "metadata"
+    content = json.loads(path.read_text())
+    for part, changes in settings.items():
+        content["settings"][part] |= changes
+    path.write_text(json.dumps(content))
+    return folder
+
+
+def test_a_module_registers_the_task_that_a_run_was_trained_on(
+    scores, model_dir, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "tasks_of_ones_own.py").write_text(
+        "from presence_t5x.data.quiet_tensorflow import seqio\n"
+        "from presence_t5x.data.vocabularies import load_vocabulary\n"
+        "feature = seqio.Feature(load_vocabulary('bytes'))\n"
+        "source = seqio.FunctionDataSource(lambda split, shuffle_files: None, ['train'])\n"
+        "features = {'targets': feature}\n"
+        "seqio.TaskRegistry.add('ones_own', source, preprocessors=[], output_features=features)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = {"mixture_or_task_name": "ones_own", "local_text_files": None, "vocabulary_file": None}
+    checkpoint = altered(model_dir / "checkpoints" / "4", tmp_path / "4", data=own)
+    store, path = scores.with_name("scores.parquet.tokens"), tmp_path / "scores.parquet"
+    assert run(checkpoint, store, path, "--module_import=no_such") == 2
+    assert "error: --module_import=no_such: No module named" in capsys.readouterr().err
+    assert run(checkpoint, store, path, "--module_import=tasks_of_ones_own") == 0
+    assert read(path) == read(scores)
 
 
 def test_no_checkpoint(texts, tmp_path, capsys):
