@@ -11,7 +11,7 @@ _PLAIN_PERIOD_SECONDS = 10.0
 
 
 class ProgressDisplay:
-    """A live bar on a terminal, a line every ten seconds elsewhere."""
+    """A live bar on a terminal, a line every ten seconds elsewhere; nothing before the first."""
 
     def __init__(self, console: Console, num_text_bytes: float | None):
         """Args: where to; how much text there will be, about (None is unknown)."""
@@ -28,8 +28,6 @@ class ProgressDisplay:
         self._task = self._bar.add_task("prepare", total=None, numbers="")
 
     def __enter__(self) -> "ProgressDisplay":
-        if self._console.is_terminal:
-            self._bar.start()
         return self
 
     def __exit__(self, *error) -> None:
@@ -44,6 +42,7 @@ class ProgressDisplay:
         now = time.monotonic()
         numbers = self._numbers(done, max(now - self._start, 1e-9))
         if self._console.is_terminal:
+            self._bar.start()
             total = None
             if self._total and done.num_text_bytes:
                 total = done.num_documents * max(self._total / done.num_text_bytes, 1.0)

@@ -30,6 +30,7 @@ from presence_t5x.config import parse_arguments
 from presence_t5x.evaluation import checkpoints
 from presence_t5x.files import check_writable
 from presence_t5x.host_memory import keep_freed_memory
+from presence_t5x.prepare_display import ProgressDisplay
 from presence_t5x.provenance import source_commit
 from presence_t5x.scoring import display
 from presence_t5x.scoring.corpus import Corpus, open_input
@@ -194,14 +195,20 @@ def _score_parts(
     console: Console,
 ) -> None:
     """Scores what is not scored yet."""
+    missing = [part for part in parts if not files.is_done(part)]
+    total, left = (sum(len(part.documents) for part in some) for some in (parts, missing))
+    done = total - left
     with display.progress_bar(console) as bar:
-        task = bar.add_task("", total=sum(len(part.documents) for part in parts))
-        for part in parts:
-            if not files.is_done(part):
-                batches = corpus.batches(part.documents, scorer.batch_size)
-                params = load(part.checkpoint)
-                files.write(part, scorer.documents(params, batches, part.documents))
-            bar.advance(task, len(part.documents))
+        task = bar.add_task("", total=total, completed=done, done_before=done)
+        for part in missing:
+            found = scorer.documents(
+                load(part.checkpoint),
+                corpus.batches(part.documents, scorer.batch_size),
+                part.documents,
+                report=lambda number, done=done: bar.update(task, completed=done + number),
+            )
+            files.write(part, found)
+            done += len(part.documents)
 
 
 def _join(
@@ -228,16 +235,18 @@ def _corpus(
     options: argparse.Namespace, settings: Settings, output: Path, console: Console
 ) -> Corpus:
     """Opens the input, and says what of it is left out."""
-    store = open_input(
-        options.input,
-        settings.vocabulary,
-        output.with_name(f"{output.name}.tokens"),
-        splits=options.splits.split(","),
-        modules=options.module_import,
-        task_files=parse_task_files(options.task_files),
-        text_field=options.text_field,
-        language=options.language,
-    )
+    with ProgressDisplay(console, None) as shown:
+        store = open_input(
+            options.input,
+            settings.vocabulary,
+            output.with_name(f"{output.name}.tokens"),
+            progress=shown.show,
+            splits=options.splits.split(","),
+            modules=options.module_import,
+            task_files=parse_task_files(options.task_files),
+            text_field=options.text_field,
+            language=options.language,
+        )
     for kind, number in store.manifest["problems"].items():
         console.print(f"left out, {kind}: {number:,}; see {store.directory}/problems.jsonl")
     return Corpus(store, settings.data, settings.vocabulary, options.seed)

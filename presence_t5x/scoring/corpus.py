@@ -17,6 +17,7 @@ from presence_t5x.data.documents import id_hash
 from presence_t5x.data.layouts import cut_document
 from presence_t5x.data.raw_rows import PairRow, TextRow, read_pair_row, read_text_row
 from presence_t5x.data.row_features import Batch, RowFeatures
+from presence_t5x.data.store_writer import ReportTotal
 from presence_t5x.data.token_store import MANIFEST_NAME, TokenStore, open_store
 
 if TYPE_CHECKING:  # it imports TensorFlow
@@ -86,7 +87,12 @@ class Corpus:
 
 
 def open_input(
-    name: str, vocabulary: "seqio.Vocabulary", directory: Path, **settings: Any
+    name: str,
+    vocabulary: "seqio.Vocabulary",
+    directory: Path,
+    *,
+    progress: ReportTotal = lambda progress: None,
+    **settings: Any,
 ) -> TokenStore:
     """Opens the store that is named, or writes that of a task or of files.
 
@@ -94,6 +100,7 @@ def open_input(
       name: a store's directory, or what `find_source` takes.
       vocabulary: of the model.
       directory: of a store that is written; one that is there is opened.
+      progress: called with the totals while it is written.
       **settings: of `find_source`.
 
     Raises:
@@ -106,7 +113,8 @@ def open_input(
     if (Path(name) / MANIFEST_NAME).is_file():
         store = open_store(name)
     else:
-        store = write_store(find_source(name, **settings), directory, vocabulary)
+        source = find_source(name, **settings)
+        store = write_store(source, directory, vocabulary, progress=progress)
     found, wanted = store.manifest["vocabulary"], describe_vocabulary(vocabulary)
     if found["sha256"] != wanted["sha256"]:
         raise ValueError(
