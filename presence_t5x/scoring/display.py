@@ -3,6 +3,7 @@
 import datetime
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich import progress, table
 from rich.console import Console
@@ -42,14 +43,20 @@ def progress_bar(console: Console) -> progress.Progress:
 def print_languages(console: Console, path: Path) -> None:
     """Prints how many documents each language has, and their mean loss and score."""
     found = pq.read_table(path, columns=["language", "loss", "score"])
+    everyone = pc.CountOptions(mode="all")  # those without a score, too
     grouped = found.group_by("language").aggregate(
-        [("score", "count"), ("loss", "mean"), ("score", "mean"), ("score", "approximate_median")]
+        [
+            ("score", "count", everyone),
+            ("loss", "mean"),
+            ("score", "mean"),
+            ("score", "approximate_median"),
+        ]
     )
-    grid = table.Table(title=str(path))
+    grid = table.Table(title=Text(str(path)))
     for name in ("language", "documents", "mean loss", "mean score", "median score"):
         grid.add_column(name, justify="left" if name == "language" else "right")
     for row in grouped.sort_by("language").to_pylist():
         numbers = (row["loss_mean"], row["score_mean"], row["score_approximate_median"])
         shown = ("-" if number is None else f"{number:.4g}" for number in numbers)
-        grid.add_row(row["language"] or "?", f"{row['score_count']:,}", *shown)
+        grid.add_row(Text(row["language"] or "?"), f"{row['score_count']:,}", *shown)
     console.print(grid)

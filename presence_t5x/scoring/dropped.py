@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool
 from rich import table
 from rich.console import Console
+from rich.text import Text
 
 from presence_t5x.files import replacing, write_text_atomically
 
@@ -33,7 +34,7 @@ def summarize(
       kept: of all documents.
       judged: those of the splits that were filtered.
     """
-    languages = np.array(scores["language"].to_pylist(), object)
+    languages = np.array(scores["language"].fill_null("").to_pylist(), object)
     num_tokens = scores["num_tokens"].to_numpy()
     values = scores["score"].to_numpy()
     rows = []
@@ -78,5 +79,5 @@ def print_report(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         )
         means = (row["mean_score_kept"], row["mean_score_dropped"])
         shown = ("-" if mean is None else f"{mean:.4g}" for mean in means)
-        grid.add_row(row["language"] or "?", *counts, *shown)
+        grid.add_row(Text(row["language"] or "?"), *counts, *shown)
     console.print(grid)

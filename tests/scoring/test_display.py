@@ -4,11 +4,13 @@ import io
 import types
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
 from tiny_model import SIZES
 
 from presence_t5x.config_types import PresenceConfig, T5Config
-from presence_t5x.scoring import display
+from presence_t5x.scoring import display, dropped
 from presence_t5x.scoring.corpus import DocumentBatch
 from presence_t5x.scoring.scorer import Scorer
 
@@ -38,3 +40,26 @@ def test_every_batch_is_reported():
     reached = []
     scorer.documents(None, batches, range(10, 16), reached.append)
     assert reached == [2, 3, 6]
+
+
+def test_labels_are_shown_as_they_are_and_all_documents_count(tmp_path):
+    found = pa.table(
+        {
+            "language": ["[/b]", "[/b]", None],
+            "num_tokens": [3, 4, 5],
+            "loss": [1.0, None, 2.0],
+            "score": [1.0, None, 2.0],
+        }
+    )
+    path = tmp_path / "[bold]scores.parquet"
+    pq.write_table(found, path)
+    console = terminal()
+    display.print_languages(console, path)
+    shown = console.file.getvalue()
+    assert "[bold]scores.parquet" in "".join(shown.split())
+    lines = [line.replace("│", " ").split() for line in shown.splitlines()]
+    assert ["[/b]", "2", "1", "1", "1"] in lines and ["?", "1", "2", "2", "2"] in lines
+    rows = dropped.summarize(found, np.array([True, False, False]), np.ones(3, bool))
+    dropped.print_report(console := terminal(), rows)
+    assert [row["language"] for row in rows] == ["", "[/b]", "all"]
+    assert "[/b]" in console.file.getvalue()
