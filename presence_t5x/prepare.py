@@ -22,7 +22,7 @@ from presence_t5x.command_line import (
     parse_task_files,
 )
 from presence_t5x.data.documents import TRAIN, Document, Problem, Source, id_hash, split_of
-from presence_t5x.prepare_display import ProgressDisplay
+from presence_t5x.prepare_display import ProgressDisplay, print_problems
 
 _DOLLARS_PER_CORE_HOUR = 0.05
 
@@ -232,9 +232,7 @@ def _say_result(console: Console, store: Any) -> None:
         f"{store.directory} (content {manifest['content_sha256'][:12]}...)",
         markup=False,
     )
-    if manifest["problems"]:
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in manifest["problems"].items())
-        console.print(f"problems: {kinds}; see {store.directory}/problems.jsonl", markup=False)
+    print_problems(console, store)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from rich import progress
 from rich.console import Console
 
 from presence_t5x.data.part_writer import Progress
+from presence_t5x.data.token_store import PROBLEMS_NAME, TokenStore
 
 _PLAIN_PERIOD_SECONDS = 10.0
 
@@ -60,3 +61,10 @@ class ProgressDisplay:
             left = max(self._total / done.num_text_bytes - 1.0, 0.0) * seconds
             text += f"  about {left:,.0f} s left"
         return text
+
+
+def print_problems(console: Console, store: TokenStore) -> None:
+    """Prints how many problems of each kind a store's input had; some were left out, some kept."""
+    if problems := store.manifest["problems"]:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in problems.items())
+        console.print(f"problems: {kinds}; see {store.directory / PROBLEMS_NAME}", markup=False)

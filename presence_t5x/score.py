@@ -30,7 +30,7 @@ from presence_t5x.config import parse_arguments
 from presence_t5x.evaluation import checkpoints
 from presence_t5x.files import check_writable
 from presence_t5x.host_memory import keep_freed_memory
-from presence_t5x.prepare_display import ProgressDisplay
+from presence_t5x.prepare_display import ProgressDisplay, print_problems
 from presence_t5x.provenance import source_commit
 from presence_t5x.scoring import display
 from presence_t5x.scoring.corpus import Corpus, open_input
@@ -234,7 +234,7 @@ def _join(
 def _corpus(
     options: argparse.Namespace, settings: Settings, output: Path, console: Console
 ) -> Corpus:
-    """Opens the input, and says what of it is left out."""
+    """Opens the input, and says what is wrong in it."""
     with ProgressDisplay(console, None) as shown:
         store = open_input(
             options.input,
@@ -247,8 +247,7 @@ def _corpus(
             text_field=options.text_field,
             language=options.language,
         )
-    for kind, number in store.manifest["problems"].items():
-        console.print(f"left out, {kind}: {number:,}; see {store.directory}/problems.jsonl")
+    print_problems(console, store)
     return Corpus(store, settings.data, settings.vocabulary, options.seed)
 
 

@@ -237,9 +237,11 @@ def test_columns_by_layer(model_dir, texts, tmp_path):
             assert row["score_encoder"] == pytest.approx(sum(columns[:2]), rel=1e-6)
 
 
-def test_a_prepared_store_gives_the_same(scores, model_dir, tmp_path):
+def test_a_prepared_store_gives_the_same(scores, model_dir, tmp_path, capsys):
     store = scores.with_name("scores.parquet.tokens")
     assert run(model_dir, store, tmp_path / "store.parquet") == 0
+    # Not all of a store's problems were left out: of equal ids both are kept.
+    assert f"problems: empty_text 1; see {store}/problems.jsonl" in capsys.readouterr().err
     assert read(tmp_path / "store.parquet") == read(scores)
 
 
