@@ -21,6 +21,7 @@ from presence_t5x.evaluation import checkpoints
 from presence_t5x.evaluation.trained_vocabulary import check_fits
 from presence_t5x.optimizer import learning_rate_schedule
 from presence_t5x.scoring import parts
+from presence_t5x.scoring.scorer import DocumentScores
 
 DOCUMENTS = {
     "one": SENTENCE,
@@ -223,6 +224,21 @@ def test_a_result_without_its_manifest_is_joined_again(tmp_path):
     parts.manifest_path(output).unlink()
     with pytest.raises(ValueError, match="exists, without scores"):
         parts.check_same_result(output, identity)
+
+
+def test_parts_that_nothing_tells_of_are_not_adopted(tmp_path):
+    """As a late shard would leave them behind a result that is finished."""
+    output, found = tmp_path / "scores.parquet", DocumentScores(np.ones(1), {"score": np.ones(1)})
+    part = parts.Part(0, range(1))
+    late, other = parts.PartFiles(output, {"seed": 0}), parts.PartFiles(output, {"seed": 0})
+    other.finish({"seed": 0})
+    with pytest.raises(ValueError, match="is gone: another process has finished"):
+        late.write(part, found)
+    assert not late.directory.exists()
+    parts.PartFiles(output, {"seed": 0}).write(part, found)
+    (late.directory / "scoring.json").unlink()
+    with pytest.raises(ValueError, match=r"holds parts without scoring\.json"):
+        parts.PartFiles(output, {"seed": 1})
 
 
 def test_columns_by_layer(model_dir, texts, tmp_path):
