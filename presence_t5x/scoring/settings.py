@@ -1,6 +1,7 @@
 """What a scoring depends on: from a command line, gin files and the checkpoints' run."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,10 +91,18 @@ def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str])
     first = checkpoints.with_dtype(first, run.dtype)
     first.model.check_objective(run.data.objective)
     first.model.row_lengths(run.data.task_feature_lengths)  # says what is wrong
-    trained, notes = trained_vocabulary(first, run.trained, request.vocabulary)
-    chosen = request.vocabulary or run.data.vocabulary_file or trained or vocabulary_of(run.data)
-    vocabulary = load_vocabulary(chosen)
-    check_fits(vocabulary, trained, first, "the scoring")
+    own, notes = zip(
+        *(
+            trained_vocabulary(
+                one, run_settings(one, gin_files, bindings).trained, request.vocabulary
+            )
+            for one in found
+        )
+    )
+    named = request.vocabulary or run.data.vocabulary_file
+    vocabulary = load_vocabulary(named or own[0] or vocabulary_of(run.data))
+    for one, trained in zip(found, own):
+        check_fits(vocabulary, trained, one, "the scoring")
     own: dict[str, Any] = dict(first.settings.get("presence", {}))
     layers = request.layers or own.get("layers") or first.model.first_blocks
     presence = PresenceConfig(
@@ -108,7 +117,7 @@ def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str])
         data=run.data,
         vocabulary=vocabulary,
         partitioning=run.partitioning,
-        notes=notes,
+        notes=tuple(dict.fromkeys(itertools.chain(*notes))),
     )
 
 
@@ -135,19 +144,23 @@ def describe(settings: Settings, request: Request, digests: Sequence[str]) -> di
         "task_feature_lengths": dict(data.task_feature_lengths),
         "noise_density": data.noise_density,
         "mean_noise_span_length": data.mean_noise_span_length,
+        "label_names": data.label_names,
         "seed": request.seed,
         "vocabulary_sha256": vocabulary_sha256(specification_of(settings.vocabulary)),
     }
 
 
 def _check_alike(first: Checkpoint, other: Checkpoint) -> None:
-    """Raises ValueError if two checkpoints are not of one model and one kind of rows."""
+    """Raises ValueError if two checkpoints are not of one model and one kind of rows.
+
+    Their vocabularies are compared by content, with that of the scoring.
+    """
     names = (
         "objective",
         "task_feature_lengths",
         "noise_density",
         "mean_noise_span_length",
-        "vocabulary_file",
+        "label_names",
     )
     default = {"objective": DataConfig.objective}  # of runs that had no other
     rows = [default | found.settings.get("data", {}) for found in (first, other)]
@@ -194,11 +207,13 @@ def _learning_rates(request: Request, found: Sequence[Checkpoint]) -> tuple[floa
         return (1.0,)
     rates = []
     for checkpoint in found:
-        if "optimizer" not in checkpoint.settings:
+        try:
+            optimizer = OptimizerConfig(**checkpoint.settings["optimizer"])
+        except (KeyError, TypeError) as error:
             raise ValueError(
-                f"{checkpoint.location} does not tell its learning rate; give those of all "
-                "checkpoints with --learning_rates=X,Y"
-            )
-        schedule = learning_rate_schedule(OptimizerConfig(**checkpoint.settings["optimizer"]))
-        rates.append(float(schedule(checkpoint.step)))
+                f"{checkpoint.location} does not tell its learning rate, or is of another version "
+                f"of this package ({error}); give those of all checkpoints with "
+                "--learning_rates=X,Y"
+            ) from error
+        rates.append(float(learning_rate_schedule(optimizer)(checkpoint.step)))
     return tuple(rates)

@@ -22,6 +22,7 @@ from presence_t5x.evaluation.trained_vocabulary import check_fits
 from presence_t5x.optimizer import learning_rate_schedule
 from presence_t5x.scoring import parts
 from presence_t5x.scoring.scorer import DocumentScores
+from presence_t5x.scoring.settings import Request, resolve
 
 DOCUMENTS = {
     "one": SENTENCE,
@@ -328,6 +329,44 @@ def test_a_module_registers_the_task_that_a_run_was_trained_on(
     assert "error: --module_import=no_such: No module named" in capsys.readouterr().err
     assert run(checkpoint, store, path, "--module_import=tasks_of_ones_own") == 0
     assert read(path) == read(scores)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data": {"vocabulary_file": "{other}"}}, "has the vocabulary"),
+        ({"data": {"label_names": ["yes", "no"]}}, "differ in data"),
+        ({"optimizer": {"no_such": 1}}, "of another version of this package"),
+    ],
+)
+def test_runs_that_are_not_alike_are_refused(model_dir, texts, tmp_path, capsys, settings, message):
+    from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
+
+    changes = {
+        part: {name: str(vocabulary_file()) if value == "{other}" else value}
+        for part, changed in settings.items()
+        for name, value in changed.items()
+    }
+    first = model_dir / "checkpoints" / "2"
+    second = altered(model_dir / "checkpoints" / "4", tmp_path / "4", **changes)
+    assert run(f"{first},{second}", texts, tmp_path / "scores.parquet") == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1, error
+
+
+def test_a_vocabulary_of_another_name_is_the_same(model_dir, texts, tmp_path):
+    """Runs on stores of their own name their vocabularies otherwise, or not at all."""
+    from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
+
+    paths = []
+    for name in ("one", "two"):
+        shutil.copy(vocabulary_file(), tmp_path / f"{name}.model")
+        own = {"vocabulary_file": str(tmp_path / f"{name}.model")}
+        model = {"vocab_size": 4096}
+        step = model_dir / "checkpoints" / "4"
+        paths.append(altered(step, tmp_path / name, data=own, model=model))
+    found = resolve(Request(checkpoints=[str(path) for path in paths]), (), ())
+    assert found.vocabulary.vocab_size == 4096 and found.notes == ()
 
 
 def test_no_checkpoint(texts, tmp_path, capsys):
