@@ -91,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     add("--by_layer", action="store_true", help="a column for every pattern of --layers, too")
     add("--score_loss", choices=("mean", "sum"), help="of a row's tokens (default: the run's)")
     add("--learning_rates", metavar="X,...",
-        help="one for each checkpoint (default: its run's at its step)")  # fmt: skip
+        help="one for each checkpoint (default: of its run's last update before it)")  # fmt: skip
     add("--batch_size", type=int, default=64, help="rows at a time (default: 64)")
     add("--seed", type=int, default=0, help="of the masks (default: 0)")
     add("--vocabulary", metavar="FILE",

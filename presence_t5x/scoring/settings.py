@@ -38,7 +38,8 @@ class Request:
       checkpoints: MODEL_DIRs or checkpoints.
       layers: patterns of the scored parameters.
       score_loss: "mean" or "sum".
-      learning_rates: one for each checkpoint; without, each has its run's at its step.
+      learning_rates: one for each checkpoint; without, each has its run's, of the update that
+        led to it.
       vocabulary: see `load_vocabulary`.
       seed: of the masks.
     """
@@ -193,6 +194,9 @@ def parse_learning_rates(text: str) -> list[float]:
 def _learning_rates(request: Request, found: Sequence[Checkpoint]) -> tuple[float, ...]:
     """Returns the factor of each checkpoint's scores: 1 for one that stands alone.
 
+    A run's own is the rate of the update that led to the checkpoint: after the last one a schedule
+    may start anew.
+
     Raises:
       ValueError: not as many as checkpoints, or one does not tell its own.
     """
@@ -215,5 +219,5 @@ def _learning_rates(request: Request, found: Sequence[Checkpoint]) -> tuple[floa
                 f"of this package ({error}); give those of all checkpoints with "
                 "--learning_rates=X,Y"
             ) from error
-        rates.append(float(learning_rate_schedule(optimizer)(checkpoint.step)))
+        rates.append(float(learning_rate_schedule(optimizer)(max(checkpoint.step - 1, 0))))
     return tuple(rates)

@@ -131,16 +131,21 @@ def test_every_document_has_one_row_in_order(scores):
 
 
 def test_several_checkpoints_add_up_by_their_learning_rates(model_dir, texts, tmp_path):
-    steps = [model_dir / "checkpoints" / step for step in ("2", "4")]
+    decaying = {"warmup_steps": 1}
+    steps = [
+        altered(model_dir / "checkpoints" / step, tmp_path / step, optimizer=decaying)
+        for step in ("2", "4")
+    ]
     single = []
     for step in steps:
         assert run(step, texts, tmp_path / f"{step.name}.parquet") == 0
         single.append(read(tmp_path / f"{step.name}.parquet"))
     assert run(",".join(map(str, steps)), texts, tmp_path / "both.parquet") == 0
     settings = json.loads((model_dir / "config.json").read_text())
-    schedule = learning_rate_schedule(OptimizerConfig(**settings["optimizer"]))
-    rates = [float(schedule(2)), float(schedule(4))]
-    assert rates[0] != rates[1]
+    schedule = learning_rate_schedule(OptimizerConfig(**{**settings["optimizer"], **decaying}))
+    # The updates that led to them are the second and the fourth, which start at steps 1 and 3.
+    rates = [float(schedule(1)), float(schedule(3))]
+    assert len({*rates, float(schedule(2)), float(schedule(4))}) == 4
     for one, two, both in zip(*single, read(tmp_path / "both.parquet"), strict=True):
         assert both["loss"] == two["loss"]
         for name in COLUMNS[1:]:
