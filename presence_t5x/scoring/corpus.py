@@ -15,7 +15,7 @@ from jaxtyping import Int
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.documents import id_hash
 from presence_t5x.data.layouts import cut_document
-from presence_t5x.data.raw_rows import PairRow, TextRow, read_pair_row, read_text_row
+from presence_t5x.data.raw_rows import PairRow, TextRow, read_pair_row, text_row
 from presence_t5x.data.row_features import Batch, RowFeatures
 from presence_t5x.data.store_writer import ReportTotal
 from presence_t5x.data.token_store import MANIFEST_NAME, TokenStore, open_store
@@ -61,24 +61,26 @@ class Corpus:
         """Yields all rows of some documents in order; the last batch is padded."""
         waiting: list[tuple[int, TextRow | PairRow]] = []
         for document in documents:
-            waiting += [(document, row) for row in self._rows(document)]
-            while len(waiting) >= batch_size:
-                yield self._batch(waiting[:batch_size], batch_size)
-                waiting = waiting[batch_size:]
+            for row in self._rows(document):
+                waiting.append((document, row))
+                if len(waiting) == batch_size:
+                    yield self._batch(waiting, batch_size)
+                    waiting = []
         if waiting:
             yield self._batch(waiting, batch_size)
 
-    def _rows(self, document: int) -> list[TextRow | PairRow]:
-        """The rows of a document; none if it is too short to be corrupted."""
+    def _rows(self, document: int) -> Iterator[TextRow | PairRow]:
+        """The rows of a document, which is read once; none if it is too short to be corrupted."""
         counts = self.store.input_counts
         if counts is not None and counts[document]:
-            return [read_pair_row(self.store, [document])]
+            yield read_pair_row(self.store, [document])
+            return
         length, frame = self._features.plan
         size = int(self.store.token_counts[document]) + frame.size
-        return [
-            read_text_row(self.store, [(document, *piece)], length, frame)
-            for piece in cut_document(size, length)
-        ]
+        if pieces := cut_document(size, length):
+            read = self.store[document]
+            for start, stop in pieces:
+                yield text_row([(read, start, stop)], length, frame)
 
     def _batch(self, rows: list[tuple[int, TextRow | PairRow]], batch_size: int) -> DocumentBatch:
         seeded = [(row, id_hash(f"score/{self._seed}/{row.example_id}")) for _, row in rows]
