@@ -6,7 +6,6 @@ of learning rate times squared gradient norm.
 """
 
 import argparse
-import functools
 import re
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,6 @@ from typing import Any
 
 import jax
 from absl import logging
-from jaxtyping import PyTree
 from rich.console import Console
 
 from presence_t5x import partitioning
@@ -140,11 +138,8 @@ def score(
     )
     corpus = _corpus(options, settings, output, console)
 
-    @functools.lru_cache(maxsize=1)  # one checkpoint at a time is held
-    def load(number: int) -> PyTree:
-        return checkpoints.load(settings.checkpoints[number], mesh)
-
-    digests = [checkpoints.digest(load(i)) for i in range(len(settings.checkpoints))]
+    params = checkpoints.OneAtATime(settings.checkpoints, mesh)
+    digests = [checkpoints.digest(params.load(i)) for i in range(len(settings.checkpoints))]
     manifest = {
         "format_version": FORMAT_VERSION,
         **describe(settings, request, digests),
@@ -159,7 +154,7 @@ def score(
     else:
         files = PartFiles(output, manifest)
         parts = parts_of(len(corpus.store), len(settings.checkpoints))
-        _score_parts(corpus, scorer, load, files, parts[shard], console)
+        _score_parts(corpus, scorer, params, files, parts[shard], console)
         if options.shard is None:
             _join(corpus, scorer, settings, files, manifest, console)
         else:
@@ -189,7 +184,7 @@ def _parse_shard(shard: str | None) -> slice:
 def _score_parts(
     corpus: Corpus,
     scorer: Scorer,
-    load: Any,
+    params: checkpoints.OneAtATime,
     files: PartFiles,
     parts: Sequence[Part],
     console: Console,
@@ -202,7 +197,7 @@ def _score_parts(
         task = bar.add_task("", total=total, completed=done, done_before=done)
         for part in missing:
             found = scorer.documents(
-                load(part.checkpoint),
+                params.load(part.checkpoint),
                 corpus.batches(part.documents, scorer.batch_size),
                 part.documents,
                 report=lambda number, done=done: bar.update(task, completed=done + number),
