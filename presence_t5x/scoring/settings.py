@@ -1,7 +1,6 @@
 """What a scoring depends on: from a command line, gin files and the checkpoints' run."""
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,8 +76,6 @@ def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str])
       ValueError: checkpoints that are absent, of different models or without a learning rate;
         nothing that tells how long rows are; rows or a vocabulary that are not the model's.
     """
-    from presence_t5x.data.vocabularies import load_vocabulary
-
     found = [checkpoints.find(path) for path in request.checkpoints]
     first = found[0]
     for other in found[1:]:
@@ -92,18 +89,7 @@ def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str])
     first = checkpoints.with_dtype(first, run.dtype)
     first.model.check_objective(run.data.objective)
     first.model.row_lengths(run.data.task_feature_lengths)  # says what is wrong
-    own, notes = zip(
-        *(
-            trained_vocabulary(
-                one, run_settings(one, gin_files, bindings).trained, request.vocabulary
-            )
-            for one in found
-        )
-    )
-    named = request.vocabulary or run.data.vocabulary_file
-    vocabulary = load_vocabulary(named or own[0] or vocabulary_of(run.data))
-    for one, trained in zip(found, own):
-        check_fits(vocabulary, trained, one, "the scoring")
+    vocabulary, notes = _vocabulary(request, found, run.data, gin_files, bindings)
     own: dict[str, Any] = dict(first.settings.get("presence", {}))
     layers = request.layers or own.get("layers") or first.model.first_blocks
     presence = PresenceConfig(
@@ -118,8 +104,31 @@ def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str])
         data=run.data,
         vocabulary=vocabulary,
         partitioning=run.partitioning,
-        notes=tuple(dict.fromkeys(itertools.chain(*notes))),
+        notes=notes,
     )
+
+
+def _vocabulary(
+    request: Request,
+    found: Sequence[Checkpoint],
+    data: DataConfig,
+    gin_files: Sequence[str],
+    bindings: Sequence[str],
+) -> tuple["seqio.Vocabulary", tuple[str, ...]]:
+    """Returns the vocabulary of a scoring, and what could not be checked.
+
+    Raises:
+      ValueError: it is not that of every checkpoint.
+    """
+    from presence_t5x.data.vocabularies import load_vocabulary
+
+    runs = [run_settings(one, gin_files, bindings).trained for one in found]
+    pairs = [trained_vocabulary(one, run, request.vocabulary) for one, run in zip(found, runs)]
+    named = request.vocabulary or data.vocabulary_file
+    vocabulary = load_vocabulary(named or pairs[0][0] or vocabulary_of(data))
+    for one, (trained, _) in zip(found, pairs):
+        check_fits(vocabulary, trained, one, "the scoring")
+    return vocabulary, tuple(dict.fromkeys(note for _, notes in pairs for note in notes))
 
 
 def describe(settings: Settings, request: Request, digests: Sequence[str]) -> dict[str, Any]:
