@@ -1,6 +1,7 @@
 """What the commands' parsers share."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -45,6 +46,19 @@ def exit_status(command: Callable[[], object], *also: type[Exception]) -> int:
         print("stopped; run the same command again to continue", file=sys.stderr)
         return 130
     return 0
+
+
+def import_modules(modules: Sequence[str]) -> None:
+    """Imports what --module_import names, before anything asks for what it registers.
+
+    Raises:
+      ValueError: one cannot be imported.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ValueError(f"--module_import={module}: {error}") from error
 
 
 def parse_task_files(arguments: Sequence[str]) -> str | dict[str, str] | None:

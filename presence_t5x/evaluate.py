@@ -5,7 +5,6 @@ Answers every language of a task or mixture and scores it. Writes the answers as
 """
 
 import argparse
-import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -18,7 +17,12 @@ from rich.console import Console
 
 from presence_t5x import partitioning
 from presence_t5x._validate import check_int
-from presence_t5x.command_line import OneLineParser, exit_status, parse_task_files
+from presence_t5x.command_line import (
+    OneLineParser,
+    exit_status,
+    import_modules,
+    parse_task_files,
+)
 from presence_t5x.config import parse_arguments
 from presence_t5x.evaluation import checkpoints, display, scores, settings
 from presence_t5x.evaluation.answering import make_predictor
@@ -87,8 +91,7 @@ def evaluate(
       ValueError: anything that could be known to be wrong before the first answer.
     """
     check_int("--batch_size", options.batch_size, minimum=1)
-    for module in options.module_import:
-        _import(module)
+    import_modules(options.module_import)
     checkpoint = checkpoints.find(options.checkpoint, options.select)
     run = settings.run_settings(checkpoint, gin_files, bindings)
     checkpoint = checkpoints.with_dtype(checkpoint, run.dtype)
@@ -220,14 +223,6 @@ def _output_dir(options: argparse.Namespace, checkpoint: Checkpoint) -> Path:
         raise ValueError("--output_dir is missing: results go beside checkpoints of this package")
     model_dir = checkpoint.location.parent.parent
     return model_dir / "evaluations" / f"{options.task}.{options.split}.{checkpoint.step}"
-
-
-def _import(module: str) -> None:
-    """Imports a module that registers tasks."""
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError(f"--module_import={module}: {error}") from error
 
 
 if __name__ == "__main__":

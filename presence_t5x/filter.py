@@ -25,7 +25,8 @@ from presence_t5x.scoring.choice import MEASURES, ORDERS, Rule, choose
 from presence_t5x.scoring.parts import manifest_path
 
 _AGAIN = "write it again with python -m presence_t5x.score"
-_LABELS = ("example_id", "language", "source", "noise", "split", "num_tokens", "loss")
+_SCORE = "score"
+_COLUMNS = ("example_id", "language", "source", "noise", "split", "num_tokens", "loss", _SCORE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,24 +81,25 @@ def filter_store(options: argparse.Namespace, command: Sequence[str]) -> None:
         seed=options.seed,
     )
     judged = _in_splits(store, options.splits.split(","))
-    values = np.where(judged, scores["score"].to_numpy(), np.nan)
+    values = np.where(judged, scores[options.column].to_numpy(), np.nan)
     kept = choose(rule, values, np.asarray(store.token_counts), np.asarray(store.codes["language"]))
     if not kept.any():
         raise ValueError(f"{rule} keeps no document; keep more")
+    _check_tasks(store, kept | ~judged, rule)
     described = {**dataclasses.asdict(rule), "column": options.column, "splits": options.splits}
     output = Path(options.output)
     write_subset(store, kept | ~judged, output, parameters=described, command=command)
-    rows = dropped.summarize(scores, kept, judged)
+    rows = dropped.summarize(scores, kept, judged, sorted({_SCORE, options.column}))
     lost = output.with_name(f"{output.name}.dropped.parquet")
     dropped.write_dropped(lost, scores, judged & ~kept)
     dropped.write_report(output.with_name(f"{output.name}.report.json"), described, rows)
     dropped.print_report(Console(width=None if sys.stdout.isatty() else 100), rows)
-    print(f"store:   {output} (train on it with --gin.PREPARED_STORES={str(output)!r})")
+    print(f"store:   {output} (train on it with --gin.PREPARED_STORES='\"{output}\"')")
     print(f"dropped: {lost}")
 
 
 def _read_scores(path: Path, column: str) -> pa.Table:
-    """Returns the labels and one column of scores, called "score".
+    """Returns the labels, the score, and the column that decides.
 
     Raises:
       ValueError: no such file or column.
@@ -109,17 +111,16 @@ def _read_scores(path: Path, column: str) -> pa.Table:
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} is no readable Parquet file ({error}); {_AGAIN}") from error
     names = schema.names
-    if missing := [name for name in _LABELS if name not in names]:
+    if missing := [name for name in _COLUMNS if name not in names]:
         raise ValueError(f"{path} has no columns {missing}; {_AGAIN}")
     if column not in names:
         known = [name for name in names if name == "loss" or name.startswith("score")]
         raise ValueError(f"--column={column!r} is not in {path}; it has {known}")
-    for name in (column, "num_tokens"):
+    for name in dict.fromkeys((column, _SCORE, "num_tokens")):
         kind = schema.field(name).type
         if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
             raise ValueError(f"{path}: column {name!r} is of the type {kind}, no number; {_AGAIN}")
-    table = pq.read_table(path, columns=[*_LABELS, *({column} - {*_LABELS})])
-    return table.append_column("score", table[column]) if column != "score" else table
+    return pq.read_table(path, columns=list(dict.fromkeys((*_COLUMNS, column))))
 
 
 def _open_scored(options: argparse.Namespace) -> TokenStore:
@@ -151,6 +152,16 @@ def _check_rows(path: str, scores: pa.Table, store: TokenStore) -> None:
             raise ValueError(
                 f"{path}: row {place} is of document {example_id.as_py()!r}, but that of "
                 f"{store.directory} is {document.id!r}: its rows were sorted or edited; {_AGAIN}"
+            )
+
+
+def _check_tasks(store: TokenStore, kept: np.ndarray, rule: Rule) -> None:
+    """Raises ValueError if a task of a mixture keeps nothing, as no store can be of it."""
+    for task in store.tasks:
+        if not kept[task.first_document : task.first_document + task.num_documents].any():
+            raise ValueError(
+                f"{rule} keeps no document of the task {task.name!r}; keep more, or so many of "
+                "every language (--per_language)"
             )
 
 

@@ -15,9 +15,14 @@ from typing import Any
 from rich.console import Console
 
 from presence_t5x._validate import check_int
-from presence_t5x.command_line import OneLineParser, exit_status, parse_task_files
+from presence_t5x.command_line import (
+    OneLineParser,
+    exit_status,
+    import_modules,
+    parse_task_files,
+)
 from presence_t5x.data.documents import TRAIN, Document, Problem, Source, id_hash, split_of
-from presence_t5x.prepare_display import ProgressDisplay
+from presence_t5x.prepare_display import ProgressDisplay, print_problems
 
 _DOLLARS_PER_CORE_HOUR = 0.05
 
@@ -82,6 +87,7 @@ def prepare(settings: argparse.Namespace, command: Sequence[str]) -> None:
       ValueError: settings that do not fit each other, or an input that cannot be read.
     """
     check_int("num_processes", settings.num_processes, minimum=1)
+    import_modules(settings.module_import)
     # It imports TensorFlow and seqio, which takes seconds: not before the arguments are checked.
     from presence_t5x.data.prepared import write_store
 
@@ -226,9 +232,7 @@ def _say_result(console: Console, store: Any) -> None:
         f"{store.directory} (content {manifest['content_sha256'][:12]}...)",
         markup=False,
     )
-    if manifest["problems"]:
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in manifest["problems"].items())
-        console.print(f"problems: {kinds}; see {store.directory}/problems.jsonl", markup=False)
+    print_problems(console, store)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ from rich import progress
 from rich.console import Console
 
 from presence_t5x.data.part_writer import Progress
+from presence_t5x.data.token_store import PROBLEMS_NAME, TokenStore
 
 _PLAIN_PERIOD_SECONDS = 10.0
 
 
 class ProgressDisplay:
-    """A live bar on a terminal, a line every ten seconds elsewhere."""
+    """A live bar on a terminal, a line every ten seconds elsewhere; nothing before the first."""
 
     def __init__(self, console: Console, num_text_bytes: float | None):
         """Args: where to; how much text there will be, about (None is unknown)."""
@@ -28,8 +29,6 @@ class ProgressDisplay:
         self._task = self._bar.add_task("prepare", total=None, numbers="")
 
     def __enter__(self) -> "ProgressDisplay":
-        if self._console.is_terminal:
-            self._bar.start()
         return self
 
     def __exit__(self, *error) -> None:
@@ -44,6 +43,7 @@ class ProgressDisplay:
         now = time.monotonic()
         numbers = self._numbers(done, max(now - self._start, 1e-9))
         if self._console.is_terminal:
+            self._bar.start()
             total = None
             if self._total and done.num_text_bytes:
                 total = done.num_documents * max(self._total / done.num_text_bytes, 1.0)
@@ -61,3 +61,10 @@ class ProgressDisplay:
             left = max(self._total / done.num_text_bytes - 1.0, 0.0) * seconds
             text += f"  about {left:,.0f} s left"
         return text
+
+
+def print_problems(console: Console, store: TokenStore) -> None:
+    """Prints how many problems of each kind a store's input had; some were left out, some kept."""
+    if problems := store.manifest["problems"]:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in problems.items())
+        console.print(f"problems: {kinds}; see {store.directory / PROBLEMS_NAME}", markup=False)

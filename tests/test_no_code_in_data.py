@@ -22,7 +22,7 @@ CALLS = {
 }
 ALLOW_PICKLE = {"load", "save", "savez", "savez_compressed"}  # of NumPy
 # Names of modules come from a command line or from this package, never from data.
-IMPORTERS = {"convert/logits.py", "data/task_source.py", "evaluate.py", "optional_modules.py"}
+IMPORTERS = {"convert/logits.py", "data/task_source.py", "command_line.py", "optional_modules.py"}
 
 
 def findings(source):

@@ -143,6 +143,7 @@ ERRORS = [
     (("--input=/no/*.txt", "--output=o", "--vocabulary=bytes"), "matches no file"),
     (("--input=/no/*.txt", "--outptu=o"), "unrecognized arguments: --outptu=o"),
     (("--input=tfds:no_such_set", "--output=o", "--vocabulary=bytes"), "cannot find it"),
+    (("--input=x", "--module_import=no_such"), "--module_import=no_such: No module named"),
     (("--input=x", "--train_vocabulary=500"), "needs --vocabulary=FILE"),
     (("--input=x", "--num_processes=0"), "num_processes=0 must be >= 1"),
 ]

@@ -13,13 +13,37 @@ SIZES = {
     "num_decoder_layers": 1,
 }
 SETTINGS = {f"T5Config.{name}": size for name, size in SIZES.items()}
+LOCAL = "configs/runs/pretrain_local.gin"
 LENGTHS = {"inputs": 32, "targets": 8}
+ONE_STACK = {
+    name: {
+        f"{name}.{size}": value
+        for size, value in {
+            **{size: SIZES[size] for size in ("emb_dim", "num_heads", "head_dim", "mlp_dim")},
+            **{"vocab_size": None, "num_layers": 2},
+        }.items()
+    }
+    | settings
+    for name, settings in {
+        "DecoderOnlyConfig": {
+            "DecoderOnlyConfig.num_kv_heads": 1,
+            "OBJECTIVE": "next_token",
+            "TASK_FEATURE_LENGTHS": {"targets": 64},
+        },
+        "EncoderOnlyConfig": {
+            "OBJECTIVE": "masked_tokens",
+            "TASK_FEATURE_LENGTHS": {"inputs": 64},
+        },
+    }.items()
+}
 SENTENCE = "the river runs through the old town and on to the sea; "
 
 
-def train_run(folder: Path) -> Path:
+def train_run(folder: Path, *model_files: str, **changes) -> Path:
     """Returns the directory of a run on bytes, two blocks a stack, with checkpoints 2 and 4."""
-    from presence_t5x import train
+    import pytest
+
+    from presence_t5x import opened_run, train
     from presence_t5x.config import load_config
 
     corpus = folder / "corpus.jsonl"
@@ -40,9 +64,13 @@ def train_run(folder: Path) -> Path:
         **SETTINGS,
         "T5Config.num_encoder_layers": 2,
         "T5Config.num_decoder_layers": 2,
+        **changes,
     }
     bindings = [f"{name}={value!r}" for name, value in settings.items()]
-    train.train(train.prepare(load_config(["configs/runs/pretrain_local.gin"], bindings)))
+    with pytest.MonkeyPatch.context() as patch:
+        # Compiling for one of the eight devices takes a third of the time.
+        patch.setattr(opened_run, "make_mesh", lambda config: None)
+        train.train(train.prepare(load_config([LOCAL, *model_files], bindings)))
     return folder / "run"
 
 
@@ -57,12 +85,13 @@ def loss_and_gradient(checkpoint):
     model, params = load_model(checkpoint)
 
     def mean_loss(params, rows):
-        names = ("encoder_input", "decoder_input", "decoder_target")
-        tokens = (rows[f"{name}_tokens"] for name in names)
-        logits = model.apply({"params": params}, *tokens, enable_dropout=False)
+        features = model.features
+        tokens = (rows[name] for name in features.inputs)
+        options = {name: rows[name] for name in features.options(rows)}
+        logits = model.apply({"params": params}, *tokens, enable_dropout=False, **options)
         log_z = jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1)
-        chosen = jnp.take_along_axis(logits, rows["decoder_target_tokens"][..., None], -1)[..., 0]
-        weights = rows["decoder_loss_weights"]
+        chosen = jnp.take_along_axis(logits, rows[features.targets][..., None], -1)[..., 0]
+        weights = rows[features.weights]
         return jnp.sum((log_z - chosen + 1e-4 * log_z**2) * weights) / jnp.sum(weights)
 
     return functools.partial(jax.jit(jax.value_and_grad(mean_loss)), params)

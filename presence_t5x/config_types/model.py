@@ -105,6 +105,15 @@ class ModelConfig(abc.ABC):
         layers = "+".join(map(str, self.stacks.values()))
         return f"emb {self.emb_dim}, {layers} layers, vocabulary {self.vocab_size}"
 
+    def check_objective(self, objective: str) -> None:
+        """Raises ValueError if an objective makes no rows for this model."""
+        if objective not in self.objectives:
+            names = " or ".join(f"OBJECTIVE={name!r}" for name in self.objectives)
+            raise ValueError(
+                f"objective={objective!r} makes no rows for a {type(self).__name__}; set {names}, "
+                "or take another model"
+            )
+
     @abc.abstractmethod
     def row_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
         """Returns the tokens of a row in each stack, from the lengths of a task's features.

@@ -195,12 +195,7 @@ class RunConfig:
 
     def _check_rows(self):
         """Refuses rows that the model does not read."""
-        if self.data.objective not in self.model.objectives:
-            names = " or ".join(f"OBJECTIVE={name!r}" for name in self.model.objectives)
-            raise ValueError(
-                f"objective={self.data.objective!r} makes no rows for a "
-                f"{type(self.model).__name__}; set {names}, or take another model"
-            )
+        self.model.check_objective(self.data.objective)
         self.model.row_lengths(self.data.task_feature_lengths)  # says what is wrong
         self._check_answers()
 

@@ -25,7 +25,7 @@ def find_source(
     Args:
       name: a task or mixture, "tfds:NAME", or a folder, glob or URL of files.
       splits: of a task.
-      modules: imported first, because they register tasks.
+      modules: that register tasks: imported already, and by processes that read.
       task_files: of tasks like "local_nli_zeroshot"; see `DataConfig.local_task_files`.
       text_field: of JSON lines, parquet and TFDS.
       language: of files that do not say.
@@ -33,7 +33,7 @@ def find_source(
       mc4_version: of TFDS c4/multilingual.
       tydi_qa_version: of TFDS tydi_qa/goldp.
     """
-    if not is_task(name, modules):
+    if not is_task(name):
         return FilesSource(
             name, text_field=text_field, max_document_bytes=max_document_bytes, language=language
         )

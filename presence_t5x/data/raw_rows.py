@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from presence_t5x.data.token_records import TokenizedDocument
 from presence_t5x.data.token_store import TokenStore
 
 MIXED_LABEL = "mixed"
@@ -123,14 +124,21 @@ def read_text_row(
       segment_length: of the segments that rows are numbered by; None where rows are packed.
       frame: of the documents.
     """
-    documents = [store[document] for document, _, _ in pieces]
+    read = [(store[document], start, stop) for document, start, stop in pieces]
+    return text_row(read, segment_length, frame)
+
+
+def text_row(
+    pieces: Sequence[tuple[TokenizedDocument, int, int]],
+    segment_length: int | None = None,
+    frame: Frame = NO_FRAME,
+) -> TextRow:
+    """Concatenates pieces of documents that were read; arguments as those of `read_text_row`."""
+    documents = [document for document, _, _ in pieces]
     ids = [document.id for document in documents]
     if segment_length and pieces[0][1]:
         ids = [f"{ids[0]}#{pieces[0][1] // segment_length}"]
-    cuts = [
-        frame.part(len(document.tokens), start, stop)
-        for document, (_, start, stop) in zip(documents, pieces)
-    ]
+    cuts = [frame.part(len(document.tokens), start, stop) for document, start, stop in pieces]
     tokens = [document.tokens[where] for document, (where, _) in zip(documents, cuts)]
     return TextRow(
         np.concatenate(tokens),

@@ -14,7 +14,7 @@ import functools
 import importlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -54,7 +54,7 @@ class TaskSource:
       data_config: names the task or mixture ("tfds:NAME" for a TFDS data set that no task reads),
         and what its registration needs.
       splits: of the tasks, in the order of the store; a task may lack some.
-      modules: imported first, because they register tasks.
+      modules: imported where documents are read, because they register tasks.
       text_field: of a "tfds:" input.
     """
 
@@ -151,14 +151,12 @@ class TaskSource:
         return parameters | ({"contents": contents} if any(contents) else {})
 
 
-def is_task(name: str, modules: Sequence[str] = ()) -> bool:
+def is_task(name: str) -> bool:
     """Returns whether an input is a task or a mixture or a "tfds:" data set, and no file."""
     if name.startswith(TFDS) or local_family(name) is not None:
         return True
     if "/" in name or "*" in name or os.path.exists(name):
         return False
-    for module in modules:
-        importlib.import_module(module)
     return is_provider(name)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -91,6 +91,26 @@ def load(checkpoint: Checkpoint, mesh: jax.sharding.Mesh | None = None) -> PyTre
         floats = {path: tensors.as_float32(tensor) for path, tensor in found.items()}
         params = jax.tree.map(jnp.asarray, tensors.read_tree(floats))
     return params if mesh is None else jax.device_put(params, Layout(mesh).whole_shardings(params))
+
+
+class OneAtATime:
+    """The parameters of several checkpoints, of which one is held, and none while one is read.
+
+    Who calls keeps none of them either.
+    """
+
+    def __init__(self, found: Sequence[Checkpoint], mesh: jax.sharding.Mesh | None = None):
+        """Reads nothing yet; arguments as those of `load`."""
+        self._found, self._mesh = found, mesh
+        self._number, self._params = -1, None
+
+    def load(self, number: int) -> PyTree:
+        """Returns the parameters of a checkpoint by its number."""
+        if number != self._number:
+            self._number, self._params = -1, None  # free before the next is read
+            self._params = load(self._found[number], self._mesh)
+            self._number = number
+        return self._params
 
 
 def selection_rule(checkpoint: Checkpoint, select: Select) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from presence_t5x.config import load_config
@@ -12,10 +11,14 @@ from presence_t5x.config_types import (
     PartitioningConfig,
     TaskEvaluationConfig,
 )
-from presence_t5x.convert.huggingface_files import is_huggingface
 from presence_t5x.evaluation.answering import Answering, answering_of
 from presence_t5x.evaluation.checkpoints import Checkpoint
-from presence_t5x.vocabulary_table import check_table_holds, check_table_is_used, table_setting
+from presence_t5x.evaluation.trained_vocabulary import (
+    check_fits,
+    check_is_trained,
+    trained_vocabulary,
+    vocabulary_of,
+)
 
 if TYPE_CHECKING:  # it imports TensorFlow
     import seqio
@@ -129,18 +132,12 @@ def resolve(request: Request, checkpoint: Checkpoint, run: RunSettings) -> Setti
         vocabulary or labels that are not the checkpoint's, or settings out of their bounds.
     """
     from presence_t5x.data.sources import resolve_vocabulary
-    from presence_t5x.data.vocabularies import specification_of
 
-    trained, note = _trained_vocabulary(request, checkpoint, run.trained)
+    trained, notes = trained_vocabulary(checkpoint, run.trained, request.vocabulary)
     chosen = request.vocabulary or (run.data and run.data.vocabulary_file) or trained
     data = _data(request, chosen, run.data, checkpoint.model)
     vocabulary = resolve_vocabulary(data)
-    spec = specification_of(vocabulary)
-    _check_vocabulary(request.task, spec, trained, str(checkpoint.location))
-    rows = checkpoint.model.vocab_size or 0
-    check_table_holds(request.task, vocabulary.vocab_size, rows)
-    setting = table_setting(checkpoint.model)
-    check_table_is_used(request.task, vocabulary.vocab_size, rows, setting)
+    check_fits(vocabulary, trained, checkpoint, f"the task {request.task!r}")
     answering = answering_of(
         checkpoint.model,
         data,
@@ -149,7 +146,7 @@ def resolve(request: Request, checkpoint: Checkpoint, run: RunSettings) -> Setti
         num_beams=request.num_beams,
         alpha=request.alpha,
     )
-    return Settings(data, answering, vocabulary, () if note is None else (note,))
+    return Settings(data, answering, vocabulary, notes)
 
 
 def data_of_run(data: DataConfig, config: TaskEvaluationConfig, model: ModelConfig) -> DataConfig:
@@ -170,7 +167,7 @@ def data_of_run(data: DataConfig, config: TaskEvaluationConfig, model: ModelConf
     )
     trained = vocabulary_of(data)
     found = _data(request, trained, data, model)
-    _check_vocabulary(config.task, vocabulary_of(found), trained, "the run")
+    check_is_trained(vocabulary_of(found), trained, "the run", f"the task {config.task!r}")
     return found
 
 
@@ -227,49 +224,6 @@ def _lengths(request: Request, base: DataConfig | None, model: ModelConfig) -> d
     lengths = {name: int(length) for name, length in found.items() if length is not None}
     model.row_lengths(lengths)  # says what is wrong
     return lengths
-
-
-def _trained_vocabulary(
-    request: Request, checkpoint: Checkpoint, trained: DataConfig | None
-) -> tuple[str | None, str | None]:
-    """Returns the vocabulary of a checkpoint, and a note if that cannot be told; or None."""
-    from presence_t5x.data.vocabularies import holds_model
-
-    if trained is None:
-        folder = checkpoint.location
-        has_model = is_huggingface(folder) and holds_model(folder)
-        return (str(folder) if has_model else None), None
-    try:
-        return vocabulary_of(trained), None
-    except ValueError as error:
-        if request.vocabulary is None:
-            raise ValueError(f"{error}; or name it with --vocabulary") from error
-        return None, f"not compared with the vocabulary of the checkpoint's run: {error}"
-
-
-def vocabulary_of(data: DataConfig) -> str:
-    """Returns the vocabulary of a run; one that is named is not read."""
-    if data.vocabulary_file is not None:
-        return data.vocabulary_file
-    from presence_t5x.data.sources import resolve_vocabulary
-    from presence_t5x.data.vocabularies import specification_of
-
-    return specification_of(resolve_vocabulary(data))
-
-
-def _check_vocabulary(task: str, found: str, trained: str | None, model: str) -> None:
-    """Raises ValueError if two vocabularies are not the same."""
-    from presence_t5x.data.vocabularies import BYTES, vocabulary_sha256
-
-    if trained is None or found == trained:
-        return
-    if trained != BYTES and "://" not in trained and not Path(trained).exists():
-        return  # the run's file was moved: another path is needed
-    if vocabulary_sha256(found) != vocabulary_sha256(trained):
-        raise ValueError(
-            f"{model} has the vocabulary {trained!r}, but the task {task!r} has {found!r}: its "
-            "token ids would mean other pieces; use the model's vocabulary, or another model"
-        )
 
 
 def describe(request: Request, settings: Settings) -> dict[str, Any]:

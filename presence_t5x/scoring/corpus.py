@@ -15,8 +15,9 @@ from jaxtyping import Int
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.documents import id_hash
 from presence_t5x.data.layouts import cut_document
-from presence_t5x.data.raw_rows import PairRow, TextRow, read_pair_row, read_text_row
+from presence_t5x.data.raw_rows import PairRow, TextRow, read_pair_row, text_row
 from presence_t5x.data.row_features import Batch, RowFeatures
+from presence_t5x.data.store_writer import ReportTotal
 from presence_t5x.data.token_store import MANIFEST_NAME, TokenStore, open_store
 
 if TYPE_CHECKING:  # it imports TensorFlow
@@ -60,24 +61,26 @@ class Corpus:
         """Yields all rows of some documents in order; the last batch is padded."""
         waiting: list[tuple[int, TextRow | PairRow]] = []
         for document in documents:
-            waiting += [(document, row) for row in self._rows(document)]
-            while len(waiting) >= batch_size:
-                yield self._batch(waiting[:batch_size], batch_size)
-                waiting = waiting[batch_size:]
+            for row in self._rows(document):
+                waiting.append((document, row))
+                if len(waiting) == batch_size:
+                    yield self._batch(waiting, batch_size)
+                    waiting = []
         if waiting:
             yield self._batch(waiting, batch_size)
 
-    def _rows(self, document: int) -> list[TextRow | PairRow]:
-        """The rows of a document; none if it is too short to be corrupted."""
+    def _rows(self, document: int) -> Iterator[TextRow | PairRow]:
+        """The rows of a document, which is read once; none if it is too short to be corrupted."""
         counts = self.store.input_counts
         if counts is not None and counts[document]:
-            return [read_pair_row(self.store, [document])]
+            yield read_pair_row(self.store, [document])
+            return
         length, frame = self._features.plan
         size = int(self.store.token_counts[document]) + frame.size
-        return [
-            read_text_row(self.store, [(document, *piece)], length, frame)
-            for piece in cut_document(size, length)
-        ]
+        if pieces := cut_document(size, length):
+            read = self.store[document]
+            for start, stop in pieces:
+                yield text_row([(read, start, stop)], length, frame)
 
     def _batch(self, rows: list[tuple[int, TextRow | PairRow]], batch_size: int) -> DocumentBatch:
         seeded = [(row, id_hash(f"score/{self._seed}/{row.example_id}")) for _, row in rows]
@@ -86,7 +89,12 @@ class Corpus:
 
 
 def open_input(
-    name: str, vocabulary: "seqio.Vocabulary", directory: Path, **settings: Any
+    name: str,
+    vocabulary: "seqio.Vocabulary",
+    directory: Path,
+    *,
+    progress: ReportTotal = lambda progress: None,
+    **settings: Any,
 ) -> TokenStore:
     """Opens the store that is named, or writes that of a task or of files.
 
@@ -94,6 +102,7 @@ def open_input(
       name: a store's directory, or what `find_source` takes.
       vocabulary: of the model.
       directory: of a store that is written; one that is there is opened.
+      progress: called with the totals while it is written.
       **settings: of `find_source`.
 
     Raises:
@@ -106,7 +115,8 @@ def open_input(
     if (Path(name) / MANIFEST_NAME).is_file():
         store = open_store(name)
     else:
-        store = write_store(find_source(name, **settings), directory, vocabulary)
+        source = find_source(name, **settings)
+        store = write_store(source, directory, vocabulary, progress=progress)
     found, wanted = store.manifest["vocabulary"], describe_vocabulary(vocabulary)
     if found["sha256"] != wanted["sha256"]:
         raise ValueError(

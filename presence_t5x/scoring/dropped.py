@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool
 from rich import table
 from rich.console import Console
+from rich.text import Text
 
 from presence_t5x.files import replacing, write_text_atomically
 
@@ -24,31 +25,40 @@ def write_dropped(path: Path, scores: pa.Table, dropped: Bool[np.ndarray, " docu
 
 
 def summarize(
-    scores: pa.Table, kept: Bool[np.ndarray, " documents"], judged: Bool[np.ndarray, " documents"]
+    scores: pa.Table,
+    kept: Bool[np.ndarray, " documents"],
+    judged: Bool[np.ndarray, " documents"],
+    columns: Sequence[str] = ("score",),
 ) -> list[dict[str, Any]]:
     """Returns what was kept and dropped of the documents that were judged, by language and of all.
 
     Args:
-      scores: with language, num_tokens and score.
+      scores: with language, num_tokens and `columns`.
       kept: of all documents.
       judged: those of the splits that were filtered.
+      columns: that are averaged.
     """
-    languages = np.array(scores["language"].to_pylist(), object)
+    languages = np.array(scores["language"].fill_null("").to_pylist(), object)
     num_tokens = scores["num_tokens"].to_numpy()
-    values = scores["score"].to_numpy()
+    values = {name: scores[name].to_numpy() for name in columns}
     rows = []
     for language in [*sorted(set(languages[judged])), _ALL]:
         within = judged & ((languages == language) | (language == _ALL))
         row: dict[str, Any] = {"language": language}
         for name, chosen in (("kept", within & kept), ("dropped", within & ~kept)):
-            known = values[chosen & np.isfinite(values)]
             row |= {
                 f"documents_{name}": int(chosen.sum()),
                 f"tokens_{name}": int(num_tokens[chosen].sum()),
-                f"mean_score_{name}": float(known.mean()) if known.size else None,
+                **{f"mean_{column}_{name}": _mean(values[column][chosen]) for column in columns},
             }
         rows.append(row)
     return rows
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """The mean of what is known; None where nothing is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else None
 
 
 def write_report(path: Path, rule: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -78,5 +88,5 @@ def print_report(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         )
         means = (row["mean_score_kept"], row["mean_score_dropped"])
         shown = ("-" if mean is None else f"{mean:.4g}" for mean in means)
-        grid.add_row(row["language"] or "?", *counts, *shown)
+        grid.add_row(Text(row["language"] or "?"), *counts, *shown)
     console.print(grid)

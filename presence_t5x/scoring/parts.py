@@ -65,7 +65,7 @@ class PartFiles:
           identity: everything that scores depend on, for JSON.
 
         Raises:
-          ValueError: it holds parts of other scores.
+          ValueError: it holds parts of other scores, or of scores that nothing tells.
         """
         self.output = output
         self.directory = partial_path(output)
@@ -73,6 +73,11 @@ class PartFiles:
         path = self.directory / _IDENTITY
         if path.is_file():
             _check_same(read_json_object(path, _REMOVE), identity, self.directory)
+        elif any(self.directory.glob("*.parquet")):
+            raise ValueError(
+                f"{self.directory} holds parts without {_IDENTITY}, which tells of what scores "
+                f"they are; {_REMOVE}"
+            )
         else:
             write_text_atomically(json.dumps(identity, indent=2) + "\n", path)
 
@@ -81,7 +86,16 @@ class PartFiles:
         return self._path(part).is_file()
 
     def write(self, part: Part, scores: DocumentScores) -> None:
-        """Writes a part."""
+        """Writes a part.
+
+        Raises:
+          ValueError: the directory is gone, and with it what the parts are of.
+        """
+        if not (self.directory / _IDENTITY).is_file():
+            raise ValueError(
+                f"{self.directory} is gone: another process has finished {self.output}, or it was "
+                "removed; run the same command again"
+            )
         table = pa.table({"loss": scores.loss, **scores.scores})
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)

@@ -1,7 +1,7 @@
 """Rows scored by one compiled function, and documents by the rows that they are cut into."""
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -76,11 +76,21 @@ class Scorer:
         return (*self._parts, PER_TOKEN)
 
     def documents(
-        self, params: PyTree, batches: Iterable[DocumentBatch], documents: range
+        self,
+        params: PyTree,
+        batches: Iterable[DocumentBatch],
+        documents: range,
+        report: Callable[[int], None] = lambda number: None,
     ) -> DocumentScores:
         """Returns the scores of documents whose rows the batches hold.
 
         While the devices work on one batch, the next is made.
+
+        Args:
+          params: of the model.
+          batches: rows in order of the documents.
+          documents: which they are.
+          report: called after each batch with how many of the documents were reached so far.
         """
         sums = _Sums(len(documents), len(self.columns))
         waiting: Any = None
@@ -88,9 +98,11 @@ class Scorer:
             results = self._run(params, found.batch.features)
             if waiting is not None:
                 self._add(sums, *waiting)
+                report(int(waiting[1].max()) + 1)
             waiting = (results, found.documents - documents.start, found.documents >= 0)
         if waiting is not None:
             self._add(sums, *waiting)
+        report(len(documents))
         means = sums.means()
         return DocumentScores(means[:, 0], dict(zip(self.columns, means[:, 1:].T)))
 

@@ -15,7 +15,12 @@ from presence_t5x.config_types import (
 )
 from presence_t5x.evaluation import checkpoints
 from presence_t5x.evaluation.checkpoints import Checkpoint
-from presence_t5x.evaluation.settings import run_settings, vocabulary_of
+from presence_t5x.evaluation.settings import run_settings
+from presence_t5x.evaluation.trained_vocabulary import (
+    check_fits,
+    trained_vocabulary,
+    vocabulary_of,
+)
 from presence_t5x.optimizer import learning_rate_schedule
 
 if TYPE_CHECKING:  # it imports TensorFlow
@@ -32,7 +37,8 @@ class Request:
       checkpoints: MODEL_DIRs or checkpoints.
       layers: patterns of the scored parameters.
       score_loss: "mean" or "sum".
-      learning_rates: one for each checkpoint; without, each has its run's at its step.
+      learning_rates: one for each checkpoint; without, each has its run's, of the update that
+        led to it.
       vocabulary: see `load_vocabulary`.
       seed: of the masks.
     """
@@ -46,7 +52,11 @@ class Request:
 
 
 class Settings(NamedTuple):
-    """A scoring that passed the checks that need no array and no document."""
+    """A scoring that passed the checks that need no array and no document.
+
+    Attributes:
+      notes: what could not be checked, a line each.
+    """
 
     checkpoints: tuple[Checkpoint, ...]
     learning_rates: tuple[float, ...]
@@ -56,6 +66,7 @@ class Settings(NamedTuple):
     data: DataConfig
     vocabulary: "seqio.Vocabulary"
     partitioning: PartitioningConfig
+    notes: tuple[str, ...]
 
 
 def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str]) -> Settings:
@@ -63,10 +74,8 @@ def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str])
 
     Raises:
       ValueError: checkpoints that are absent, of different models or without a learning rate;
-        nothing that tells how long rows are.
+        nothing that tells how long rows are; rows or a vocabulary that are not the model's.
     """
-    from presence_t5x.data.vocabularies import load_vocabulary
-
     found = [checkpoints.find(path) for path in request.checkpoints]
     first = found[0]
     for other in found[1:]:
@@ -78,7 +87,9 @@ def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str])
             "presence_t5x.train with --gin_file (its TASK_FEATURE_LENGTHS and VOCABULARY_FILE)"
         )
     first = checkpoints.with_dtype(first, run.dtype)
-    vocabulary = request.vocabulary or vocabulary_of(run.data)
+    first.model.check_objective(run.data.objective)
+    first.model.row_lengths(run.data.task_feature_lengths)  # says what is wrong
+    vocabulary, notes = _vocabulary(request, found, run.data, gin_files, bindings)
     own: dict[str, Any] = dict(first.settings.get("presence", {}))
     layers = request.layers or own.get("layers") or first.model.first_blocks
     presence = PresenceConfig(
@@ -91,9 +102,33 @@ def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str])
         presence=presence,
         z_loss=float(first.settings.get("z_loss", _Z_LOSS)),
         data=run.data,
-        vocabulary=load_vocabulary(vocabulary),
+        vocabulary=vocabulary,
         partitioning=run.partitioning,
+        notes=notes,
     )
+
+
+def _vocabulary(
+    request: Request,
+    found: Sequence[Checkpoint],
+    data: DataConfig,
+    gin_files: Sequence[str],
+    bindings: Sequence[str],
+) -> tuple["seqio.Vocabulary", tuple[str, ...]]:
+    """Returns the vocabulary of a scoring, and what could not be checked.
+
+    Raises:
+      ValueError: it is not that of every checkpoint.
+    """
+    from presence_t5x.data.vocabularies import load_vocabulary
+
+    runs = [run_settings(one, gin_files, bindings).trained for one in found]
+    pairs = [trained_vocabulary(one, run, request.vocabulary) for one, run in zip(found, runs)]
+    named = request.vocabulary or data.vocabulary_file
+    vocabulary = load_vocabulary(named or pairs[0][0] or vocabulary_of(data))
+    for one, (trained, _) in zip(found, pairs):
+        check_fits(vocabulary, trained, one, "the scoring")
+    return vocabulary, tuple(dict.fromkeys(note for _, notes in pairs for note in notes))
 
 
 def describe(settings: Settings, request: Request, digests: Sequence[str]) -> dict[str, Any]:
@@ -119,19 +154,23 @@ def describe(settings: Settings, request: Request, digests: Sequence[str]) -> di
         "task_feature_lengths": dict(data.task_feature_lengths),
         "noise_density": data.noise_density,
         "mean_noise_span_length": data.mean_noise_span_length,
+        "label_names": data.label_names,
         "seed": request.seed,
         "vocabulary_sha256": vocabulary_sha256(specification_of(settings.vocabulary)),
     }
 
 
 def _check_alike(first: Checkpoint, other: Checkpoint) -> None:
-    """Raises ValueError if two checkpoints are not of one model and one kind of rows."""
+    """Raises ValueError if two checkpoints are not of one model and one kind of rows.
+
+    Their vocabularies are compared by content, with that of the scoring.
+    """
     names = (
         "objective",
         "task_feature_lengths",
         "noise_density",
         "mean_noise_span_length",
-        "vocabulary_file",
+        "label_names",
     )
     default = {"objective": DataConfig.objective}  # of runs that had no other
     rows = [default | found.settings.get("data", {}) for found in (first, other)]
@@ -164,6 +203,9 @@ def parse_learning_rates(text: str) -> list[float]:
 def _learning_rates(request: Request, found: Sequence[Checkpoint]) -> tuple[float, ...]:
     """Returns the factor of each checkpoint's scores: 1 for one that stands alone.
 
+    A run's own is the rate of the update that led to the checkpoint: after the last one a schedule
+    may start anew.
+
     Raises:
       ValueError: not as many as checkpoints, or one does not tell its own.
     """
@@ -178,11 +220,13 @@ def _learning_rates(request: Request, found: Sequence[Checkpoint]) -> tuple[floa
         return (1.0,)
     rates = []
     for checkpoint in found:
-        if "optimizer" not in checkpoint.settings:
+        try:
+            optimizer = OptimizerConfig(**checkpoint.settings["optimizer"])
+        except (KeyError, TypeError) as error:
             raise ValueError(
-                f"{checkpoint.location} does not tell its learning rate; give those of all "
-                "checkpoints with --learning_rates=X,Y"
-            )
-        schedule = learning_rate_schedule(OptimizerConfig(**checkpoint.settings["optimizer"]))
-        rates.append(float(schedule(checkpoint.step)))
+                f"{checkpoint.location} does not tell its learning rate, or is of another version "
+                f"of this package ({error}); give those of all checkpoints with "
+                "--learning_rates=X,Y"
+            ) from error
+        rates.append(float(learning_rate_schedule(optimizer)(max(checkpoint.step - 1, 0))))
     return tuple(rates)

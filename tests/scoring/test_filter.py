@@ -12,7 +12,7 @@ from presence_t5x.config_types import DataConfig
 from presence_t5x.data.prepared import write_store
 from presence_t5x.data.sources import open_batches
 from presence_t5x.data.text_files import FilesSource
-from presence_t5x.data.token_store import open_store
+from presence_t5x.data.token_store import TaskRange, TokenStore, open_store
 from presence_t5x.data.vocabularies import load_vocabulary
 
 NUM_DOCUMENTS = 60
@@ -131,6 +131,34 @@ def test_controls_and_measures(store, scores, tmp_path):
         total = sum(sizes[name] for name in members)
         mine = sum(sizes[name] for name in ids(kept) if int(name[1:]) % 2 == parity)
         assert total / 2 - max(sizes.values()) < mine <= total / 2
+
+
+def test_what_another_column_drops_keeps_its_score(store, scores, tmp_path, capsys):
+    assert run(scores, tmp_path / "kept", "--keep=20", "--column=loss") == 0
+    assert f"--gin.PREPARED_STORES='\"{tmp_path / 'kept'}\"'" in capsys.readouterr().out
+    real = {row["example_id"]: row for row in pq.read_table(scores).to_pylist()}
+    lost = pq.read_table(tmp_path / "kept.dropped.parquet").to_pylist()
+    assert lost and all(row == real[row["example_id"]] for row in lost)
+    total = json.loads((tmp_path / "kept.report.json").read_text())["languages"][-1]
+    for name in ("loss", "score"):
+        values = [real[example_id][name] for example_id in ids(open_store(tmp_path / "kept"))]
+        known = [value for value in values if value is not None]
+        assert total[f"mean_{name}_kept"] == pytest.approx(np.mean(known))
+
+
+def test_a_task_that_keeps_nothing_is_told_before_anything_is_written(
+    store, scores, tmp_path, capsys, monkeypatch
+):
+    halves = [TaskRange("first", 1.0, 0, 30), TaskRange("second", 1.0, 30, 30)]
+    monkeypatch.setattr(TokenStore, "tasks", halves)
+    options = ("--splits=train,validation", "--keep=5")
+    assert run(scores, tmp_path / "kept", *options) == 2
+    error = capsys.readouterr().err
+    assert "keeps no document of the task 'first'; keep more" in error and "--per_language" in error
+    assert {path.name for path in tmp_path.iterdir()} == {
+        scores.name,
+        f"{scores.name}.manifest.json",
+    }
 
 
 def test_training_reads_it(store, scores, tmp_path):

@@ -1,6 +1,7 @@
 """The command from a run to its scores: values, one row a document, stops, devices, refusals."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -16,8 +17,12 @@ from presence_t5x.config_types import DataConfig, OptimizerConfig
 from presence_t5x.data.documents import id_hash
 from presence_t5x.data.row_features import RowFeatures, TextRow
 from presence_t5x.data.vocabularies import load_vocabulary
+from presence_t5x.evaluation import checkpoints
+from presence_t5x.evaluation.trained_vocabulary import check_fits
 from presence_t5x.optimizer import learning_rate_schedule
 from presence_t5x.scoring import parts
+from presence_t5x.scoring.scorer import DocumentScores
+from presence_t5x.scoring.settings import Request, resolve
 
 DOCUMENTS = {
     "one": SENTENCE,
@@ -126,16 +131,21 @@ def test_every_document_has_one_row_in_order(scores):
 
 
 def test_several_checkpoints_add_up_by_their_learning_rates(model_dir, texts, tmp_path):
-    steps = [model_dir / "checkpoints" / step for step in ("2", "4")]
+    decaying = {"warmup_steps": 1}
+    steps = [
+        altered(model_dir / "checkpoints" / step, tmp_path / step, optimizer=decaying)
+        for step in ("2", "4")
+    ]
     single = []
     for step in steps:
         assert run(step, texts, tmp_path / f"{step.name}.parquet") == 0
         single.append(read(tmp_path / f"{step.name}.parquet"))
     assert run(",".join(map(str, steps)), texts, tmp_path / "both.parquet") == 0
     settings = json.loads((model_dir / "config.json").read_text())
-    schedule = learning_rate_schedule(OptimizerConfig(**settings["optimizer"]))
-    rates = [float(schedule(2)), float(schedule(4))]
-    assert rates[0] != rates[1]
+    schedule = learning_rate_schedule(OptimizerConfig(**{**settings["optimizer"], **decaying}))
+    # The updates that led to them are the second and the fourth, which start at steps 1 and 3.
+    rates = [float(schedule(1)), float(schedule(3))]
+    assert len({*rates, float(schedule(2)), float(schedule(4))}) == 4
     for one, two, both in zip(*single, read(tmp_path / "both.parquet"), strict=True):
         assert both["loss"] == two["loss"]
         for name in COLUMNS[1:]:
@@ -222,6 +232,21 @@ def test_a_result_without_its_manifest_is_joined_again(tmp_path):
         parts.check_same_result(output, identity)
 
 
+def test_parts_that_nothing_tells_of_are_not_adopted(tmp_path):
+    """As a late shard would leave them behind a result that is finished."""
+    output, found = tmp_path / "scores.parquet", DocumentScores(np.ones(1), {"score": np.ones(1)})
+    part = parts.Part(0, range(1))
+    late, other = parts.PartFiles(output, {"seed": 0}), parts.PartFiles(output, {"seed": 0})
+    other.finish({"seed": 0})
+    with pytest.raises(ValueError, match="is gone: another process has finished"):
+        late.write(part, found)
+    assert not late.directory.exists()
+    parts.PartFiles(output, {"seed": 0}).write(part, found)
+    (late.directory / "scoring.json").unlink()
+    with pytest.raises(ValueError, match=r"holds parts without scoring\.json"):
+        parts.PartFiles(output, {"seed": 1})
+
+
 def test_columns_by_layer(model_dir, texts, tmp_path):
     path = tmp_path / "layers.parquet"
     layers = ("encoder/layers_0", "encoder/layers_1", "decoder/layers_1", "token_embedder")
@@ -234,9 +259,11 @@ def test_columns_by_layer(model_dir, texts, tmp_path):
             assert row["score_encoder"] == pytest.approx(sum(columns[:2]), rel=1e-6)
 
 
-def test_a_prepared_store_gives_the_same(scores, model_dir, tmp_path):
+def test_a_prepared_store_gives_the_same(scores, model_dir, tmp_path, capsys):
     store = scores.with_name("scores.parquet.tokens")
     assert run(model_dir, store, tmp_path / "store.parquet") == 0
+    # Not all of a store's problems were left out: of equal ids both are kept.
+    assert f"problems: empty_text 1; see {store}/problems.jsonl" in capsys.readouterr().err
     assert read(tmp_path / "store.parquet") == read(scores)
 
 
@@ -248,18 +275,103 @@ def test_a_prepared_store_gives_the_same(scores, model_dir, tmp_path):
         (("--learning_rates=-1",), "must all be above 0"),
         (("--batch_size=0",), "--batch_size=0 must be >= 1"),
         (("--seed=1",), "seed=0 there, 1 here; choose another --output"),
-        (("--vocabulary={encyclopedia}",), "other"),
     ],
 )
 def test_refusals_name_what_to_do(scores, model_dir, texts, capsys, more, message):
-    from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
-
-    more = [argument.format(encyclopedia=vocabulary_file()) for argument in more]
     before = scores.read_bytes()
     status = run(model_dir, texts, scores, *more)
     error = capsys.readouterr().err
     assert status == 2 and message in error, error
     assert scores.read_bytes() == before
+
+
+@pytest.mark.parametrize("option", ["--vocabulary={}", "--gin.DataConfig.vocabulary_file='{}'"])
+def test_another_vocabulary_is_refused(model_dir, texts, tmp_path, capsys, option):
+    from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
+
+    option = option.format(vocabulary_file())
+    assert run(model_dir, texts, tmp_path / "scores.parquet", option) == 2
+    assert "has the vocabulary 'bytes', but the scoring has" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_vocabulary_that_the_table_does_not_hold_is_refused(model_dir):
+    """Where nothing tells the model's own."""
+    from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
+
+    vocabulary = load_vocabulary(str(vocabulary_file()))
+    with pytest.raises(ValueError, match="vocab_size=384 of the model is smaller"):
+        check_fits(vocabulary, None, checkpoints.find(str(model_dir)), "the scoring")
+
+
+def altered(checkpoint, folder, **settings):
+    """Returns a copy of a checkpoint whose run had other settings."""
+    shutil.copytree(checkpoint, folder)
+    path = folder / "position" / "metadata"
+    content = json.loads(path.read_text())
+    for part, changes in settings.items():
+        content["settings"][part] |= changes
+    path.write_text(json.dumps(content))
+    return folder
+
+
+def test_a_module_registers_the_task_that_a_run_was_trained_on(
+    scores, model_dir, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "tasks_of_ones_own.py").write_text(
+        "from presence_t5x.data.quiet_tensorflow import seqio\n"
+        "from presence_t5x.data.vocabularies import load_vocabulary\n"
+        "feature = seqio.Feature(load_vocabulary('bytes'))\n"
+        "source = seqio.FunctionDataSource(lambda split, shuffle_files: None, ['train'])\n"
+        "features = {'targets': feature}\n"
+        "seqio.TaskRegistry.add('ones_own', source, preprocessors=[], output_features=features)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = {"mixture_or_task_name": "ones_own", "local_text_files": None, "vocabulary_file": None}
+    checkpoint = altered(model_dir / "checkpoints" / "4", tmp_path / "4", data=own)
+    store, path = scores.with_name("scores.parquet.tokens"), tmp_path / "scores.parquet"
+    assert run(checkpoint, store, path, "--module_import=no_such") == 2
+    assert "error: --module_import=no_such: No module named" in capsys.readouterr().err
+    assert run(checkpoint, store, path, "--module_import=tasks_of_ones_own") == 0
+    assert read(path) == read(scores)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data": {"vocabulary_file": "{other}"}}, "has the vocabulary"),
+        ({"data": {"label_names": ["yes", "no"]}}, "differ in data"),
+        ({"optimizer": {"no_such": 1}}, "of another version of this package"),
+    ],
+)
+def test_runs_that_are_not_alike_are_refused(model_dir, texts, tmp_path, capsys, settings, message):
+    from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
+
+    changes = {
+        part: {name: str(vocabulary_file()) if value == "{other}" else value}
+        for part, changed in settings.items()
+        for name, value in changed.items()
+    }
+    first = model_dir / "checkpoints" / "2"
+    second = altered(model_dir / "checkpoints" / "4", tmp_path / "4", **changes)
+    assert run(f"{first},{second}", texts, tmp_path / "scores.parquet") == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1, error
+
+
+def test_a_vocabulary_of_another_name_is_the_same(model_dir, texts, tmp_path):
+    """Runs on stores of their own name their vocabularies otherwise, or not at all."""
+    from presence_t5x.data.encyclopedia.vocabulary import vocabulary_file
+
+    paths = []
+    for name in ("one", "two"):
+        shutil.copy(vocabulary_file(), tmp_path / f"{name}.model")
+        own = {"vocabulary_file": str(tmp_path / f"{name}.model")}
+        model = {"vocab_size": 4096}
+        step = model_dir / "checkpoints" / "4"
+        paths.append(altered(step, tmp_path / name, data=own, model=model))
+    found = resolve(Request(checkpoints=[str(path) for path in paths]), (), ())
+    assert found.vocabulary.vocab_size == 4096 and found.notes == ()
 
 
 def test_no_checkpoint(texts, tmp_path, capsys):
