@@ -87,6 +87,7 @@ def score(
         settings.presence,
         settings.z_loss,
         batch_size=options.batch_size,
+        most_targets=settings.most_targets,
         by_layer=options.by_layer,
         mesh=mesh,
     )

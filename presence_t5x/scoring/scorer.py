@@ -22,7 +22,6 @@ SCORE = "score"
 # The squared norm of the summed loss's gradient over the number of tokens: if the gradients of
 # tokens were independent, the mean's norm would fall with a row's length, and this would not.
 PER_TOKEN = "score_per_token"
-STACKS = ("encoder", "decoder")
 
 
 class DocumentScores(NamedTuple):
@@ -47,6 +46,7 @@ class Scorer:
         z_loss: float,
         *,
         batch_size: int,
+        most_targets: int | None = None,
         by_layer: bool = False,
         mesh: jax.sharding.Mesh | None = None,
     ):
@@ -57,6 +57,7 @@ class Scorer:
           config: its `layers` and `score_loss`.
           z_loss: of the token loss.
           batch_size: rows at a time, rounded up to what the devices divide.
+          most_targets: that count in a row (`DataConfig.most_targets`); None is all.
           by_layer: a column for every pattern of `layers`, too.
           mesh: None is a single device.
 
@@ -65,10 +66,9 @@ class Scorer:
         """
         parts = 1 if mesh is None else num_row_parts(mesh)
         self.batch_size = -(-batch_size // parts) * parts
-        shapes = jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0))
-        self._parts = _parts_of(shapes, config.layers, by_layer)
+        self._parts = _parts_of(model, config.layers, by_layer)
         self._norms_of_means = config.score_loss == "mean"
-        self._run = compile_ready_score(model, config, z_loss, mesh)
+        self._run = compile_ready_score(model, config, z_loss, most_targets, mesh)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -135,10 +135,14 @@ class _Sums:
 
 @functools.lru_cache(maxsize=4)  # several checkpoints of a model compile once
 def compile_ready_score(
-    model: ModelConfig, config: PresenceConfig, z_loss: float, mesh: jax.sharding.Mesh | None
+    model: ModelConfig,
+    config: PresenceConfig,
+    z_loss: float,
+    most_targets: int | None,
+    mesh: jax.sharding.Mesh | None,
 ) -> Any:
     """Returns the jitted (params, features) -> (norms, loss sums, token counts) of rows."""
-    loss_fun = token_loss(build_model(model), z_loss)
+    loss_fun = token_loss(build_model(model), z_loss, most_targets=most_targets)
 
     def score(params: PyTree, features: Mapping[str, Any]) -> Any:
         rows = len(next(iter(features.values())))
@@ -152,12 +156,13 @@ def compile_ready_score(
     return jax.jit(lambda params, features: Layout(mesh).map_rows(score, params, features))
 
 
-def _parts_of(shapes: PyTree, layers: Sequence[str], by_layer: bool) -> dict[str, np.ndarray]:
+def _parts_of(model: ModelConfig, layers: Sequence[str], by_layer: bool) -> dict[str, np.ndarray]:
     """Returns which of the scored parameters each column adds up."""
+    shapes = jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0))
     selection = select_layers(shapes, layers)
     everything = np.arange(len(selection))
     parts = {SCORE: everything}
-    for stack in STACKS:
+    for stack in model.stacks:
         inside = [leaf.path.startswith(f"{stack}/") for leaf in selection]
         parts[f"{SCORE}_{stack}"] = everything[np.array(inside)]
     for pattern in layers if by_layer else ():

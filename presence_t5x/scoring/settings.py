@@ -68,6 +68,11 @@ class Settings(NamedTuple):
     partitioning: PartitioningConfig
     notes: tuple[str, ...]
 
+    @property
+    def most_targets(self) -> int | None:
+        """The most tokens of a row that have a loss: a document has rows of its own."""
+        return dataclasses.replace(self.data, pack=False).most_targets
+
 
 def resolve(request: Request, gin_files: Sequence[str], bindings: Sequence[str]) -> Settings:
     """Returns the settings of a scoring.

@@ -22,11 +22,14 @@ def scoring_flops(settings: Settings, layers: Sequence[str] | None, num_rows: in
       num_rows: of the batch.
     """
     if layers is None:
-        loss_fun = token_loss(build_model(settings.model), settings.z_loss)
+        model = build_model(settings.model)
+        loss_fun = token_loss(model, settings.z_loss, most_targets=settings.most_targets)
         run = jax.jit(lambda params, features: loss_fun(params, features, None)[:2])
     else:
         config = dataclasses.replace(settings.presence, layers=tuple(layers))
-        run = compile_ready_score(settings.model, config, settings.z_loss, None)
+        run = compile_ready_score(
+            settings.model, config, settings.z_loss, settings.most_targets, None
+        )
     params = jax.eval_shape(lambda key: init_params(settings.model, key), jax.random.key(0))
     data = dataclasses.replace(settings.data, pack=False)  # a document has rows of its own
     features = abstract_rows(settings.model, data, num_rows)

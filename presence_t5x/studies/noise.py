@@ -92,8 +92,9 @@ def run(options: argparse.Namespace) -> Study:
     rows = []
     for one in scored:
         table = [_with_forms(row) for row in with_noise(one.rows)]
+        measures = {title: key for title, key in _MEASURES.items() if key in table[0]}
         by_layer = {name: name for name in table[0] if name.startswith("score/")}
-        found = separations(table, {**_MEASURES, **by_layer}, rates)
+        found = separations(table, {**measures, **by_layer}, rates)
         rows += [{"step": one.step, **_described(row)} for row in found]
     return _study(rows, rates, protocol_of(options, scored))
 

@@ -70,6 +70,7 @@ def score_units(
     rows: Rows,
     members: Members,
     batch_size: int,
+    most_targets: int | None = None,
 ) -> UnitScores:
     """Returns the units' scores.
 
@@ -77,10 +78,11 @@ def score_units(
       config: its `layers` and `score_loss`.
       members: which rows form each unit.
       batch_size: rows at a time, at least one unit.
+      most_targets: that count in a row; None is all.
     """
     num_units, size = members.shape
     at_once = max(1, batch_size // size)
-    run = _compile_ready(model, config, z_loss, at_once)
+    run = _compile_ready(model, config, z_loss, most_targets, at_once)
     results = []
     for start in range(0, num_units, at_once):
         chosen = members[start : start + at_once].reshape(-1)
@@ -97,10 +99,14 @@ def score_units(
 
 @functools.cache  # one a unit size
 def _compile_ready(
-    model: ModelConfig, config: PresenceConfig, z_loss: float, num_units: int
+    model: ModelConfig,
+    config: PresenceConfig,
+    z_loss: float,
+    most_targets: int | None,
+    num_units: int,
 ) -> Any:
     """Returns the jitted (params, features) -> (scores, loss sums, token counts) of units."""
-    loss_fun = token_loss(build_model(model), z_loss)
+    loss_fun = token_loss(build_model(model), z_loss, most_targets=most_targets)
     units = PresenceConfig(
         num_microbatches=num_units,
         layers=config.layers,
@@ -169,6 +175,7 @@ class UnitScorer:
                 self._rows,
                 members,
                 self._batch_size,
+                settings.most_targets,
             )
             sink = io.BytesIO()
             pq.write_table(pa.table(found._asdict()), sink)

@@ -77,6 +77,9 @@ def test_scores_are_those_of_plain_gradients_and_filter(model_dir, family, texts
     assert run(model_dir, texts, path, "--score_loss=sum", "--batch_size=8") == 0
     rows = pq.read_table(path).to_pylist()
     assert [row["example_id"] for row in rows] == list(TEXTS)
+    stack = f"score_{family.removesuffix('OnlyConfig').lower()}"
+    by_stack = {name for name in rows[0] if name.startswith(("score_enc", "score_dec"))}
+    assert by_stack == {stack} and all(row[stack] == row["score"] for row in rows)
     for row in rows:
         found = (row["loss"], row["score"])
         wanted = expected(model_dir, family, row["example_id"])

@@ -29,7 +29,7 @@ def scorer(monkeypatch):
         rows = [json.loads(line) for line in lines]
         values = {"permuted_words": 3.0, "clean": 2.0, "repeated_text": 1.0}
         scores = [values[row["id"].split("|")[0].split(":")[0]] for row in rows]
-        columns = dict.fromkeys(("score_encoder", "score_decoder", "score_per_token"), scores)
+        columns = dict.fromkeys(("score_decoder", "score_per_token"), scores)  # a decoder's
         table = pa.table(
             {
                 "example_id": [row["id"] for row in rows],
@@ -98,6 +98,7 @@ def test_noise_from_text_to_table(corpus, scorer, known_checkpoints, tmp_path, c
             assert rows[*key, "length", 0.5]["auroc"] == 0.5  # as many characters
             assert 0.2 < rows[*key, "random", 0.5]["auroc"] < 0.8
             assert rows[step, language, "repeated_text", "score", 0.5]["auroc"] == 0.0
+    assert {row["measure"] for row in found["rows"]}.isdisjoint({"score_encoder"})
     assert [one["step"] for one in found["protocol"]["checkpoints"]] == [10, 20]
     text = (tmp_path / "out/study.md").read_text()
     assert "| permuted_words | score | 1.000 |" in text and "step 20" in text
