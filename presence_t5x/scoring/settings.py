@@ -66,7 +66,7 @@ class Settings(NamedTuple):
     data: DataConfig
     vocabulary: "seqio.Vocabulary"
     partitioning: PartitioningConfig
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def most_targets(self) -> int | None:
