@@ -46,12 +46,11 @@ def log_section(number: int, log: LanguageInfluence) -> Section:
         "the mean of its step’s; 1 is what it would be without any difference between languages. "
         "The log holds no sources."
     )
-    drawn = _legend() + figure_grid(
-        [(name or "(none)", _over_training(log, i)) for i, name in enumerate(log.languages)][
-            :_MOST_DRAWN
-        ],
-        "small",
-    )
+    charts = [
+        (name or "(none)", _over_training(log, place))
+        for place, name in enumerate(log.languages[:_MOST_DRAWN])
+    ]
+    drawn = _legend() + figure_grid(charts, "small")
     table = sortable_table(f"{anchor}-table", ("language", *_COLUMNS), rows)
     return Section(anchor, f"Over training: {run.name}", words + table + drawn)
 

@@ -70,7 +70,7 @@ def score_units(
     rows: Rows,
     members: Members,
     batch_size: int,
-    most_targets: int | None = None,
+    most_targets: int | None,
 ) -> UnitScores:
     """Returns the units' scores.
 
