@@ -33,7 +33,7 @@ _FAULTS: dict[str, Callable[[Job, random.Random], int]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Injects and reports; status 1 if anything was lost."""
+    """Injects and reports; status 2 if anything was lost."""
     logging.set_verbosity(logging.ERROR)  # Orbax warns about files that it does not need
     options = None
 
