@@ -140,6 +140,8 @@ def _read_one_stack(folder: Path, values: dict[str, Any], found: Tensors) -> Con
     notes = []
     if names.exchanges_ids:
         notes.append("ids 0 and 1 (<s> and padding) are exchanged: padding is 0 here")
+    if values["model_type"] == "llama":
+        notes.append("rows begin with id 0 here, not with the folder's bos_token_id")
     if pooler := [name for name in left if name.startswith(_POOLER)]:
         notes.append(f"{content.shorten(pooler)} are left out: the heads here use no pooler")
         left = {name: tensor for name, tensor in left.items() if name not in pooler}

@@ -208,6 +208,11 @@ def _check_special_ids(path, model):
             f"{found}: as XLM-R's, its ids in Hugging Face are not those of the file, and padding "
             "is 1 there, but 0 here; use a T5 or mT5 vocabulary, or train one (padding id 0)"
         )
+    if Path(path).name == "tokenizer.model":
+        raise ValueError(
+            f"{found}: as Llama's, it has no padding, which is 0 here; use a T5 or mT5 vocabulary, "
+            "or train one (padding id 0)"
+        )
     raise ValueError(f"{found}; train it with pad_id=0, eos_id=1, unk_id=2, bos_id=-1")
 
 

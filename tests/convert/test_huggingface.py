@@ -262,6 +262,7 @@ def test_buffers_and_unused_heads_are_left_out(family, tmp_path):
     for path, tensor in params.items():
         np.testing.assert_array_equal(found.params[path].read(), tensor.read())
     assert any("pooler" in note for note in found.notes) == (family == "encoder_only")
+    assert any("begin with id 0" in note for note in found.notes) == (family == "decoder_only")
 
 
 def test_a_llama_names_no_padding(tmp_path):

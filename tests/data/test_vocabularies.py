@@ -189,6 +189,14 @@ def test_xlm_r_is_refused_with_the_reason(tmp_path):
             load_vocabulary(str(spec))
 
 
+def test_llama_is_refused_with_the_reason(tmp_path):
+    folder = folder_with(tmp_path, "tokenizer.model", rewrite(tmp_path, of_xlm_r))
+    with pytest.raises(
+        ValueError, match="as Llama's, it has no padding, which is 0 here; use a T5"
+    ):
+        load_vocabulary(str(folder))
+
+
 def test_mt5_is_known_by_its_sha256_and_its_size(mt5_sized, monkeypatch):
     digest = vocabulary_sha256(mt5_sized)
     found = check_mt5_vocabulary(mt5_sized)
