@@ -7,4 +7,4 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" dev
 if [ "$#" -eq 0 ]; then
   set -- -m "not slow"
 fi
-exec python -m pytest -n "${TEST_WORKERS:-2}" --dist worksteal -q "$@"
+exec python -m pytest -n "${TEST_WORKERS:-2}" --dist worksteal -q --durations=30 "$@"
