@@ -92,20 +92,31 @@ def test_eight_devices_equal_one(config, batches):
             np.testing.assert_allclose(a[name], b[name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("weighted", [True, False])
-def test_a_step_without_live_units_is_skipped_and_counted(weighted, batches):
+STEPS_OF_ALL_KINDS = {
+    "unweighted": {"temperature_fn": None},
+    "stored": {"temperature_fn": lambda _: jnp.float32(1.0)},
+    "ema": {
+        "temperature_fn": lambda _: jnp.float32(1.0),
+        "config": PresenceConfig(num_microbatches=2, normalizer="ema", accumulator="streaming"),
+    },
+}
+
+
+def expect_same_but_for_counts(state, other):
+    """Parameters, optimizer and score moments, to the last bit."""
+    for name in ("params", "optimizer_state", "presence"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(state, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("changes", STEPS_OF_ALL_KINDS.values(), ids=STEPS_OF_ALL_KINDS)
+def test_a_step_without_live_units_is_skipped_and_counted(changes, batches):
     dead = problems.make_batch(9, 16, nonfinite_rows=range(16))
-    changes = {} if weighted else {"temperature_fn": None}
     with_dead, history = run(make_objective(**changes), [batches[0], dead, batches[1]])
-    without, _ = run(
-        make_objective(**changes, **({"temperature_fn": lambda _: 1.0} if weighted else {})),
-        batches[:2],
-    )
+    without, _ = run(make_objective(**changes), batches[:2])
     assert int(with_dead.num_skipped_updates) == 1 and int(with_dead.step) == 3
-    assert int(with_dead.num_nonfinite_units) == (2 if weighted else 1)
+    assert int(with_dead.num_nonfinite_units) == (1 if changes["temperature_fn"] is None else 2)
     assert history[1]["train/num_skipped_updates"] == 1
-    if not weighted:
-        jax.tree.map(np.testing.assert_array_equal, with_dead.params, without.params)
+    expect_same_but_for_counts(with_dead, without)
 
 
 def test_metrics_of_live_units(batches):
