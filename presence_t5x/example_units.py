@@ -229,10 +229,12 @@ def _weighted_rows_gradient(problem: Problem, params, rows, rng, index, factors,
         live_row = jnp.where(live.any(), live_row, jnp.zeros_like(live_row))
         return jnp.where(live.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, live_row)
 
+    # Rows that were scored one by one had a key each: another would drop other activations.
+    has_row_keys = rng is not None and _probes(problem, params, rows) is None
     rows = jax.tree.map(exchange, rows)
 
     def weighted_loss(values):
-        if hasattr(problem.loss_fun, "weighted_sum"):
+        if hasattr(problem.loss_fun, "weighted_sum") and not has_row_keys:
             key = problem.microbatch_key(rng, index)
             return problem.loss_fun.weighted_sum(values, factors, rows, key)
         keys = problem.row_keys(rng, index, accumulation.num_rows(rows))

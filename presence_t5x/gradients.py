@@ -55,8 +55,9 @@ def presence_gradients(
     and leaves the others exact. Of "example" units only the loss and the scored layers' gradients
     are looked at; a microbatch whose weighted gradient is still not finite is dropped whole.
 
-    Each microbatch folds its index (and, on a mapped axis, the device's; for "example" the row's)
-    into `rng`, so that a scoring sweep and its weighted sweep share dropout masks.
+    Each microbatch folds its index (and, on a mapped axis, the device's) into `rng`; where rows are
+    scored one by one ("example" without norm probes, or with a function as the score) each folds
+    its own number too. So a unit's score and its gradient share dropout masks.
 
     Args:
       loss_fun: (params, batch, rng) -> (loss_sums f32[rows], num_tokens f32[rows]), and with

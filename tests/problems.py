@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from presence_t5x import ghost_norms
+
 VOCABULARY, WIDTH, LENGTH = 13, 6, 5
 SCORED_PATHS = (("encoder", "layers_0"), ("decoder", "layers_0"))
 
@@ -28,12 +30,44 @@ def init_params(seed=0):
 
 def loss_fun(params, batch, rng):
     """Returns per-row (sum of token losses, token count); rng None is deterministic."""
+
+    def apply_layer(hidden, half, name):
+        layer = params[half][name]
+        return jnp.tanh(hidden @ layer["kernel"]) * layer["scale"]
+
+    return _row_losses(params, batch, rng, apply_layer)
+
+
+class ProbedLoss:
+    """The same with norm probes for the scored layers, whose gradients kinks make NaN too."""
+
+    def __call__(self, params, batch, rng):
+        return self.probed(params, {}, batch, rng)
+
+    def probed(self, params, probes, batch, rng):
+        def apply_layer(hidden, half, name):
+            layer, asked = params[half][name], probes.get(half, {}).get(name, {})
+            none = jnp.zeros(len(hidden))
+            hidden = ghost_norms.dense(hidden, layer["kernel"], asked.get("kernel", none))
+            hidden = ghost_norms.scale(jnp.tanh(hidden), layer["scale"], asked.get("scale", none))
+            return hidden + 0.0 * jnp.sqrt(1.0 - batch["kink"][:, None, None] + 0.0 * hidden)
+
+        return _row_losses(params, batch, rng, apply_layer)
+
+    def weighted_sum(self, params, factors, batch, rng):
+        return jnp.sum(jax.lax.stop_gradient(factors) * self(params, batch, rng)[0])
+
+    def probe_shape(self, path, rows):
+        return (rows,) if tuple(path[:-1]) in SCORED_PATHS else None
+
+
+def _row_losses(params, batch, rng, apply_layer):
     hidden = params["token_embedder"]["embedding"][batch["tokens"]]
     hidden = hidden + batch["offset"][:, None, None]
     if rng is not None:
         hidden = hidden * jax.random.bernoulli(rng, 0.8, hidden.shape) / 0.8
-    for layer in (*params["encoder"].values(), params["decoder"]["layers_0"]):
-        hidden = hidden + jnp.tanh(hidden @ layer["kernel"]) * layer["scale"]
+    for half, name in (*(("encoder", name) for name in params["encoder"]), SCORED_PATHS[1]):
+        hidden = hidden + apply_layer(hidden, half, name)
     logits = hidden @ params["logits_dense"]["kernel"]
     log_probabilities = jax.nn.log_softmax(logits)
     token_losses = -jnp.take_along_axis(log_probabilities, batch["targets"][..., None], axis=-1)

@@ -369,27 +369,44 @@ def test_scalar_losses_serve_microbatches(params):
     )
 
 
-def test_scores_and_weights_share_dropout_masks(params):
-    """With normalizer "none" and one live example, G is that example's gradient under its key."""
+def squared_norm(gradients, loss, tokens):
+    """The self-influence, as a function of scored gradients."""
+    return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(gradients))
+
+
+@pytest.mark.parametrize(
+    ("loss_fun", "changes"),
+    [
+        (problems.loss_fun, {}),
+        (problems.ProbedLoss(), {}),
+        (problems.ProbedLoss(), {"score": squared_norm}),
+        (problems.ProbedLoss(), {"layers": ("encoder/layers_0", "encoder/layers_1")}),
+    ],
+    ids=["rows", "probes", "score function", "a layer without probes"],
+)
+def test_scores_and_weights_share_dropout_masks(loss_fun, changes, params):
+    """With one live example, G is that example's gradient under its key."""
     batch = problems.make_batch(10, 4, padding_rows=[0, 1, 3])
     rng = jax.random.key(3)
     results = []
     for normalizer in ("batch", "none"):  # two sweeps, one sweep
-        config = PresenceConfig(num_microbatches=2, granularity="example", normalizer=normalizer)
+        config = PresenceConfig(
+            num_microbatches=2, granularity="example", normalizer=normalizer, **changes
+        )
         gradients, aux = presence_gradients(
-            problems.loss_fun, params, batch, rng, temperature=1.0, config=config
+            loss_fun, params, batch, rng, temperature=1.0, config=config
         )
         tokens = float(batch["mask"][2].sum())
         norm = sum(
             float(jnp.sum((leaf / tokens) ** 2))
-            for a, b in problems.SCORED_PATHS
-            for leaf in jax.tree.leaves(gradients[a][b])
+            for half, layer in (path.split("/") for path in config.layers)
+            for leaf in jax.tree.leaves(gradients[half][layer])
         )
         assert norm == pytest.approx(float(aux.scores[2]), rel=1e-5)
         results.append(aux.loss_sum)
     assert results[0] == results[1]
     _, other = presence_gradients(
-        problems.loss_fun, params, batch, jax.random.key(4), temperature=1.0, config=config
+        loss_fun, params, batch, jax.random.key(4), temperature=1.0, config=config
     )
     assert other.loss_sum != results[0]
 
