@@ -163,7 +163,8 @@ def _score_and_share(problem: Problem, params, rows, rng, index) -> tuple[UnitRe
 
     def shared(factors, live):
         return lax.cond(
-            problem.devices.agree(jnp.all(jnp.isfinite(loss_sums))),
+            # A finite loss may have a gradient that is not, which a factor of 0 would make NaN.
+            problem.devices.agree(~units.nonfinite.any()),
             lambda: pull_back(factors)[0],
             lambda: _weighted_rows_gradient(problem, params, rows, rng, index, factors, live),
         )

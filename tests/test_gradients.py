@@ -309,6 +309,28 @@ def test_a_gradient_that_alone_is_not_finite_is_dropped(units, params):
     assert float(jnp.sum(aux.weights)) == pytest.approx(1.0, abs=1e-6)
 
 
+def test_a_row_whose_scored_gradient_alone_is_not_finite_costs_no_other(params):
+    """Its loss is finite, and no weight of 0 makes up for the NaN that its backward pass gives."""
+    config = config_of("example", "none", "streaming", 4)
+    batch = problems.make_batch(6, NUM_ROWS, kinked_rows=[2])
+    gradients, aux = presence_gradients(
+        problems.ProbedLoss(), params, batch, None, temperature=1.0, config=config
+    )
+    expected, scores, weights, live = oracles.weighted_gradient(
+        oracles.unit_gradients(problems.loss_fun, params, batch, rows_of(config)),
+        problems.SCORED_PATHS,
+        temperature=1.0,
+        normalizer="none",
+        loss_constant="num_real_target_tokens",
+        clip=config.score_clip,
+    )
+    assert int(aux.num_nonfinite_units) == 1
+    np.testing.assert_array_equal(aux.live, live)
+    np.testing.assert_allclose(np.asarray(aux.scores)[live], scores[live], rtol=TOLERANCE)
+    np.testing.assert_allclose(aux.weights, weights, atol=TOLERANCE)
+    assert oracles.relative_error(gradients, expected) < TOLERANCE
+
+
 def test_examples_lost_after_scoring_change_no_other_weight(params):
     """Weights are told as they were used: z of all rows, softmax over those that were left."""
     config = config_of("example", "batch", "stored", 4)
