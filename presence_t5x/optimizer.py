@@ -209,7 +209,12 @@ def _leaf_functions(config: OptimizerConfig) -> tuple[Callable, Callable]:
     def update_leaf(count: Array, gradient: Array, param: Array, *moments: Array):
         param = param.astype(jnp.float32)
         state: Any = optax.FactoredState(count, *moments)
-        update, state = second_moment.update(gradient.astype(jnp.float32), state, param)
+        gradient = gradient.astype(jnp.float32)
+        result: Any = second_moment.update(gradient, state, param)
+        update, state = result
+        # A column's share of the mean square may be 0 in float32: 0 gradient times an infinite
+        # factor. (In T5X one such column makes the whole parameter NaN.)
+        update = jnp.where(jnp.isfinite(gradient) & ~jnp.isfinite(update), 0.0, update)
         for step in rescale:  # these keep no state
             update, _ = step.update(update, optax.EmptyState(), param)
         return update, state.v_row, state.v_col, state.v

@@ -352,3 +352,18 @@ def _stack_rule(dims, config):
     if config.min_dim_size_to_factor > 130:
         return (dims.NONE, dims.BATCH, dims.NONE)
     return (dims.ROW, dims.BATCH, dims.COLUMN)
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e15])
+def test_adafactor_gives_nothing_where_a_factor_leaves_the_range(scale):
+    """A column without gradient: its share of the mean square, 1e-30 of 1e8, is 0 in float32."""
+    params = {"kernel": jnp.full((256, 128), 0.1)}
+    gradients = {"kernel": scale * jnp.ones((256, 128)).at[:, 3].set(0.0)}
+    optimizer = build_optimizer(OptimizerConfig(), scan_layers=False)
+    updates, _ = jax.jit(optimizer.update)(gradients, optimizer.init(params), params)
+    expected = np.full((256, 128), -0.01 * 0.1)  # the learning rate and the parameters' RMS
+    expected[:, 3] = 0.0
+    np.testing.assert_allclose(updates["kernel"], expected, rtol=0.01)
+    gradients = {"kernel": gradients["kernel"].at[0, 0].set(jnp.nan)}
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    assert np.isnan(updates["kernel"][0, 0])  # is not hidden
