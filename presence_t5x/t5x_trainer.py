@@ -29,7 +29,7 @@ from presence_t5x.metrics import weighting_metrics
 from presence_t5x.partitioning import row_axes, with_row_groups
 from presence_t5x.t5x_loss import T5XMetrics, step_loss
 from presence_t5x.t5x_model import MOMENTS, pack_moments, unpack_moments
-from presence_t5x.units import all_finite
+from presence_t5x.units import all_finite, squares_finite
 from presence_t5x.weighting import Schedule, temperature_schedule
 
 _COUNTED = ("presence/num_nonfinite_units", "presence/num_skipped_updates")
@@ -44,8 +44,9 @@ class PresenceTrainer(trainer.Trainer):
 
     The loss normaliser is the model's, taken for the whole batch (`t5x_loss.step_loss`). Every
     microbatch folds its index into the step's dropout key; T5X gives all of them one key. A step
-    without a live unit, or with a gradient that is not finite, is counted and changes only the step
-    number. Rows must be a multiple of microbatches times data partitions.
+    without a live unit, or whose gradient (its square too) or new parameters are not finite, is
+    counted and changes only the step number. Rows must be a multiple of microbatches times data
+    partitions.
 
     Metrics are the model's, of live units, and `presence/*`: means over the steps between two
     summaries, the last temperature, sums of dropped units and skipped updates, and histograms of
@@ -154,7 +155,9 @@ class PresenceTrainer(trainer.Trainer):
             self._weight_metrics_computer,
             {"flax_mutables": pack_moments(aux.state)} if state.flax_mutables else None,
         )
-        usable = (aux.num_live_units > 0) & all_finite(gradients)
+        # T5X's optimizers may still make a NaN of it (Adafactor, of a column without gradient).
+        finite = squares_finite(gradients) & all_finite(updated.params)
+        usable = (aux.num_live_units > 0) & finite
         kept = jax.tree.map(lambda new, old: jnp.where(usable, new, old), updated, state)
         return kept.replace_step(state.step + 1), metrics | _presence_metrics(aux, ~usable)
 

@@ -159,6 +159,17 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     return jnp.isfinite(jnp.sum(jnp.stack(zeros)))
 
 
+def squares_finite(gradients: PyTree) -> Bool[Array, ""]:
+    """Whether the squared norm of a gradient is a float32 number, and so every number in it.
+
+    Then an optimizer's second moments are finite too: means of these squares.
+    """
+    # Doubled, or XLA sees the optimizer's own squares in them and stores those for both: on CPUs
+    # that takes six times as long.
+    floats = (leaf.astype(jnp.float32) for leaf in jax.tree.leaves(gradients))
+    return jnp.isfinite(sum((jnp.sum(jnp.square(2 * leaf)) for leaf in floats), jnp.zeros(())))
+
+
 def _reduced(problem: Problem, selected):
     """Returns a microbatch's scored gradients summed over devices, each keeping its part."""
     return problem.devices.reduce_scatter_selected(

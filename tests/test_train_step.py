@@ -10,7 +10,8 @@ import oracles
 import problems
 import pytest
 
-from presence_t5x.config_types import PresenceConfig
+from presence_t5x.config_types import OptimizerConfig, PresenceConfig
+from presence_t5x.optimizer import build_optimizer
 from presence_t5x.partitioning import batch_sharding, data_mesh, replicated
 from presence_t5x.train_step import Objective, init_train_state, train_step
 from presence_t5x.weighting import two_stage_schedule
@@ -117,6 +118,31 @@ def test_a_step_without_live_units_is_skipped_and_counted(changes, batches):
     assert int(with_dead.num_nonfinite_units) == (1 if changes["temperature_fn"] is None else 2)
     assert history[1]["train/num_skipped_updates"] == 1
     expect_same_but_for_counts(with_dead, without)
+
+
+def loss_times_scale(params, batch, rng):
+    losses, *rest = problems.loss_fun_with_metrics(params, batch, rng)
+    return losses * batch["scale"], *rest
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        build_optimizer(OptimizerConfig(min_dim_size_to_factor=4), scan_layers=False),
+        build_optimizer(OptimizerConfig(), scan_layers=False),
+        build_optimizer(OptimizerConfig(name="adamw"), scan_layers=False),
+    ],
+    ids=["factored", "unfactored", "adamw"],
+)
+def test_a_gradient_that_does_not_square_is_skipped(optimizer, batches):
+    """The second moment would be infinite, and the parameters NaN or never updated again."""
+    changes = {"loss_fun": loss_times_scale, "optimizer": optimizer, "temperature_fn": None}
+    rows = [batch | {"scale": jnp.ones(16)} for batch in batches[:2]]
+    large = batches[2] | {"scale": jnp.full(16, 1e22)}
+    with_large, _ = run(make_objective(**changes), [rows[0], large, rows[1]])
+    without, _ = run(make_objective(**changes), rows)
+    assert int(with_large.num_skipped_updates) == 1
+    expect_same_but_for_counts(with_large, without)
 
 
 def test_metrics_of_live_units(batches):
