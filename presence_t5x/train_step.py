@@ -39,6 +39,11 @@ class TrainState(NamedTuple):
     num_skipped_updates: Int[Array, ""]
     num_nonfinite_units: Int[Array, ""]
 
+    @property
+    def num_updates(self) -> Int[Array, ""]:
+        """Updates done, as the optimizer counts them: what schedules are functions of."""
+        return self.step - self.num_skipped_updates
+
 
 class Objective(NamedTuple):
     """What a step optimises and how.
@@ -46,8 +51,8 @@ class Objective(NamedTuple):
     Attributes:
       loss_fun: (params, batch, rng) -> (loss_sums, num_tokens, metrics).
       optimizer: with its learning rate inside.
-      learning_rate_fn: step -> learning rate, for the metrics alone.
-      temperature_fn: step -> temperature; None is the unweighted step.
+      learning_rate_fn: updates done -> learning rate, for the metrics alone.
+      temperature_fn: updates done -> temperature; None is the unweighted step.
       config: units, scores, accumulator.
       dropout_rng: folded with the step; None turns dropout off.
       mesh: whose data axis holds the rows; None is a single device. Parameters and optimizer state
@@ -99,7 +104,7 @@ def step_gradients(
     options = {"config": objective.config, "mesh": objective.mesh, "has_aux": True}
     if objective.temperature_fn is None:
         return unweighted_gradients(*arguments, **options)
-    temperature = objective.temperature_fn(state.step)
+    temperature = objective.temperature_fn(state.num_updates)
     return presence_gradients(*arguments, temperature=temperature, state=state.presence, **options)
 
 
@@ -135,7 +140,7 @@ def train_step(
     )
     weighted = objective.temperature_fn is not None
     metrics = step_metrics(aux, weighted=weighted, every_unit=objective.lists_units)
-    metrics["train/learning_rate"] = objective.learning_rate_fn(state.step)
+    metrics["train/learning_rate"] = objective.learning_rate_fn(state.num_updates)
     metrics["train/num_skipped_updates"] = new_state.num_skipped_updates
     metrics["train/num_nonfinite_units_so_far"] = new_state.num_nonfinite_units
     return new_state, metrics

@@ -10,11 +10,11 @@ import oracles
 import problems
 import pytest
 
-from presence_t5x.config_types import OptimizerConfig, PresenceConfig
+from presence_t5x.config_types import OptimizerConfig, PresenceConfig, TemperatureConfig
 from presence_t5x.optimizer import build_optimizer
 from presence_t5x.partitioning import batch_sharding, data_mesh, replicated
 from presence_t5x.train_step import Objective, init_train_state, train_step
-from presence_t5x.weighting import two_stage_schedule
+from presence_t5x.weighting import temperature_schedule, two_stage_schedule
 
 STEPS = 4
 
@@ -143,6 +143,27 @@ def test_a_gradient_that_does_not_square_is_skipped(optimizer, batches):
     without, _ = run(make_objective(**changes), rows)
     assert int(with_large.num_skipped_updates) == 1
     expect_same_but_for_counts(with_large, without)
+
+
+def test_schedules_count_updates_as_the_optimizer_does(batches):
+    """A skipped update takes no part of the learning rate's way, nor of the temperature's."""
+    dead = problems.make_batch(9, 16, nonfinite_rows=range(16))
+
+    def rate(step):
+        return jnp.float32(0.1) / (1 + step)
+
+    objective = make_objective(
+        optimizer=optax.sgd(rate),
+        learning_rate_fn=rate,
+        temperature_fn=temperature_schedule(TemperatureConfig(schedule="learning_rate"), rate),
+    )
+    state, history = run(objective, [batches[0], dead, batches[1]])
+    (count,) = jax.tree.leaves(state.optimizer_state)
+    assert int(count) == 2
+    rates = [row["train/learning_rate"] for row in history]
+    np.testing.assert_allclose(rates, [0.1, 0.05, 0.05])
+    temperatures = [row["presence/temperature"] for row in history]
+    np.testing.assert_allclose(temperatures, [1.0, 0.5, 0.5])
 
 
 def test_metrics_of_live_units(batches):
