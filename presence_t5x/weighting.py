@@ -29,7 +29,9 @@ class PresenceState(NamedTuple):
     Attributes:
       num_updates: steps with at least one live unit so far.
       score_ema: decayed sum of mean(scores), not yet bias-corrected.
-      squared_score_ema: the same of mean(scores ** 2).
+      squared_score_ema: the same of mean(scores ** 2); but minus its root, which has the scores'
+        own range, where squares of 1e20 and 1e-24 leave float32's. (Positive it is the sum itself:
+        checkpoints that were written before have that.)
     """
 
     num_updates: Int[Array, ""]
@@ -50,14 +52,15 @@ def update_presence_state(
     decay: float,
 ) -> PresenceState:
     """Adds one step's live scores to the running moments; unchanged when no unit is live."""
+    safe, scale = _scaled(scores, live)
     num_live = jnp.sum(live)
-    safe = jnp.where(live, scores, 0.0)
-    mean = jnp.sum(safe) / jnp.maximum(num_live, 1)
-    mean_square = jnp.sum(safe * safe) / jnp.maximum(num_live, 1)
+    mean = scale * (jnp.sum(safe) / jnp.maximum(num_live, 1))
+    root = scale * jnp.sqrt(jnp.sum(safe * safe) / jnp.maximum(num_live, 1))
+    root = jnp.hypot(math.sqrt(decay) * _root_of_squares(state), math.sqrt(1 - decay) * root)
     updated = PresenceState(
         num_updates=state.num_updates + 1,
         score_ema=decay * state.score_ema + (1 - decay) * mean,
-        squared_score_ema=decay * state.squared_score_ema + (1 - decay) * mean_square,
+        squared_score_ema=-root,
     )
     return jax.tree.map(lambda new, old: jnp.where(num_live > 0, new, old), updated, state)
 
@@ -86,9 +89,7 @@ def normalize_scores(
     """
     scores = jnp.asarray(scores, jnp.float32)
     live = jnp.ones(scores.shape, bool) if live is None else live
-    safe = jnp.where(live, scores, 0.0)
-    scale = jnp.max(jnp.abs(safe))  # so that neither squares nor their sum leave float32's range
-    safe = safe / jnp.where(scale > 0, scale, 1.0)
+    safe, _ = _scaled(scores, live)
     num_live = jnp.maximum(jnp.sum(live), 1)
     mean = jnp.sum(safe) / num_live
     deviation = jnp.where(live, safe - mean, 0.0)
@@ -108,9 +109,11 @@ def standardize_scores(
         return _clip(scores, config)
     correction = 1.0 - jnp.float32(config.ema_decay) ** state.num_updates
     correction = jnp.where(state.num_updates > 0, correction, 1.0)
-    mean = state.score_ema / correction
-    variance = jnp.maximum(state.squared_score_ema / correction - mean**2, 0.0)
-    z = _divide(scores - mean, variance + config.epsilon * mean**2)
+    root = _root_of_squares(state) / jnp.sqrt(correction)
+    unit = jnp.where(root > 0, root, 1.0)  # of what follows, so that no square leaves the range
+    mean = state.score_ema / correction / unit
+    variance = jnp.maximum((root > 0) - mean**2, 0.0)
+    z = _divide(scores / unit - mean, variance + config.epsilon * mean**2)
     return _clip(jnp.where(state.num_updates > 0, z, 0.0), config)
 
 
@@ -238,6 +241,22 @@ def temperature_schedule(
         f"schedule={config.schedule!r} has no temperature of its own; 'learning_rate' needs "
         "learning_rate_fn, and 'unweighted' runs the plain step"
     )
+
+
+def _scaled(scores, live):
+    """Returns the live scores over their largest magnitude (others as 0), and that.
+
+    So neither squares nor their sum leave float32's range.
+    """
+    safe = jnp.where(live, scores, 0.0)
+    scale = jnp.max(jnp.abs(safe))
+    return safe / jnp.where(scale > 0, scale, 1.0), scale
+
+
+def _root_of_squares(state: PresenceState):
+    """Returns the root of the decayed sum of mean squares."""
+    kept = state.squared_score_ema
+    return jnp.where(kept < 0, -kept, jnp.sqrt(jnp.maximum(kept, 0.0)))
 
 
 def _divide(deviation, variance):

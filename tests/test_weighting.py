@@ -99,6 +99,64 @@ def test_ema_state_is_bias_corrected_and_uniform_at_first():
         history.append(np.array(scores[:2]))
 
 
+def ema_state(history, config):
+    """Returns the score moments after steps of the given scores."""
+    state = weighting.init_presence_state(config)
+    update = jax.jit(weighting.update_presence_state, static_argnames="decay")
+    for scores in history:
+        scores = jnp.asarray(scores, jnp.float32)
+        state = update(state, scores, jnp.ones(scores.shape, bool), decay=config.ema_decay)
+    return state
+
+
+HISTORY = [[1.0, 3.0], [2.0, 8.0], [5.0, 5.5]]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-24, 1e-6, 1e18, 1e30])
+def test_scale_of_the_scores_changes_nothing_over_steps(scale):
+    config, scores = PresenceConfig(normalizer="ema"), jnp.array([0.5, 4.0, 9.0])
+    scaled = ema_state([[scale * score for score in row] for row in HISTORY], config)
+    np.testing.assert_allclose(
+        weighting.standardize_scores(scale * scores, config, scaled),
+        weighting.standardize_scores(scores, config, ema_state(HISTORY, config)),
+        rtol=1e-4,
+    )
+
+
+def test_a_score_that_does_not_square_is_forgotten_like_any_other():
+    config = PresenceConfig(normalizer="ema", ema_decay=0.5)
+    state = ema_state([[1e20, 1.0]], config)
+    assert all(np.isfinite(leaf) for leaf in state)
+    state = ema_state([[1e20, 1.0], *HISTORY * 50], config)
+    scores = jnp.array([0.5, 4.0, 9.0])
+    moments = oracles.ema_moments(HISTORY * 50, 0.5)
+    np.testing.assert_allclose(
+        weighting.standardize_scores(scores, config, state),
+        oracles.z_scores(np.asarray(scores), "ema", config.epsilon, moments),
+        rtol=1e-4,
+    )
+
+
+def test_moments_of_earlier_checkpoints_go_on():
+    """They hold the decayed sum of mean squares itself."""
+    config, scores = PresenceConfig(normalizer="ema"), jnp.array([0.5, 4.0, 9.0])
+    live = jnp.ones(2, bool)
+    mean, square = oracles.ema_moments(HISTORY[:2], config.ema_decay)
+    correction = 1 - config.ema_decay**2
+    earlier = weighting.PresenceState(
+        jnp.int32(2), jnp.float32(mean * correction), jnp.float32(square * correction)
+    )
+    for state, history in (
+        (earlier, HISTORY[:2]),
+        (weighting.update_presence_state(earlier, jnp.array(HISTORY[2]), live, 0.99), HISTORY),
+    ):
+        np.testing.assert_allclose(
+            weighting.standardize_scores(scores, config, state),
+            weighting.standardize_scores(scores, config, ema_state(history, config)),
+            rtol=1e-4,
+        )
+
+
 def test_clipping_by_granularity():
     assert PresenceConfig().score_clip is None
     assert PresenceConfig(granularity="example").score_clip == 3.0
