@@ -24,7 +24,10 @@ from presence_t5x.weighting import PresenceState, standardize_scores
 
 
 class UnitResults(NamedTuple):
-    """Per-unit numbers; arrays of one leading shape. `nonfinite`: dropped though it had tokens."""
+    """Per-unit numbers; arrays of one leading shape.
+
+    `nonfinite`: its loss, score or gradient is not finite, whether it has tokens or none.
+    """
 
     score: Float[Array, "*units"]
     loss_sum: Float[Array, "*units"]

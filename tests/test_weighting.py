@@ -157,9 +157,14 @@ def test_moments_of_earlier_checkpoints_go_on():
         )
 
 
-def test_clipping_by_granularity():
+def test_default_clipping():
+    """None of raw scores, which have no scale: a bound would make all above it equal."""
     assert PresenceConfig().score_clip is None
     assert PresenceConfig(granularity="example").score_clip == 3.0
+    assert PresenceConfig(granularity="example", normalizer="ema").score_clip == 3.0
+    assert PresenceConfig(granularity="example", normalizer="none").score_clip is None
+    config = PresenceConfig(granularity="example", normalizer="none", max_abs_z=2.0)
+    assert config.score_clip == 2.0
     assert PresenceConfig(granularity="example", max_abs_z=None).score_clip is None
     config = PresenceConfig(max_abs_z=1.0)
     z = weighting.step_z_scores(

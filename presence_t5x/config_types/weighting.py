@@ -59,7 +59,8 @@ class PresenceConfig:
         "num_real_target_tokens" of the whole batch.
       row_order: "strided" (unit i = rows i, i + n, ...) or "contiguous" (T5X).
       epsilon: relative to the squared mean score, under the root of the normalisation.
-      max_abs_z: clips normalised scores; "default" is None for "microbatch" and 3.0 otherwise.
+      max_abs_z: clips normalised scores; "default" is None for "microbatch" and for normalizer
+        "none" (raw scores may all lie beyond any bound), 3.0 otherwise.
       target_effective_sample_size: in units; chooses |temperature| each step (normalizer "batch").
       ema_decay: of the score moments that normalizer "ema" uses.
       gradient_dtype: in which a microbatch's gradient is stored and sums cross devices;
@@ -161,9 +162,10 @@ class PresenceConfig:
 
     @property
     def score_clip(self) -> float | None:
-        """The bound on |z| after the default for the granularity is filled in."""
+        """The bound on |z| after the default is filled in."""
         if self.max_abs_z == "default":
-            return None if self.granularity == "microbatch" else 3.0
+            is_raw = self.normalizer == "none"
+            return None if is_raw or self.granularity == "microbatch" else 3.0
         return self.max_abs_z  # pyright: ignore[reportReturnType]
 
 
