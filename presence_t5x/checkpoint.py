@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 
 from presence_t5x.config_types import ModelConfig
 from presence_t5x.config_types.families import model_config_of
+from presence_t5x.convert.orbax_files import read_orbax
 from presence_t5x.models.families import build_model
 
 CHECKPOINTS = "checkpoints"
@@ -44,6 +45,17 @@ def load_model(directory: str | Path) -> tuple[Any, PyTree]:
         )
         params = checkpointer.restore(path / "params", like)
     return build_model(config), params
+
+
+def saved_shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of every array of a training state by its path; reads no array.
+
+    Raises:
+      ValueError: it is damaged, or holds parameters alone.
+    """
+    params, training = (read_orbax(checkpoint / item) for item in ("params", "training"))
+    arrays = training | {f"params/{path}": array for path, array in params.items()}
+    return {path: array.shape for path, array in arrays.items()}
 
 
 def find_checkpoint(directory: Path) -> Path:

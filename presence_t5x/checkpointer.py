@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from presence_t5x.checkpoint import CHECKPOINTS
+from presence_t5x.checkpoint import CHECKPOINTS, saved_shapes
 from presence_t5x.checksums import array_checksums, check_same_arrays, differing_arrays
 from presence_t5x.resilience import hosts
 from presence_t5x.train_step import TrainState
@@ -138,7 +138,7 @@ class Checkpointer:
 
         Raises:
           DamagedError: it cannot be read, or an array is not what was saved.
-          ValueError: it is of another kind of state: nothing is wrong with it.
+          ValueError: it is of another kind of state: nothing is wrong with it. Says what differs.
         """
         step = self.latest_step() if step is None else step
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
@@ -162,7 +162,11 @@ class Checkpointer:
                 step, args=ocp.args.Composite(position=ocp.args.JsonRestore())
             )["position"]
             _data_states(position)
-        check_same_arrays(position.get("checksums", {}), abstract)
+            shapes = saved_shapes(self._directory / str(step))
+        checksums = position.get("checksums") or shapes
+        if checksums.keys() != shapes.keys():
+            raise DamagedError("its arrays are not those that its checksums name")
+        check_same_arrays(shapes, abstract)
         with _damage():
             items = self._manager.restore(
                 step,

@@ -31,15 +31,20 @@ def array_checksums(tree: PyTree) -> dict[str, int]:
     return {name: int(value) for name, value in zip(leaves_of(tree), checksums)}
 
 
-def check_same_arrays(saved: Mapping[str, int], tree: PyTree) -> None:
-    """Raises ValueError unless a tree has the arrays that were saved, by name."""
-    if not saved:
-        return
-    if differing := sorted(saved.keys() ^ leaves_of(tree).keys()):
+def check_same_arrays(saved: Mapping[str, tuple[int, ...]], tree: PyTree) -> None:
+    """Raises ValueError unless a tree has the arrays that were saved, by name and shape."""
+    here = {name: tuple(leaf.shape) for name, leaf in leaves_of(tree).items()}
+    differing = [
+        f"{name} ({saved.get(name, 'absent')} there, {here.get(name, 'absent')} here)"
+        for name in sorted(saved.keys() | here.keys())
+        if saved.get(name) != here.get(name)
+    ]
+    if differing:
         raise ValueError(
             f"the checkpoint and this program's state differ in {', '.join(differing[:3])}"
-            f"{' ...' if len(differing) > 3 else ''}; continue with the version of presence_t5x "
-            "that wrote it, or start another run from its parameters (INITIAL_CHECKPOINT)"
+            f"{' ...' if len(differing) > 3 else ''}; continue with the settings (model, "
+            "optimizer, SCAN_LAYERS) and the version of presence_t5x that wrote it, or start "
+            "another run from its parameters (another MODEL_DIR, INITIAL_CHECKPOINT)"
         )
 
 

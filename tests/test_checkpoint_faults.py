@@ -1,5 +1,6 @@
 """Checkpoints that are damaged, foreign or cannot be written; runs that are asked to stop."""
 
+import json
 import os
 import resource
 import shutil
@@ -57,11 +58,20 @@ def flip_a_bit(path):
     path.write_bytes(content)
 
 
+def replace_in(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
 DAMAGES = {
     "flipped bit": lambda run_dir: flip_a_bit(largest_file(run_dir, 3)),
     "truncated": lambda run_dir: os.truncate(largest_file(run_dir, 3), 100),
     "no parameters": lambda run_dir: shutil.rmtree(run_dir / "checkpoints/3/params"),
     "no position": lambda run_dir: (run_dir / "checkpoints/3/position/metadata").unlink(),
+    "a name is lost": lambda run_dir: replace_in(
+        run_dir / "checkpoints/3/params/_METADATA", '"key": "c"', '"key": "d"'
+    ),
     "empty": lambda run_dir: (
         shutil.rmtree(run_dir / "checkpoints/3"),
         (run_dir / "checkpoints/3").mkdir(),
@@ -104,13 +114,44 @@ def test_only_damaged_ones_stop_the_run(run_dir):
     assert sorted(os.listdir(run_dir / DAMAGED)) == ["1", "2", "3"]
 
 
-def test_a_checkpoint_of_another_state_is_no_damage(run_dir):
-    other = state_of(0)._replace(optimizer_state={"m": jnp.arange(9.0), "v": jnp.arange(9.0)})
+def without_checksums(run_dir):
+    """As converted checkpoints are, and those of older versions."""
+    for file in (run_dir / "checkpoints").glob("*/position/metadata"):
+        position = json.loads(file.read_text())
+        del position["checksums"]
+        file.write_text(json.dumps(position))
+
+
+OTHERS = {
+    "optimizer": (
+        {"optimizer_state": {"m": jnp.arange(9.0), "v": jnp.arange(9.0)}},
+        r"differ in optimizer_state/v \(absent there, \(9,\) here\); continue with the settings",
+    ),
+    "fewer": ({"optimizer_state": {}}, r"optimizer_state/m \(\(9,\) there, absent here\)"),
+    "width": (
+        {"params": {"a": jnp.zeros(4000), "b": {"c": jnp.zeros((7, 4))}}},
+        r"params/a \(\(5000,\) there, \(4000,\) here\), params/b/c \(\(7, 5\) there, \(7, 4\) h",
+    ),
+}
+
+
+@pytest.mark.parametrize("has_checksums", [True, False])
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_checkpoint_of_another_state_is_no_damage(other, has_checksums, run_dir):
+    if not has_checksums:
+        without_checksums(run_dir)
+    parts, message = OTHERS[other]
     checkpointer = Checkpointer(run_dir)
-    with pytest.raises(ValueError, match=r"differ in optimizer_state/v; continue with the version"):
-        checkpointer.restore_newest(other, print)
+    with pytest.raises(ValueError, match=message):
+        checkpointer.restore_newest(state_of(0)._replace(**parts), print)
     checkpointer.close()
     assert not (run_dir / DAMAGED).exists()
+
+
+def test_a_checkpoint_without_checksums_is_restored(run_dir):
+    without_checksums(run_dir)
+    found, said = restore(run_dir)
+    assert int(found.state.step) == 3 and not said
 
 
 def test_a_full_disk_ends_in_a_sentence_and_leaves_the_checkpoint_before(run_dir):
