@@ -133,7 +133,8 @@ class Checkpointer:
         """Returns a checkpoint's state, laid out as `like`, and its data position.
 
         Args:
-          like: a state of the same structure, arrays or shapes with shardings.
+          like: a state of the same structure, arrays or shapes; what has no sharding is put on the
+            first device.
           step: None is the newest.
 
         Raises:
@@ -141,7 +142,7 @@ class Checkpointer:
           ValueError: it is of another kind of state: nothing is wrong with it. Says what differs.
         """
         step = self.latest_step() if step is None else step
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        abstract = jax.tree.map(_placed_shape, like)
         damage = None
         try:
             state, position = self._read(step, abstract)
@@ -268,6 +269,12 @@ def _data_states(position: Mapping[str, Any]) -> list[bytes]:
     states = position.get("data_states", [position["data_state"]])
     states = states if len(states) == jax.process_count() else states[:1]
     return [base64.b64decode(state) for state in states]
+
+
+def _placed_shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Returns an array's shape, type and place."""
+    sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def _training_part(state: TrainState) -> dict[str, Any]:

@@ -25,7 +25,12 @@ from presence_t5x.config_types import RunConfig
 from presence_t5x.evaluation.held_out_judge import HeldOutJudge
 from presence_t5x.host_memory import keep_freed_memory
 from presence_t5x.influence_log import InfluenceLog
-from presence_t5x.objective import compile_ready_step, gather_parameters, initial_state
+from presence_t5x.objective import (
+    abstract_state,
+    compile_ready_step,
+    gather_parameters,
+    initial_state,
+)
 from presence_t5x.opened_run import Run, prepare
 from presence_t5x.partitioning import batch_sharding, num_unit_parts
 from presence_t5x.resilience import hosts
@@ -224,20 +229,17 @@ class _SaveClock:
 def _state_to_go_on_from(run: Run, checkpointer: Checkpointer) -> TrainState:
     """Returns the newest undamaged checkpoint's state, with the batches set behind it, or the
     state before the first step."""
-    state = initial_state(run.config, run.objective)
-    if run.initial is not None:
-        state = initial_checkpoint.start_from(run.initial, state)
+    say = functools.partial(print, file=sys.stderr, flush=True)
     try:
-        restored = checkpointer.restore_newest(
-            state, functools.partial(print, file=sys.stderr, flush=True)
-        )
-        if restored is None:
-            return state
-        if restored.data_state:  # a converted checkpoint has none
+        restored = checkpointer.restore_newest(abstract_state(run.config, run.objective), say)
+        if restored is not None and restored.data_state:  # a converted checkpoint has none
             run.batches.set_state(restored.data_state)
     except ValueError as error:
         raise StopError(str(error)) from error
-    return restored.state
+    if restored is not None:
+        return restored.state
+    state = initial_state(run.config, run.objective)
+    return state if run.initial is None else initial_checkpoint.start_from(run.initial, state)
 
 
 def _stop_for_bad_numbers(run: Run, state: TrainState, skipped: Skipped) -> NoReturn:

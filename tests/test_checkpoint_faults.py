@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -104,6 +105,23 @@ def test_an_undamaged_one_is_restored_quietly(run_dir):
     (run_dir / "checkpoints/9.orbax-checkpoint-tmp").mkdir()  # a save that was killed
     found, said = restore(run_dir)
     assert int(found.state.step) == 3 and not said
+
+
+def test_shapes_without_a_sharding_are_restored_on_the_first_device(tmp_path):
+    """Wherever they lay when they were saved."""
+    everywhere = jax.sharding.NamedSharding(
+        jax.make_mesh((8,), ("data",)), jax.sharding.PartitionSpec("data")
+    )
+    state = state_of(3)
+    state.params["a"] = jax.device_put(state.params["a"], everywhere)
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(state, b"", {"model": {}})
+    found = checkpointer.restore(jax.eval_shape(lambda: state_of(0)))
+    checkpointer.close()
+    np.testing.assert_array_equal(found.state.params["a"], np.arange(5000.0) * 3)
+    assert {leaf.sharding for leaf in jax.tree.leaves(found.state)} == {
+        jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    }
 
 
 def test_only_damaged_ones_stop_the_run(run_dir):

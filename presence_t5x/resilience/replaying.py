@@ -18,7 +18,7 @@ from presence_t5x.checkpointer import Checkpointer
 from presence_t5x.config_types import RunConfig
 from presence_t5x.convert import stacks, tensors
 from presence_t5x.models.families import build_model
-from presence_t5x.objective import UNWEIGHTED, initial_state, make_objective, row_loss_fun
+from presence_t5x.objective import UNWEIGHTED, abstract_state, make_objective, row_loss_fun
 from presence_t5x.resilience.bad_steps import Rows, read_rows
 from presence_t5x.train_step import TrainState, train_step
 
@@ -63,7 +63,7 @@ def replay(config: RunConfig, folder: Path) -> Replay:
     rows = read_rows(folder)
     weighted = config.temperature.schedule != UNWEIGHTED
     objective = make_objective(config, None)._replace(lists_units=weighted)
-    state = Checkpointer(folder).restore(initial_state(config, objective)).state
+    state = Checkpointer(folder).restore(abstract_state(config, objective)).state
     after, metrics = jax.jit(functools.partial(train_step, objective))(state, rows.features)
     examples = _examples(config, state.params, rows)
     suspects = [i for i, row in enumerate(examples) if not row["finite"]] or range(len(examples))
