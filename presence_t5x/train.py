@@ -120,7 +120,8 @@ def train(run: Run, stop: StopRequest | None = None, watch: HostWatch | None = N
 
     Raises:
       SaveError: a checkpoint could not be written.
-      StopError: every checkpoint of the run is damaged, or too many updates in a row were skipped.
+      StopError: every checkpoint of the run is damaged, the one to start from cannot be read, or
+        too many updates in a row were skipped.
     """
     config, objective, stop = run.config, run.objective, stop or StopRequest()
     checkpointer = Checkpointer(config.model_dir, keep=config.keep_checkpoints)
@@ -239,7 +240,12 @@ def _state_to_go_on_from(run: Run, checkpointer: Checkpointer) -> TrainState:
     if restored is not None:
         return restored.state
     state = initial_state(run.config, run.objective)
-    return state if run.initial is None else initial_checkpoint.start_from(run.initial, state)
+    if run.initial is None:
+        return state
+    try:
+        return initial_checkpoint.start_from(run.initial, state)
+    except ValueError as error:
+        raise StopError(f"INITIAL_CHECKPOINT: {error}") from error
 
 
 def _stop_for_bad_numbers(run: Run, state: TrainState, skipped: Skipped) -> NoReturn:

@@ -381,14 +381,15 @@ def array_that_was_not_copied(place):
     return from_t5x(place, spoil)
 
 
+def as_integers(array):
+    """Lets the folder of an array say that its numbers are integers."""
+    meta = json.loads((array / ".zarray").read_text())
+    (array / ".zarray").write_text(json.dumps(meta | {"dtype": "<i4"}))
+
+
 @CASES.add("convert", "token_embedder", "int32", "float")
 def array_of_integers(place):
-    def spoil(folder):
-        array = folder / "target.token_embedder.embedding"
-        meta = json.loads((array / ".zarray").read_text())
-        (array / ".zarray").write_text(json.dumps(meta | {"dtype": "<i4"}))
-
-    return from_t5x(place, spoil)
+    return from_t5x(place, lambda folder: as_integers(folder / "target.token_embedder.embedding"))
 
 
 @CASES.add("convert", "params", "no readable Orbax tree")
@@ -473,9 +474,22 @@ def run_from_another_model(place):
 
 @CASES.add("train", "cannot be read")
 def run_from_a_truncated_array(place):
+    def spoil(array):
+        chunk = array / "0.0"
+        chunk.write_bytes(chunk.read_bytes()[:100])
+
+    return from_spoilt(place, spoil)
+
+
+@CASES.add("train", "INITIAL_CHECKPOINT", "token_embedder", "int32", "floating-point")
+def run_from_an_array_of_integers(place):
+    return from_spoilt(place, as_integers)
+
+
+def from_spoilt(place, spoil):
+    """The arguments of a run from a checkpoint of the right sizes whose embedding is spoilt."""
     folder = place.valid.copy("t5x", place.folder)
-    (chunk,) = folder.glob("target.token_embedder.embedding/0.0")
-    chunk.write_bytes(chunk.read_bytes()[:100])
+    spoil(folder / "target.token_embedder.embedding")
     sizes = [f"--gin.T5Config.{name}={size}" for name, size in SIZES.items()]
     # A run leaves its settings behind when it could start but for this.
     return [*started(place._replace(output=place.folder), folder), *sizes]

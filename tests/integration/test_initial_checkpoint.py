@@ -132,7 +132,7 @@ def test_a_run_whose_initial_checkpoint_cannot_be_read_leaves_no_settings(
     files = [path for path in source.glob("checkpoints/5/params/**/*") if path.is_file()]
     max(files, key=lambda path: path.stat().st_size).write_bytes(b"")
     run = prepare(model_dir, settings, INITIAL_CHECKPOINT=str(source), TRAIN_STEPS=8)
-    with pytest.raises(ValueError, match="source"):
+    with pytest.raises(train.StopError, match=r"INITIAL_CHECKPOINT: .*source"):
         train.train(run)
     assert not (model_dir / "config.json").exists()
     changes = {"INITIAL_CHECKPOINT": str(initial / "presence_5"), "TRAIN_STEPS": 8}
