@@ -187,6 +187,7 @@ def train(run: Run, stop: StopRequest | None = None, watch: HostWatch | None = N
         if evaluates or saves:
             timer = _Timer(step)
     checkpointer.close()
+    stop.saved()
     run.tasks.record()
     how = f"stopped and saved; {stop.how_to_resume()}" if stopped else "done"
     log.say(f"step {step}: {how}. Results are in {config.model_dir}")

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -200,17 +201,23 @@ def test_checksums_see_single_elements_and_places_but_not_devices():
 
 
 STOPPING = """
-import sys, time
+import sys, time, jax
 from presence_t5x.resilience.stopping import StopRequest
 stop = StopRequest(["python -m run", "--x=1"], grace_seconds=float(sys.argv[2]))
 stop.install()
+if sys.argv[1].startswith("host"):
+    jax.distributed.initialize(sys.argv[3], num_processes=1, process_id=0)
 if sys.argv[1] != "early":
     stop.start_saving()
 print("ready", flush=True)
-for _ in range(1000):
+for step in range(1, 1000):
     time.sleep(0.05)
-    if stop.reached(1) and sys.argv[1] == "saves":
+    if stop.reached(step):
+        if "hangs" in sys.argv[1]:
+            time.sleep(60)
+        stop.saved()
         print("saved", flush=True)
+        time.sleep(min(1.2 * stop.grace_seconds, 3))  # while others are waited for
         sys.exit(stop.status)
 """
 
@@ -218,15 +225,21 @@ for _ in range(1000):
 @pytest.mark.parametrize(
     "what, grace, number, status, output",
     [
-        ("saves", 60, "TERM", 0, "saved"),
+        ("saves", 2, "TERM", 0, "saved"),
         ("saves", 60, "INT", 130, "saved"),
         ("early", 60, "TERM", 0, "resume with python -m run --x=1"),
         ("hangs", 0.3, "TERM", 1, "none was written within 0.3 s"),
+        ("host saves", 2, "TERM", 0, "saved"),
+        ("host hangs", 0.3, "TERM", 1, "none was written within 0.3 s"),
+        ("host hangs", 0.3, "INT", 1, "none was written within 0.3 s"),
     ],
 )
 def test_signals(what, grace, number, status, output):
+    """Of several hosts, JAX takes SIGTERM over and tells of it when it is time to save."""
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"localhost:{server.getsockname()[1]}"
     process = subprocess.Popen(
-        [sys.executable, "-c", STOPPING, what, str(grace)],
+        [sys.executable, "-c", STOPPING, what, str(grace), address],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -105,7 +105,8 @@ class RunConfig:
       checkpoint_seconds: after so many seconds since the last checkpoint another one is saved,
         beside those every `checkpoint_period` steps; None is never. With several hosts it is looked
         at every `log_period` steps. Results do not depend on it.
-      stop_seconds: how long the end of a step and its save may take after SIGTERM or Ctrl-C.
+      stop_seconds: how long the end of a step and its save may take after SIGTERM or Ctrl-C; of
+        several hosts, the save at the step that they agree on.
       host_timeout_seconds: a host of several may be silent, or behind the others, for so long
         before they name it and stop.
       max_skipped_updates: after so many skipped updates in a row the run stops and leaves what

@@ -4,7 +4,8 @@ The first signal is noted and the loop saves at the end of its step; a second on
 step in time, ends the process at once. A signal before the first step ends it at once as well:
 there is nothing to save. Whatever happens, the same command continues bit for bit.
 
-Of several hosts, JAX's preemption service agrees on the step at which all of them stop.
+Of several hosts, JAX's preemption service agrees on the step at which all of them stop. It takes
+SIGTERM over, so that the set time begins with that step; with Ctrl-C on the host that got it.
 """
 
 import os
@@ -28,7 +29,8 @@ class StopRequest:
 
     Attributes:
       command: that continues the run.
-      grace_seconds: how long the end of a step and its save may take; None is for ever.
+      grace_seconds: how long the end of a step and its save may take, of several hosts the save
+        alone; None is for ever.
       stopped_status: exit status after SIGTERM.
     """
 
@@ -38,6 +40,8 @@ class StopRequest:
         self.stopped_status = 0
         self._signals: list[int] = []
         self._saves = False
+        self._saved = threading.Event()
+        self._timer: threading.Timer | None = None
 
     def install(self) -> None:
         """Takes over the signals of this process; call it from the main thread.
@@ -60,8 +64,16 @@ class StopRequest:
     def reached(self, step: int) -> bool:
         """Tells whether to save and stop after this step; the same on every host."""
         if jax.distributed.is_initialized():
-            return multihost_utils.reached_preemption_sync_point(step)
-        return bool(self._signals)
+            reached = multihost_utils.reached_preemption_sync_point(step)
+        else:
+            reached = bool(self._signals)
+        if reached:
+            self._start_timer()  # of SIGTERM, and of another host's signal, this is the first sign
+        return reached
+
+    def saved(self) -> None:
+        """The last save is on the disk: nothing that is left to do has to end in time."""
+        self._saved.set()
 
     @property
     def status(self) -> int:
@@ -89,17 +101,23 @@ class StopRequest:
             name = signal.Signals(number).name
             limit = "" if self.grace_seconds is None else f", in {self.grace_seconds:g} s at most"
             print(f"{name}: saving after this step{limit}", file=sys.stderr, flush=True)
-            if self.grace_seconds is not None:
-                timer = threading.Timer(self.grace_seconds, self._give_up)
-                timer.daemon = True
-                timer.start()
+            self._start_timer()
+
+    def _start_timer(self) -> None:
+        """From now on there is so much time to save, if it is not running yet."""
+        if self.grace_seconds is None or self._timer is not None:
+            return
+        self._timer = threading.Timer(self.grace_seconds, self._give_up)
+        self._timer.daemon = True
+        self._timer.start()
 
     def _give_up(self) -> None:
-        self._end(
-            f"without a new checkpoint: none was written within {self.grace_seconds:g} s "
-            "(STOP_SECONDS); the steps since the newest one will be done again",
-            1,
-        )
+        if not self._saved.is_set():
+            self._end(
+                f"without a new checkpoint: none was written within {self.grace_seconds:g} s "
+                "(STOP_SECONDS); the steps since the newest one will be done again",
+                1,
+            )
 
     def _end(self, how: str, status: int) -> None:
         """Ends the process as `kill -9` would: safe, since every file is whole or not there."""
