@@ -6,6 +6,7 @@ interrupted run and an uninterrupted one leave the same files. Times are in a fi
 they are never the same twice.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -141,6 +142,14 @@ class RunLog:
             self._tensorboard.flush()
             for file in self._files.values():
                 file.sync()
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        """Closes every sink; what that raises, on a full disk, say, hides no error before it."""
+        with contextlib.suppress(*([] if kind is None else [Exception])):
+            self.close()
 
     def close(self) -> None:
         """Closes every sink."""

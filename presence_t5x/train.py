@@ -8,7 +8,6 @@ import argparse
 import functools
 import shlex
 import sys
-import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,6 @@ from presence_t5x import initial_checkpoint, run_log
 from presence_t5x.checkpointer import Checkpointer, SaveError
 from presence_t5x.command_line import OneLineParser, report_error
 from presence_t5x.config import load_config, parse_arguments
-from presence_t5x.config_types import RunConfig
 from presence_t5x.evaluation.held_out_judge import HeldOutJudge
 from presence_t5x.host_memory import keep_freed_memory
 from presence_t5x.influence_log import InfluenceLog
@@ -41,6 +39,7 @@ from presence_t5x.resilience.quiet_saves import quieten
 from presence_t5x.resilience.skip_watch import Skipped, SkipWatch
 from presence_t5x.resilience.stopping import StopError, StopRequest
 from presence_t5x.resilience.weight_watch import WeightWatch
+from presence_t5x.run_clocks import SaveClock, StepTimer
 from presence_t5x.run_directory import write_settings
 from presence_t5x.train_step import TrainState
 
@@ -123,18 +122,37 @@ def train(run: Run, stop: StopRequest | None = None, watch: HostWatch | None = N
       StopError: every checkpoint of the run is damaged, the one to start from cannot be read, or
         too many updates in a row were skipped.
     """
-    config, objective, stop = run.config, run.objective, stop or StopRequest()
+    config, stop = run.config, stop or StopRequest()
     checkpointer = Checkpointer(config.model_dir, keep=config.keep_checkpoints)
     state = _state_to_go_on_from(run, checkpointer)
     if jax.process_index() == 0:
         write_settings(config, Path(config.model_dir))
-    step = int(state.step)
     log = run_log.RunLog(
         Path(config.model_dir),
-        resume_step=step,
+        resume_step=int(state.step),
         total_steps=config.train_steps,
         enabled=jax.process_index() == 0,
     )
+    with log:
+        state, stopped = _take_steps(run, state, checkpointer, log, stop, watch)
+        checkpointer.close()
+        stop.saved()
+        run.tasks.record()
+        how = f"stopped and saved; {stop.how_to_resume()}" if stopped else "done"
+        log.say(f"step {int(state.step)}: {how}. Results are in {config.model_dir}")
+    return state
+
+
+def _take_steps(
+    run: Run,
+    state: TrainState,
+    checkpointer: Checkpointer,
+    log: run_log.RunLog,
+    stop: StopRequest,
+    watch: HostWatch | None,
+) -> tuple[TrainState, bool]:
+    """Returns the state after the last step, which is being saved, and whether it was a stop."""
+    config, objective, step = run.config, run.objective, int(state.step)
     parts = num_unit_parts(objective.mesh)
     influences = InfluenceLog(config, num_parts=parts, resume_step=step)
     judge = HeldOutJudge(config, run.evaluation, run.batches, log)
@@ -144,7 +162,7 @@ def train(run: Run, stop: StopRequest | None = None, watch: HostWatch | None = N
     skips = SkipWatch(config.max_skipped_updates, int(state.num_skipped_updates))
     weights = WeightWatch()
     weights.resume(log.rows_so_far(run_log.METRICS))
-    timer, clock, stopped, started = _Timer(step), _SaveClock(config), False, False
+    timer, clock, stopped, started = StepTimer(step), SaveClock(config), False, False
     for batch in batches:
         # Told before the step, since a host that waits for another one is ahead of it, but not
         # before the first, which each host compiles in its own time.
@@ -185,47 +203,8 @@ def train(run: Run, stop: StopRequest | None = None, watch: HostWatch | None = N
         if last or stopped:
             break
         if evaluates or saves:
-            timer = _Timer(step)
-    checkpointer.close()
-    stop.saved()
-    run.tasks.record()
-    how = f"stopped and saved; {stop.how_to_resume()}" if stopped else "done"
-    log.say(f"step {step}: {how}. Results are in {config.model_dir}")
-    log.close()
-    return state
-
-
-class _Timer:
-    """Seconds per step since the last lap; the device has finished when a lap is taken."""
-
-    def __init__(self, step: int):
-        self._step, self._start = step, time.perf_counter()
-
-    def lap(self, step: int, num_tokens: float) -> dict[str, float]:
-        """Returns the time a step took since the last lap, and target tokens per second."""
-        now = time.perf_counter()
-        seconds = (now - self._start) / max(step - self._step, 1)
-        self._step, self._start = step, now
-        return {"seconds_per_step": seconds, "tokens_per_second": num_tokens / seconds}
-
-
-class _SaveClock:
-    """Tells when `checkpoint_seconds` have passed since the last checkpoint."""
-
-    def __init__(self, config: RunConfig):
-        self._seconds = config.checkpoint_seconds
-        self.start()
-
-    def start(self) -> None:
-        """Begins to count anew."""
-        self._start = time.perf_counter()
-
-    def is_due(self, logs: bool) -> bool:
-        """Tells whether to save, by the first host's clock; of several hosts only where one logs,
-        for they have to wait for each other."""
-        if self._seconds is None or (jax.process_count() > 1 and not logs):
-            return False
-        return hosts.first_host_decides(time.perf_counter() - self._start >= self._seconds)
+            timer = StepTimer(step)
+    return state, stopped
 
 
 def _state_to_go_on_from(run: Run, checkpointer: Checkpointer) -> TrainState:

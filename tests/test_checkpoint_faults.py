@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import resource
 import shutil
 import socket
@@ -249,3 +250,21 @@ def test_signals(what, grace, number, status, output):
         subprocess.run(["kill", f"-{number}", str(process.pid)], check=True)
         text = process.stdout.read()
     assert process.returncode == status and output in text, text
+
+
+def test_a_stop_at_once_gives_the_terminal_its_cursor_back():
+    """A progress bar hides it, and a process that ends so runs nothing that would show it again."""
+    terminal, stderr = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPING, "early", "60"],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env=os.environ | {"TERM": "xterm"},
+    )
+    with process:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        process.terminate()
+    said = os.read(terminal, 10_000)
+    assert b"stopped before the first step" in said and b"\x1b[?25h" in said
+    os.close(terminal)
+    os.close(stderr)

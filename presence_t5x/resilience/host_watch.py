@@ -15,6 +15,7 @@ import time
 from typing import Any
 
 import jax
+from rich.console import Console
 
 from presence_t5x.resilience.hosts import client
 
@@ -92,6 +93,7 @@ class HostWatch:
         client().key_value_set(key, json.dumps(value), allow_overwrite=True)
 
     def _end(self, reason: str) -> None:
+        Console(stderr=True).show_cursor()  # a progress bar hides it
         print(
             f"error: {reason}; this host stops at step {self.step}; {self._resume} (on all hosts)",
             file=sys.stderr,

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import jax
 from jax.experimental import multihost_utils
+from rich.console import Console
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -121,5 +122,6 @@ class StopRequest:
 
     def _end(self, how: str, status: int) -> None:
         """Ends the process as `kill -9` would: safe, since every file is whole or not there."""
+        Console(stderr=True).show_cursor()  # a progress bar hides it
         print(f"stopped {how}; {self.how_to_resume()}", file=sys.stderr, flush=True)
         os._exit(status or self.status)

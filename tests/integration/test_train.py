@@ -1,5 +1,6 @@
 """The run itself: one seed one result, resume bit for bit, complete files, clear refusals."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -241,6 +242,25 @@ def test_bad_input_is_refused_before_anything_is_written(
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(error) == 1 and message in error[0], error
     assert not model_dir.exists()
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_terminal_gets_its_cursor_back_whatever_ends_a_run(settings, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(train, "compile_ready_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", settings)
+    hidden, shown = (terminal.getvalue().rfind(code) for code in ("\x1b[?25l", "\x1b[?25h"))
+    assert 0 <= hidden < shown
 
 
 def test_a_model_dir_of_another_run_is_refused_with_the_differences(
