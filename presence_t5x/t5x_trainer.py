@@ -22,6 +22,7 @@ from t5x import models, partitioning, trainer
 from t5x import train_state as train_state_lib
 
 from presence_t5x.config_types import PresenceConfig, TemperatureConfig
+from presence_t5x.config_types.weighting import UNWEIGHTED
 from presence_t5x.gradients import PresenceAux, presence_gradients
 from presence_t5x.influence import select_layers
 from presence_t5x.layouts import can_cut_vocabulary
@@ -175,7 +176,7 @@ def build_temperature_fn(
     peak_step: int = 0,
 ) -> Schedule | None:
     """Returns `temperature_schedule`'s function, None for the schedule "unweighted"; for gin."""
-    if config.schedule == "unweighted":
+    if config.schedule == UNWEIGHTED:
         return None
     return temperature_schedule(config, learning_rate_fn, peak_step)
 

@@ -17,7 +17,12 @@ from presence_t5x.config_types.data import DataConfig
 from presence_t5x.config_types.families import MODEL_CONFIGS
 from presence_t5x.config_types.model import ModelConfig
 from presence_t5x.config_types.optimizer import OptimizerConfig
-from presence_t5x.config_types.weighting import FIRST_BLOCKS, PresenceConfig, TemperatureConfig
+from presence_t5x.config_types.weighting import (
+    FIRST_BLOCKS,
+    UNWEIGHTED,
+    PresenceConfig,
+    TemperatureConfig,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -149,7 +154,7 @@ class RunConfig:
         self._name_first_blocks()
         check_text("model_dir", self.model_dir)
         check_bool("influence_log", self.influence_log)
-        if self.influence_log and self.temperature.schedule == "unweighted":
+        if self.influence_log and self.temperature.schedule == UNWEIGHTED:
             raise ValueError(
                 "influence_log needs scores, and an unweighted run has none; set "
                 "INFLUENCE_LOG=False, or weigh by temperature 0 (TEMPERATURE_SCHEDULE='constant', "

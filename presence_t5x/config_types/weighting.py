@@ -18,6 +18,7 @@ ACCUMULATORS = ("stored", "streaming")
 ROW_ORDERS = ("strided", "contiguous")
 SCORES = ("self_influence", "loss", "loss_weighted_influence", "log_perplexity_influence")
 SCORE_LOSSES = ("mean", "sum")
+UNWEIGHTED = "unweighted"
 SCHEDULES = (
     "two_stage",
     "constant",
@@ -25,7 +26,7 @@ SCHEDULES = (
     "cosine",
     "piecewise",
     "learning_rate",
-    "unweighted",
+    UNWEIGHTED,
 )
 FIRST_BLOCKS = "first_blocks"
 

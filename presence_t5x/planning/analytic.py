@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from presence_t5x.config_types import ModelConfig, RunConfig
+from presence_t5x.config_types.weighting import UNWEIGHTED
 from presence_t5x.planning.products import Product, row_products
 
 
@@ -81,7 +82,7 @@ def weighted_training_flops(config: RunConfig) -> int:
       ValueError: as `forward_flops`.
     """
     plain, presence = training_flops(config), config.presence
-    if config.temperature.schedule == "unweighted" or presence.granularity != "example":
+    if config.temperature.schedule == UNWEIGHTED or presence.granularity != "example":
         return plain
     row, extra = _row_flops(config), 0
     if presence.normalizer == "batch" and presence.num_microbatches > 1:

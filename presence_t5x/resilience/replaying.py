@@ -16,9 +16,10 @@ from presence_t5x import held_out
 from presence_t5x.accumulation import rows_of_units
 from presence_t5x.checkpointer import Checkpointer
 from presence_t5x.config_types import RunConfig
+from presence_t5x.config_types.weighting import UNWEIGHTED
 from presence_t5x.convert import stacks, tensors
 from presence_t5x.models.families import build_model
-from presence_t5x.objective import UNWEIGHTED, abstract_state, make_objective, row_loss_fun
+from presence_t5x.objective import abstract_state, make_objective, row_loss_fun
 from presence_t5x.resilience.bad_steps import Rows, read_rows
 from presence_t5x.train_step import TrainState, train_step
 
