@@ -16,11 +16,11 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from presence_t5x._validate import did_you_mean
 from presence_t5x.config_types import OptimizerConfig
+from presence_t5x.influence import STACK_AXIS
 
 MIN_LEARNING_RATE = 1e-8
 _GRADIENT_EPSILON = 1e-30  # T5X's epsilon1, added to squared gradients
 _MIN_PARAMETER_SCALE = 1e-3  # T5X's epsilon2, in units of RMS(parameter)
-_STACK_AXIS = 1  # layers of a scanned parameter
 _STACKS = (("encoder", "encoder"), ("decoder", "decoder"))
 
 Schedule = Callable[[Any], Float[Array, ""]]
@@ -157,7 +157,7 @@ def _scale_by_adafactor(config: OptimizerConfig, scan_layers: bool) -> optax.Gra
     def init_any(path, param):
         if not (scan_layers and _is_stacked(path)):
             return init_leaf(param)
-        return jax.vmap(init_leaf, _STACK_AXIS, _moment_axes(init_leaf, param))(param)
+        return jax.vmap(init_leaf, STACK_AXIS, _moment_axes(init_leaf, param))(param)
 
     def init(params: PyTree) -> AdafactorState:
         moments = jax.tree_util.tree_map_with_path(init_any, params)
@@ -167,10 +167,8 @@ def _scale_by_adafactor(config: OptimizerConfig, scan_layers: bool) -> optax.Gra
         if not (scan_layers and _is_stacked(path)):
             return update_leaf(count, gradient, param, *moments)
         axes = _moment_axes(init_leaf, param)
-        in_axes = (None, _STACK_AXIS, _STACK_AXIS, *axes)
-        return jax.vmap(update_leaf, in_axes, (_STACK_AXIS, *axes))(
-            count, gradient, param, *moments
-        )
+        in_axes = (None, STACK_AXIS, STACK_AXIS, *axes)
+        return jax.vmap(update_leaf, in_axes, (STACK_AXIS, *axes))(count, gradient, param, *moments)
 
     def update(gradients: PyTree, state: AdafactorState, params: PyTree | None = None):
         if params is None:
@@ -239,11 +237,11 @@ def _moment_axes(init_leaf: Callable, stacked: Array) -> tuple[int | None, ...]:
     Whole moments keep the parameter's layout, so that they can be sharded alike.
     """
     layer = jax.ShapeDtypeStruct(
-        stacked.shape[:_STACK_AXIS] + stacked.shape[_STACK_AXIS + 1 :], stacked.dtype
+        stacked.shape[:STACK_AXIS] + stacked.shape[STACK_AXIS + 1 :], stacked.dtype
     )
     v_row, _, _ = jax.eval_shape(init_leaf, layer)
     is_factored = v_row.shape != (1,)
-    return (0, 0, None) if is_factored else (None, None, _STACK_AXIS)
+    return (0, 0, None) if is_factored else (None, None, STACK_AXIS)
 
 
 def _transpose(outer: PyTree, results: PyTree, width: int) -> tuple[PyTree, ...]:
