@@ -44,6 +44,13 @@ def check_float(
         raise ValueError(f"{name}={value} must lie in {lower}{minimum}, {maximum}]")
 
 
+def check_num_microbatches(value: int, num_rows: int, rows: str) -> None:
+    """Raises ValueError unless `value` divides `num_rows`, told as `rows`; lists what would."""
+    if num_rows % value:
+        divisors = [n for n in range(1, min(num_rows, 64) + 1) if num_rows % n == 0]
+        raise ValueError(f"num_microbatches={value} must divide {rows}; use one of {divisors}")
+
+
 def check_bool(name: str, value: Any) -> None:
     """Raises ValueError unless `value` is True or False."""
     if not isinstance(value, bool):

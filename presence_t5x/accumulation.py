@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
+from presence_t5x._validate import check_num_microbatches
 from presence_t5x.config_types import PresenceConfig
 from presence_t5x.reduction import RowDevices
 
@@ -37,12 +38,7 @@ def num_rows(batch: PyTree) -> int:
 
 def check_divides(rows: int, config: PresenceConfig, *, where: str) -> None:
     """Raises ValueError unless `num_microbatches` divides `rows`; lists what would."""
-    if rows % config.num_microbatches:
-        divisors = [n for n in range(1, min(rows, 64) + 1) if rows % n == 0]
-        raise ValueError(
-            f"num_microbatches={config.num_microbatches} must divide the {rows} rows {where}; "
-            f"use one of {divisors}"
-        )
+    check_num_microbatches(config.num_microbatches, rows, f"the {rows} rows {where}")
 
 
 def split_rows(

@@ -11,6 +11,7 @@ from presence_t5x._validate import (
     check_float,
     check_instance,
     check_int,
+    check_num_microbatches,
     check_text,
 )
 from presence_t5x.config_types.data import DataConfig
@@ -181,16 +182,8 @@ class RunConfig:
         for name in (*optional, "max_skipped_updates"):
             if getattr(self, name) is not None:
                 check_int(name, getattr(self, name), minimum=1)
-        if self.data.batch_size % self.presence.num_microbatches:
-            divisors = [
-                n
-                for n in range(1, 1 + min(64, self.data.batch_size))
-                if self.data.batch_size % n == 0
-            ]
-            raise ValueError(
-                f"num_microbatches={self.presence.num_microbatches} must divide "
-                f"batch_size={self.data.batch_size}; use one of {divisors}"
-            )
+        rows = self.data.batch_size
+        check_num_microbatches(self.presence.num_microbatches, rows, f"batch_size={rows}")
 
     def _check_parts(self):
         """Refuses other things in the places of settings, as gin puts them there."""
