@@ -29,14 +29,13 @@ class PresenceState(NamedTuple):
     Attributes:
       num_updates: steps with at least one live unit so far.
       score_ema: decayed sum of mean(scores), not yet bias-corrected.
-      squared_score_ema: the same of mean(scores ** 2); but minus its root, which has the scores'
-        own range, where squares of 1e20 and 1e-24 leave float32's. (Positive it is the sum itself:
-        checkpoints that were written before have that.)
+      score_rms: root of the decayed sum of mean(scores ** 2), likewise. The sum itself would leave
+        float32's range with scores of 1e20 and 1e-24.
     """
 
     num_updates: Int[Array, ""]
     score_ema: Float[Array, ""]
-    squared_score_ema: Float[Array, ""]
+    score_rms: Float[Array, ""]
 
 
 def init_presence_state(config: PresenceConfig) -> PresenceState:
@@ -55,12 +54,11 @@ def update_presence_state(
     safe, scale = _scaled(scores, live)
     num_live = jnp.sum(live)
     mean = scale * (jnp.sum(safe) / jnp.maximum(num_live, 1))
-    root = scale * jnp.sqrt(jnp.sum(safe * safe) / jnp.maximum(num_live, 1))
-    root = jnp.hypot(math.sqrt(decay) * _root_of_squares(state), math.sqrt(1 - decay) * root)
+    rms = scale * jnp.sqrt(jnp.sum(safe * safe) / jnp.maximum(num_live, 1))
     updated = PresenceState(
         num_updates=state.num_updates + 1,
         score_ema=decay * state.score_ema + (1 - decay) * mean,
-        squared_score_ema=-root,
+        score_rms=jnp.hypot(math.sqrt(decay) * state.score_rms, math.sqrt(1 - decay) * rms),
     )
     return jax.tree.map(lambda new, old: jnp.where(num_live > 0, new, old), updated, state)
 
@@ -109,10 +107,10 @@ def standardize_scores(
         return _clip(scores, config)
     correction = 1.0 - jnp.float32(config.ema_decay) ** state.num_updates
     correction = jnp.where(state.num_updates > 0, correction, 1.0)
-    root = _root_of_squares(state) / jnp.sqrt(correction)
-    unit = jnp.where(root > 0, root, 1.0)  # of what follows, so that no square leaves the range
+    rms = state.score_rms / jnp.sqrt(correction)
+    unit = jnp.where(rms > 0, rms, 1.0)  # of what follows, so that no square leaves the range
     mean = state.score_ema / correction / unit
-    variance = jnp.maximum((root > 0) - mean**2, 0.0)
+    variance = jnp.maximum((rms > 0) - mean**2, 0.0)
     z = _divide(scores / unit - mean, variance + config.epsilon * mean**2)
     return _clip(jnp.where(state.num_updates > 0, z, 0.0), config)
 
@@ -251,12 +249,6 @@ def _scaled(scores, live):
     safe = jnp.where(live, scores, 0.0)
     scale = jnp.max(jnp.abs(safe))
     return safe / jnp.where(scale > 0, scale, 1.0), scale
-
-
-def _root_of_squares(state: PresenceState):
-    """Returns the root of the decayed sum of mean squares."""
-    kept = state.squared_score_ema
-    return jnp.where(kept < 0, -kept, jnp.sqrt(jnp.maximum(kept, 0.0)))
 
 
 def _divide(deviation, variance):

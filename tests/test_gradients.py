@@ -75,7 +75,7 @@ def history_state(config):
     return init_presence_state(config)._replace(
         num_updates=jnp.int32(len(HISTORY)),
         score_ema=jnp.float32(mean * correction),
-        squared_score_ema=jnp.float32(mean_square * correction),
+        score_rms=jnp.sqrt(jnp.float32(mean_square * correction)),
     )
 
 

@@ -137,26 +137,6 @@ def test_a_score_that_does_not_square_is_forgotten_like_any_other():
     )
 
 
-def test_moments_of_earlier_checkpoints_go_on():
-    """They hold the decayed sum of mean squares itself."""
-    config, scores = PresenceConfig(normalizer="ema"), jnp.array([0.5, 4.0, 9.0])
-    live = jnp.ones(2, bool)
-    mean, square = oracles.ema_moments(HISTORY[:2], config.ema_decay)
-    correction = 1 - config.ema_decay**2
-    earlier = weighting.PresenceState(
-        jnp.int32(2), jnp.float32(mean * correction), jnp.float32(square * correction)
-    )
-    for state, history in (
-        (earlier, HISTORY[:2]),
-        (weighting.update_presence_state(earlier, jnp.array(HISTORY[2]), live, 0.99), HISTORY),
-    ):
-        np.testing.assert_allclose(
-            weighting.standardize_scores(scores, config, state),
-            weighting.standardize_scores(scores, config, ema_state(history, config)),
-            rtol=1e-4,
-        )
-
-
 def test_default_clipping():
     """None of raw scores, which have no scale: a bound would make all above it equal."""
     assert PresenceConfig().score_clip is None
