@@ -15,14 +15,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree
 
 from presence_t5x import accumulation
-from presence_t5x.influence import (
-    norm_probes,
-    probed_norms,
-    probed_scores,
-    replace_selected,
-    squared_norm,
-    take_selected,
-)
+from presence_t5x.influence import norm_probes, probed_norms, probed_scores, squared_norm
+from presence_t5x.scored_layers import replace_selected, take_selected
 from presence_t5x.units import (
     Problem,
     UnitResults,

@@ -20,11 +20,11 @@ from presence_t5x import accumulation
 from presence_t5x._validate import check_float
 from presence_t5x.config_types import PresenceConfig
 from presence_t5x.example_units import RowNorms, norm_sweep, scoring_sweep
-from presence_t5x.influence import select_layers
 from presence_t5x.layouts import Layout
 from presence_t5x.local_gradients import PresenceAux, plain_gradients, weighted_gradients
 from presence_t5x.partitioning import DATA_AXIS, num_row_parts
 from presence_t5x.reduction import Cut, RowDevices, scatter_axis
+from presence_t5x.scored_layers import select_layers
 from presence_t5x.units import Problem, unit_scoring_sweep
 from presence_t5x.weighting import PresenceState, init_presence_state
 

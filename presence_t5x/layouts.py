@@ -18,7 +18,6 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from presence_t5x.config_types import PresenceConfig
-from presence_t5x.influence import STACK_AXIS, select_layers
 from presence_t5x.partitioning import (
     DATA_AXIS,
     OUTER_AXIS,
@@ -29,6 +28,7 @@ from presence_t5x.partitioning import (
     row_axes,
 )
 from presence_t5x.reduction import Cut, Cuts, RowDevices, scatter_axis
+from presence_t5x.scored_layers import STACK_AXIS, select_layers
 
 _VOCABULARY, _LAYERS = "vocab", "layers"
 _SCALE = ("embed",)  # too small to be cut

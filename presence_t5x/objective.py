@@ -15,11 +15,11 @@ from jaxtyping import PyTree
 from presence_t5x import partitioning
 from presence_t5x.config_types import DataConfig, ModelConfig, RunConfig
 from presence_t5x.config_types.weighting import UNWEIGHTED
-from presence_t5x.influence import select_layers
 from presence_t5x.layouts import can_cut_vocabulary
 from presence_t5x.losses import LossFun, token_loss
 from presence_t5x.models.families import build_model, init_params
 from presence_t5x.optimizer import build_optimizer, learning_rate_schedule
+from presence_t5x.scored_layers import select_layers
 from presence_t5x.train_step import Objective, TrainState, init_train_state, train_step
 from presence_t5x.weighting import temperature_schedule
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from presence_t5x._validate import did_you_mean
 from presence_t5x.config_types import OptimizerConfig
-from presence_t5x.influence import STACK_AXIS
+from presence_t5x.scored_layers import STACK_AXIS
 
 MIN_LEARNING_RATE = 1e-8
 _GRADIENT_EPSILON = 1e-30  # T5X's epsilon1, added to squared gradients

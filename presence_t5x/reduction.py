@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree
 
-from presence_t5x.influence import STACK_AXIS, SelectedLeaf
+from presence_t5x.scored_layers import STACK_AXIS, SelectedLeaf
 
 _WIDE = 1024
 TILE_ROWS, TILE_LANES = 16, 128  # of bfloat16 arrays in a TPU's memory

@@ -19,9 +19,9 @@ from t5x import models
 from presence_t5x._validate import check_choice
 from presence_t5x.config_types import PresenceConfig, T5Config
 from presence_t5x.config_types.weighting import NORMALIZERS
-from presence_t5x.influence import STACK_AXIS
 from presence_t5x.layouts import parameter_axes
 from presence_t5x.models.t5 import T5
+from presence_t5x.scored_layers import STACK_AXIS
 from presence_t5x.weighting import PresenceState, init_presence_state
 
 MOMENTS = "presence"  # the collection of the score moments

@@ -24,10 +24,10 @@ from t5x import train_state as train_state_lib
 from presence_t5x.config_types import PresenceConfig, TemperatureConfig
 from presence_t5x.config_types.weighting import UNWEIGHTED
 from presence_t5x.gradients import PresenceAux, presence_gradients
-from presence_t5x.influence import select_layers
 from presence_t5x.layouts import can_cut_vocabulary
 from presence_t5x.metrics import weighting_metrics
 from presence_t5x.partitioning import row_axes, with_row_groups
+from presence_t5x.scored_layers import select_layers
 from presence_t5x.t5x_loss import T5XMetrics, step_loss
 from presence_t5x.t5x_model import MOMENTS, pack_moments, unpack_moments
 from presence_t5x.units import all_finite, squares_finite

@@ -18,8 +18,9 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from presence_t5x import accumulation
 from presence_t5x.config_types import PresenceConfig
-from presence_t5x.influence import SelectedLeaf, take_selected, unit_score
+from presence_t5x.influence import unit_score
 from presence_t5x.reduction import RowDevices
+from presence_t5x.scored_layers import SelectedLeaf, take_selected
 from presence_t5x.weighting import PresenceState, standardize_scores
 
 

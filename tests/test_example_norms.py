@@ -8,10 +8,10 @@ import pytest
 
 from presence_t5x.config_types import PresenceConfig, T5Config
 from presence_t5x.gradients import example_norms, example_scores
-from presence_t5x.influence import select_layers
 from presence_t5x.losses import token_loss
 from presence_t5x.models.families import init_params
 from presence_t5x.models.t5 import T5
+from presence_t5x.scored_layers import select_layers
 
 LAYERS = ("encoder/layers_0", "encoder/layers_1", "decoder/layers_0")
 

@@ -19,6 +19,7 @@ CORE_MODULES = (
     "metrics",
     "partitioning",
     "reduction",
+    "scored_layers",
     "train_step",
     "units",
     "weighting",

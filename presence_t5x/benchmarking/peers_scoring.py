@@ -15,9 +15,10 @@ import jax.numpy as jnp
 
 from presence_t5x.benchmarking.contenders import SCORING, Batch, Contender, temp_bytes
 from presence_t5x.config_types import RunConfig
-from presence_t5x.influence import replace_selected, select_layers, squared_norm, take_selected
+from presence_t5x.influence import squared_norm
 from presence_t5x.losses import logits_loss
 from presence_t5x.models.families import build_model, init_params
+from presence_t5x.scored_layers import replace_selected, select_layers, take_selected
 
 
 def vmap_scoring(config: RunConfig, batch: Batch) -> Contender:

@@ -16,7 +16,7 @@ import numpy as np
 from presence_t5x.config_types import OptimizerConfig
 from presence_t5x.convert import stacks, tensors
 from presence_t5x.convert.tensors import Tensor, Tensors
-from presence_t5x.influence import STACK_AXIS
+from presence_t5x.scored_layers import STACK_AXIS
 
 UNUSED_SHAPE = (1,)  # of a moment that a parameter has no use for
 _FACTORED_FROM = OptimizerConfig().min_dim_size_to_factor

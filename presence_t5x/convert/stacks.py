@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from presence_t5x.convert import tensors
 from presence_t5x.convert.tensors import Tensor, Tensors
-from presence_t5x.influence import STACK_AXIS
+from presence_t5x.scored_layers import STACK_AXIS
 
 STACKS = ("encoder", "decoder")
 _LAYER = re.compile(r"(encoder|decoder)/layers_(\d+)/(.+)")

@@ -12,10 +12,10 @@ from flax import linen as nn
 from jaxtyping import Array
 
 from presence_t5x.config_types import ModelConfig
-from presence_t5x.influence import STACK_AXIS
 from presence_t5x.models.attention import MIXED_VALUES, MultiHeadAttention
 from presence_t5x.models.caches import CACHE
 from presence_t5x.models.layers import PROBES, MlpBlock, RMSNorm
+from presence_t5x.scored_layers import STACK_AXIS
 
 ACTIVATION_AXES = ("rows", None, None)
 _PROJECTIONS = jax.checkpoint_policies.dots_with_no_batch_dims_saveable

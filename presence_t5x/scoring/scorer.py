@@ -11,11 +11,11 @@ from jaxtyping import Float, PyTree
 from presence_t5x.config_types import ModelConfig, PresenceConfig
 from presence_t5x.gradients import example_norms
 from presence_t5x.held_out import num_chunks
-from presence_t5x.influence import select_layers
 from presence_t5x.layouts import Layout
 from presence_t5x.losses import token_loss
 from presence_t5x.models.families import build_model, init_params
 from presence_t5x.partitioning import num_row_parts
+from presence_t5x.scored_layers import select_layers
 from presence_t5x.scoring.corpus import DocumentBatch
 
 SCORE = "score"

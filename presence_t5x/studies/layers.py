@@ -22,9 +22,9 @@ import numpy as np
 from presence_t5x._validate import did_you_mean
 from presence_t5x.config_types import ModelConfig
 from presence_t5x.convert.stacks import STACKS
-from presence_t5x.influence import STACK_AXIS, select_layers
 from presence_t5x.models.families import init_params
 from presence_t5x.ranking import auroc
+from presence_t5x.scored_layers import STACK_AXIS, select_layers
 from presence_t5x.scoring.settings import Request, resolve
 from presence_t5x.studies.agreement import agreement, spearman
 from presence_t5x.studies.cost import scoring_flops
