@@ -114,4 +114,4 @@ class InfluenceLog:
 
     def _num_tokens(self, batch: "Batch") -> dict[str, np.ndarray]:
         """Targets of every row, in place of the features, which would fill the memory."""
-        return {"num_tokens": np.asarray(count_tokens(self._features, batch.features))}
+        return {"num_tokens": count_tokens(self._features, batch.features)}

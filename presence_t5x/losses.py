@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 
 from presence_t5x.config_types.features import ENCODER_DECODER, BatchFeatures
@@ -229,15 +230,18 @@ class ProbedLoss:
         return loss, num_tokens, row_metrics
 
 
-def count_tokens(features: BatchFeatures, batch: Batch) -> Float[Array, " batch"]:
-    """Returns how many targets of each row count, as a loss on these features has it."""
-    return jnp.sum(_targets(features, batch)[1].astype(jnp.float32), axis=1)
+def count_tokens(features: BatchFeatures, batch: Batch) -> Float[np.ndarray, " batch"]:
+    """Returns how many targets of each row count, as a loss on these features has it.
+
+    The batch is the host's, and so is the count: a device would count behind the step it is at.
+    """
+    return np.sum(np.asarray(_targets(features, batch)[1], np.float32), axis=1)
 
 
 def _targets(features: BatchFeatures, batch: Batch) -> tuple[Array, Array]:
     """Returns targets and weights, [rows, length]; one target a row is a length of 1."""
     targets = batch[features.targets]
-    weights = jnp.asarray(targets) >= 0 if features.weights is None else batch[features.weights]
+    weights = targets >= 0 if features.weights is None else batch[features.weights]
     if targets.ndim == 1:
         return targets[:, None], weights[:, None]
     return targets, weights

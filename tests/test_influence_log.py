@@ -15,8 +15,9 @@ from presence_t5x import train
 from presence_t5x.accumulation import rows_of_units
 from presence_t5x.config import load_config
 from presence_t5x.config_types import PresenceConfig
+from presence_t5x.data.row_features import Batch
 from presence_t5x.gradients import presence_gradients
-from presence_t5x.influence_log import DIRECTORY
+from presence_t5x.influence_log import DIRECTORY, InfluenceLog
 from presence_t5x.partitioning import data_mesh, num_unit_parts
 
 
@@ -51,6 +52,31 @@ def test_rows_of_units_are_those_that_are_scored(row_order, granularity, num_dev
     rows = rows_of_units(16, config, parts)
     assert sorted(rows.reshape(-1)) == list(range(16))
     np.testing.assert_allclose(step(params, batch)[1].scores, values[rows].mean(axis=1), rtol=1e-6)
+
+
+def test_tokens_are_counted_on_the_host(tmp_path):
+    """A device would count them behind the step that has just begun, and the run would wait."""
+    settings = {
+        "MODEL_DIR": str(tmp_path),
+        "LOCAL_TEXT_FILES": "unread",
+        "VOCABULARY_FILE": "bytes",
+        "BATCH_SIZE": 2,
+        "NUM_MICROBATCHES": 1,
+        "INFLUENCE_LOG": True,
+    }
+    config = load_config([tiny_model.LOCAL], [f"{n}={value!r}" for n, value in settings.items()])
+    features = {
+        "decoder_target_tokens": np.ones((2, 3), np.int32),
+        "decoder_loss_weights": np.asarray([[1, 1, 0], [1, 0, 0]], np.float32),
+    }
+    batch = Batch(features, ["a", "b"], ["en", "sw"], ["", ""], ["", ""])
+    unit = {name: jnp.ones(1) for name in ("scores", "weights", "live")}
+    log = InfluenceLog(config, num_parts=1, resume_step=0)
+    with jax.transfer_guard("disallow_explicit"):
+        log.add(1, batch, {"units": unit, "presence/temperature": 1.0})
+    log.write()
+    (row,) = pq.read_table(tmp_path / DIRECTORY).to_pylist()
+    assert row["num_tokens"] == 3 and row["languages"] == [("en", 1), ("sw", 1)]
 
 
 STEPS = 4
