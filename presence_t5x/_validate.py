@@ -51,6 +51,22 @@ def check_num_microbatches(value: int, num_rows: int, rows: str) -> None:
         raise ValueError(f"num_microbatches={value} must divide {rows}; use one of {divisors}")
 
 
+def check_process(process_index: int, process_count: int, batch_size: int) -> None:
+    """Raises ValueError unless a process of so many can read its own, equal part of a batch."""
+    check_int("process_count", process_count, minimum=1)
+    check_int("process_index", process_index, minimum=0)
+    if process_index >= process_count:
+        raise ValueError(
+            f"process_index={process_index} must be less than process_count={process_count}; "
+            "processes are counted from 0"
+        )
+    if batch_size % process_count:
+        raise ValueError(
+            f"process_count={process_count} must divide batch_size={batch_size}; use a batch_size "
+            f"that is a multiple of {process_count}"
+        )
+
+
 def check_bool(name: str, value: Any) -> None:
     """Raises ValueError unless `value` is True or False."""
     if not isinstance(value, bool):

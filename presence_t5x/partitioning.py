@@ -134,7 +134,7 @@ def bytes_per_device(tree: PyTree) -> int:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of arrays [rows, ...]: rows over replica, data and fsdp."""
+    """Returns the sharding of arrays [rows, ...]: rows over replica, outer, data and fsdp."""
     fsdp = (FSDP_AXIS,) if FSDP_AXIS in mesh.shape else ()
     return NamedSharding(mesh, PartitionSpec((*row_axes(mesh), *fsdp)))
 

@@ -13,7 +13,7 @@ import grain
 import numpy as np
 from jaxtyping import Int
 
-from presence_t5x._validate import check_int
+from presence_t5x._validate import check_int, check_process
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.composition import compose_units, row_label
 from presence_t5x.data.mixing import RowGroup
@@ -54,13 +54,7 @@ class PreparedBatches:
           ValueError: P does not divide B, lengths that do not fit, too few tokens for a row, or no
             units to compose.
         """
-        check_int("process_count", process_count, minimum=1)
-        check_int("process_index", process_index, minimum=0)
-        if process_index >= process_count or data_config.batch_size % process_count:
-            raise ValueError(
-                f"process_count={process_count} must divide batch_size={data_config.batch_size} "
-                f"and exceed process_index={process_index}"
-            )
+        check_process(process_index, process_count, data_config.batch_size)
         self._composition = data_config.microbatch_composition
         if self._composition != "random" and units is None:
             raise ValueError(

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from presence_t5x._validate import check_process
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.converters import convert_rows, task_lengths
 from presence_t5x.data.preprocessors import LABELS, data_seed
@@ -59,11 +60,7 @@ class StreamingBatches:
           ValueError: unknown task or split, rows that are none of the objective's, or
             `process_count` does not divide the batch size.
         """
-        if process_index >= process_count or data_config.batch_size % process_count:
-            raise ValueError(
-                f"process_count={process_count} must divide batch_size={data_config.batch_size} "
-                f"and exceed process_index={process_index}"
-            )
+        check_process(process_index, process_count, data_config.batch_size)
         self._config = data_config
         self._provider = _with_objective(data_config)
         if split not in self._provider.splits:

@@ -312,6 +312,8 @@ def test_evaluation_selection(mixture):
 def test_errors(store, tmp_path):
     with pytest.raises(ValueError, match="process_count=3 must divide batch_size=8"):
         open_batches(store, CONFIG, process_count=3)
+    with pytest.raises(ValueError, match="process_index=2 must be less than process_count=2;"):
+        open_batches(store, CONFIG, process_index=2, process_count=2)
     long = dataclasses.replace(CONFIG, task_feature_lengths={"inputs": 32, "targets": 7})
     with pytest.raises(ValueError, match="need targets >= 8"):
         open_batches(store, long)

@@ -174,6 +174,8 @@ def test_errors():
         StreamingBatches(CONFIG, "test")
     with pytest.raises(ValueError, match="process_count=3 must divide batch_size=4"):
         StreamingBatches(CONFIG, process_count=3)
+    with pytest.raises(ValueError, match="process_index=2 must be less than process_count=2;"):
+        StreamingBatches(CONFIG, process_index=2, process_count=2)
     batches = StreamingBatches(CONFIG)
     assert batches.iterate(0) is batches
     with pytest.raises(ValueError, match="start_step=5 but 0 batches are read"):
