@@ -1,7 +1,6 @@
 """Which held-out rows a run is judged on: a fixed sample of every language and noise label."""
 
 import dataclasses
-import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,8 @@ from presence_t5x.data.providers import find_provider, tasks_of
 from presence_t5x.data.raw_rows import PairRow, TextRow, read_pair_row, read_text_row
 from presence_t5x.data.row_features import Batch, RowFeatures
 from presence_t5x.data.rows import EVALUATION, make_generator
-from presence_t5x.data.sources import open_batches, resolve_vocabulary
+from presence_t5x.data.sources import resolve_vocabulary
+from presence_t5x.data.streaming import StreamingBatches
 from presence_t5x.data.text_plans import TextPlan
 from presence_t5x.data.token_store import TokenStore
 from presence_t5x.data.tokenizers import Tokenizer
@@ -37,8 +37,8 @@ def evaluation_batches(
     """Returns the held-out batches of a run, the same on every call; [] without held-out rows.
 
     Prepared data gives up to `rows_per_group` rows of every (language, noise label), where noise is
-    planted from the labelled held-out split. A streamed mixture gives that many rows of every
-    member task.
+    planted from the labelled held-out split. A streamed mixture gives up to that many rows of every
+    member task, in an order that no seed changes.
 
     Args:
       data_config: of the run.
@@ -48,7 +48,7 @@ def evaluation_batches(
         permuted, labelled "clean" and "permuted_words".
     """
     if data_config.reader == "streaming":
-        return _streamed(data_config, rows_per_group, prepared_root)
+        return _streamed(data_config, rows_per_group)
     root = Path(data_config.prepared_dir or prepared_root)
     vocabulary = resolve_vocabulary(data_config)
     stores = open_stores(data_config, vocabulary, prepared_root=root)
@@ -145,13 +145,12 @@ def make_batches(
     ]
 
 
-def _streamed(data_config: DataConfig, rows: int, prepared_root) -> list[Batch]:
-    """Returns the first rows of every member task's validation split."""
-    provider = find_provider(data_config)
+def _streamed(data_config: DataConfig, max_rows: int) -> list[Batch]:
+    """Returns rows of every member task's validation split, not packed: packed ones lose labels."""
     batches = []
-    for task in tasks_of(provider):
+    for task in tasks_of(find_provider(data_config)):
         if _VALIDATION in task.splits:
-            one = dataclasses.replace(data_config, mixture_or_task_name=task.name)
-            source = open_batches(one, _VALIDATION, prepared_root=prepared_root)
-            batches += itertools.islice(source.iterate(), -(-rows // data_config.batch_size))
+            name = task.name
+            one = dataclasses.replace(data_config, mixture_or_task_name=name, pack=False, seed=0)
+            batches += StreamingBatches(one, _VALIDATION, num_rows=max_rows)
     return batches

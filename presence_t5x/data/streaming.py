@@ -47,6 +47,7 @@ class StreamingBatches:
         *,
         process_index: int = 0,
         process_count: int = 1,
+        num_rows: int | None = None,
     ):
         """Builds the pipeline; reads nothing yet.
 
@@ -55,13 +56,16 @@ class StreamingBatches:
           split: of the task.
           process_index: which shard of the source this process reads.
           process_count: how many there are; must divide the batch size.
+          num_rows: at most so many, of one pass through the source; the last batch is filled up
+            with rows of padding. None is endless.
 
         Raises:
           ValueError: unknown task or split, rows that are none of the objective's, or
             `process_count` does not divide the batch size.
         """
         check_process(process_index, process_count, data_config.batch_size)
-        self._config = data_config
+        self._config, self._num_rows = data_config, num_rows
+        self._local_size = data_config.batch_size // process_count
         self._provider = _with_objective(data_config)
         if split not in self._provider.splits:
             raise ValueError(
@@ -76,9 +80,10 @@ class StreamingBatches:
         """An iterator from the first batch on, over a new dataset: one that is iterated twice
         shuffles differently the second time."""
         shard_info = self._shards if self._shards.num_shards > 1 else None
-        dataset = self._rows(shard_info).batch(
-            self._config.batch_size // self._shards.num_shards, drop_remainder=True
-        )
+        dataset = self._rows(shard_info)
+        if self._num_rows is not None:
+            dataset = dataset.take(self._num_rows)
+        dataset = dataset.batch(self._local_size, drop_remainder=self._num_rows is None)
         options = tf.data.Options()
         options.deterministic = True
         # The only stateful op is our own pure numpy_function; tf.data would refuse to save it.
@@ -86,7 +91,7 @@ class StreamingBatches:
         return iter(dataset.with_options(options))
 
     def _rows(self, shard_info):
-        """The endless dataset of single rows with model features (and labels unless packed)."""
+        """The dataset of single rows with model features (and labels unless packed)."""
         config = self._config
         keywords: dict[str, Any] = {"passthrough_features": LABELS}
         if not isinstance(self._provider, seqio.Mixture):
@@ -99,7 +104,7 @@ class StreamingBatches:
                 shuffle=True,
                 seed=config.seed,
                 shard_info=shard_info,
-                num_epochs=None,
+                num_epochs=None if self._num_rows is None else 1,
                 **keywords,
             )
         vocabulary = self._provider.output_features["targets"].vocabulary
@@ -115,12 +120,12 @@ class StreamingBatches:
         return self
 
     def __next__(self) -> Batch:
-        values = {name: np.asarray(value) for name, value in next(self._iterator).items()}
+        found = next(self._iterator).items()
+        values = {name: _fill_up(np.asarray(value), self._local_size) for name, value in found}
         self._num_batches += 1
-        num_rows = self._config.batch_size // self._shards.num_shards
         labels = []
         for name in LABELS:
-            column = values.pop(name, np.full(num_rows, b"", object))
+            column = values.pop(name, np.full(self._local_size, b"", object))
             labels.append([label.decode("utf-8", "replace") for label in column.tolist()])
         for name in values:
             if name.endswith("_weights"):
@@ -192,6 +197,15 @@ class StreamingBatches:
                 checkpoint = tf.train.Checkpoint(iterator=self._iterator)
                 checkpoint.read(os.path.join(directory, "state")).assert_consumed()
         self._num_batches = num_batches
+
+
+def _fill_up(values: np.ndarray, num_rows: int) -> np.ndarray:
+    """Adds rows of padding: without labels, of no class (-1), or of zeros."""
+    if len(values) == num_rows:
+        return values
+    empty = b"" if values.dtype == object else -1 if values.ndim == 1 else 0
+    padding = np.full((num_rows - len(values), *values.shape[1:]), empty, values.dtype)
+    return np.concatenate([values, padding])
 
 
 def _with_objective(data_config: DataConfig) -> seqio.Task | seqio.Mixture:

@@ -9,6 +9,7 @@ import seqio
 
 from presence_t5x.config_types import DataConfig
 from presence_t5x.data.documents import Document
+from presence_t5x.data.evaluation import evaluation_batches
 from presence_t5x.data.preprocessors import add_labels
 from presence_t5x.data.streaming import StreamingBatches
 from presence_t5x.data.text_tasks import add_text_task, documents_dataset
@@ -167,6 +168,61 @@ def test_processes_read_disjoint_shards():
         assert all(len(batch.example_ids) == 2 for batch in found)
         seen.append({name.split("#")[0] for batch in found for name in batch.example_ids})
     assert seen[0] and seen[1] and not seen[0] & seen[1]
+
+
+HELD_OUT = ("en", "sw")
+
+
+@pytest.fixture
+def held_out_mixture():
+    def source(language):
+        def documents(split, shuffle_files=False, seed=None):
+            return documents_dataset(
+                lambda: (
+                    Document(text_of(i), f"{language}-{split}{i}", language, "web", "")
+                    for i in range(20)
+                )
+            )
+
+        return seqio.FunctionDataSource(documents, splits=("train", "validation"))
+
+    names = [f"held_out_{language}" for language in HELD_OUT]
+    for name, language in zip(names, HELD_OUT):
+        add_text_task(
+            name,
+            source(language),
+            load_vocabulary("bytes"),
+            to_text=[_use_text],
+            concatenate=False,
+            shuffle_buffer_size=30,
+        )
+    seqio.MixtureRegistry.add("held_out_mixture", [(name, 1) for name in names])
+    yield "held_out_mixture"
+    seqio.MixtureRegistry.remove("held_out_mixture")
+    for name in names:
+        seqio.TaskRegistry.remove(name)
+
+
+@pytest.mark.parametrize("rows_per_group", [3, 6, 1000])
+def test_held_out_rows_are_of_every_language_once_whatever_the_seed(
+    held_out_mixture, rows_per_group
+):
+    config = config_for(held_out_mixture, pack=True)
+    options = {"rows_per_group": rows_per_group, "prepared_root": "unused"}
+    batches = evaluation_batches(config, **options)
+    assert_equal(evaluation_batches(dataclasses.replace(config, seed=7), **options), batches)
+    found = {language: [] for language in HELD_OUT}
+    for batch in batches:
+        assert {len(array) for array in batch.features.values()} == {config.batch_size}
+        num_tokens = batch.features["decoder_loss_weights"].sum(axis=1)
+        for name, language, tokens in zip(batch.example_ids, batch.languages, num_tokens):
+            assert bool(name) == bool(language) == (tokens > 0)
+            if name:
+                assert name.startswith(f"{language}-validation")
+                found[language].append(name)
+    for names in found.values():
+        assert len(set(names)) == len(names)
+        assert len(names) == rows_per_group if rows_per_group < 1000 else len(names) > 20
 
 
 def test_errors():
