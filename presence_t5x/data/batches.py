@@ -94,9 +94,9 @@ class PreparedBatches:
         """Returns the manifest of each group's store, by the group's name."""
         return {group.name: group.store.manifest for group in self._order.groups}
 
-    def epochs_at(self, step: int) -> list[dict[str, Any]]:
-        """Returns how often each group's rows have been seen after `step` steps."""
-        epochs = self._order.epochs_at(step * self._batch_size)
+    def epochs(self) -> list[dict[str, Any]]:
+        """Returns how often each group's rows have been seen up to the next batch of `iterate`."""
+        epochs = self._order.epochs_at(self._next_step * self._batch_size)
         return [
             {"group": group.name, "epochs": passes, "rows_per_epoch": rows}
             for group, passes, rows in zip(self._order.groups, epochs, self.rows_per_epoch)

@@ -39,9 +39,9 @@ class HeldOutJudge:
 
     def count_epochs(self, step: int) -> None:
         """Logs how often the rows of each task, language or source of the mixture were seen."""
-        epochs_at = getattr(self._batches, "epochs_at", None)  # a stream does not know
-        if epochs_at is not None:
-            rows = epochs_at(step)
+        epochs_fn = getattr(self._batches, "epochs", None)  # a stream does not know
+        if epochs_fn is not None:
+            rows = epochs_fn()  # not those of `step`: it may count on from another run's
             self._log.rows(run_log.EPOCHS, step, rows, "data/epochs", "epochs", ("group",))
 
     def probe(self, step: int, params: PyTree, *, final: bool) -> None:

@@ -185,7 +185,7 @@ def test_prepared_stores_bring_their_vocabulary(config, tmp_path):
     )
     assert check_data(prepared, 400).vocab_size == 359
     batches = open_batches(prepared, prepared_root="")
-    assert [row["group"] for row in batches.epochs_at(0)] == ["local_text"] * 2
+    assert [row["group"] for row in batches.epochs()] == ["local_text"] * 2
     own = dataclasses.replace(prepared, prepared_stores=f"{tmp_path}/c/*")
     assert check_data(own, 4096).vocab_size == 4096
     other = dataclasses.replace(prepared, prepared_stores=f"{tmp_path}/*/*")

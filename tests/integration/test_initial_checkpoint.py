@@ -105,6 +105,10 @@ def test_steps_count_on_and_the_optimizer_starts_fresh(initial, from_zero, setti
     assert_identical(state.optimizer_state[0][1:], wanted.optimizer_state[0][1:])
     lines = (model_dir / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [6, 7, 8]
+    *_, last = map(json.loads, (model_dir / "epochs.jsonl").read_text().splitlines())
+    (group,) = last["rows"]
+    num_rows = 3 * settings["BATCH_SIZE"]  # of this run
+    assert last["step"] == 8 and group["epochs"] == num_rows / group["rows_per_epoch"]
     resolved = json.loads((model_dir / "config.json").read_text())
     assert resolved["optimizer"]["step_offset"] == 5 and resolved["model"]["vocab_size"] == 391
 
