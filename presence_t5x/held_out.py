@@ -4,15 +4,20 @@ An evaluation is the mean token loss of each (language, noise) group; a probe sc
 labelled sample and asks how well score and loss rank each kind of noise above clean text.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
+from presence_t5x.accumulation import join_rows, split_rows
 from presence_t5x.config_types import PresenceConfig
 from presence_t5x.gradients import example_scores
+from presence_t5x.layouts import Layout
+from presence_t5x.partitioning import replicated
 from presence_t5x.ranking import auroc
 
 CLEAN = "clean"
@@ -31,17 +36,40 @@ class LabelledRows(NamedTuple):
     scores: np.ndarray
 
 
-def loss_rows(loss_fun: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a compiled (params, features) -> (loss sums, token counts), one a row."""
-    return jax.jit(lambda params, features: loss_fun(params, features, None)[:2])
+def loss_rows(
+    loss_fun: Callable[..., Any], config: PresenceConfig, mesh: Mesh | None = None
+) -> Callable[..., Any]:
+    """Returns a compiled (params, features) -> (loss sums, token counts), one a row.
 
+    A device runs as many rows at a time as in a training step.
 
-def score_rows(loss_fun: Callable[..., Any], config: PresenceConfig) -> Callable[..., Any]:
-    """Returns a compiled (params, features) -> (loss sums, token counts, scores), one a row."""
+    Args:
+      loss_fun: of rows.
+      config: of the training: in how many microbatches a device's rows are cut.
+      mesh: whose devices share the rows, which they and the microbatches divide; None is one.
+    """
 
     def run(params, features):
+        found = jax.lax.map(
+            lambda rows: loss_fun(params, rows, None)[:2], split_rows(features, config)
+        )
+        return tuple(join_rows(values, config) for values in found)
+
+    return _over_devices(run, mesh)
+
+
+def score_rows(
+    loss_fun: Callable[..., Any], config: PresenceConfig, mesh: Mesh | None = None
+) -> Callable[..., Any]:
+    """Returns a compiled (params, features) -> (loss sums, token counts, scores), one a row.
+
+    Args: as `loss_rows`; of `config` the layers and the score, too.
+    """
+
+    def run(params, features):
+        rows = next(iter(features.values())).shape[0]
         chunked = PresenceConfig(
-            num_microbatches=num_chunks(next(iter(features.values())).shape[0]),
+            num_microbatches=max(num_chunks(rows), config.num_microbatches),
             layers=config.layers,
             score=config.score,
             score_loss=config.score_loss,
@@ -51,7 +79,15 @@ def score_rows(loss_fun: Callable[..., Any], config: PresenceConfig) -> Callable
         )
         return losses, num_tokens, scores
 
-    return jax.jit(run)
+    return _over_devices(run, mesh)
+
+
+def _over_devices(run: Callable[..., Any], mesh: Mesh | None) -> Callable[..., Any]:
+    """Returns (params, features) -> results of rows, compiled; every process gets all of them."""
+    if mesh is None:
+        return jax.jit(run)
+    over_rows = functools.partial(Layout(mesh).map_rows, run)
+    return jax.jit(over_rows, out_shardings=replicated(mesh))
 
 
 def num_chunks(rows: int) -> int:

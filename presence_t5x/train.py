@@ -155,7 +155,7 @@ def _take_steps(
     config, objective, step = run.config, run.objective, int(state.step)
     parts = num_unit_parts(objective.mesh)
     influences = InfluenceLog(config, num_parts=parts, resume_step=step)
-    judge = HeldOutJudge(config, run.evaluation, run.batches, log)
+    judge = HeldOutJudge(config, run.evaluation, run.batches, log, objective.mesh)
     run.tasks.resume(step)
     compiled = compile_ready_step(config, objective)
     batches = run.batches.iterate() if step < config.train_steps else ()

@@ -1,5 +1,7 @@
 """Held-out groups, and rankings of noise against clean text, from rows whose answers are known."""
 
+import math
+import re
 from typing import NamedTuple
 
 import jax
@@ -10,6 +12,7 @@ import pytest
 
 from presence_t5x import PresenceConfig, held_out
 from presence_t5x.gradients import example_scores
+from presence_t5x.partitioning import data_mesh
 
 
 class Batch(NamedTuple):
@@ -82,10 +85,28 @@ def test_rows_groups_and_separations(batches):
 
 
 def test_losses_alone(batches):
-    rows = held_out.run_rows(
-        held_out.loss_rows(problems.loss_fun_with_metrics), problems.init_params(), batches
-    )
+    run = held_out.loss_rows(problems.loss_fun_with_metrics, PresenceConfig())
+    rows = held_out.run_rows(run, problems.init_params(), batches)
     assert np.isnan(rows.scores).all() and len(rows.losses) == 14
+
+
+@pytest.mark.parametrize("make", [held_out.loss_rows, held_out.score_rows])
+def test_a_device_runs_its_own_rows_and_no_more_than_a_microbatch_at_a_time(make):
+    """32 rows on 8 devices, in 2 microbatches: 2 rows of logits, and the results of one device."""
+    config, params = PresenceConfig(num_microbatches=2), problems.init_params()
+    features = problems.make_batch(0, 32, padding_rows=[3, 31])
+    found = {}
+    for num_devices in (1, 8):
+        mesh = None if num_devices == 1 else data_mesh(jax.devices()[:num_devices])
+        run = make(problems.loss_fun_with_metrics, config, mesh)
+        found[num_devices] = run(params, features)
+        program = run.lower(params, features).compile().as_text()
+        logits = rf"\[([\d,]+),{problems.LENGTH},{problems.VOCABULARY}\]"
+        rows = {math.prod(map(int, size.split(","))) for size in re.findall(logits, program)}
+        at_a_time = 32 // num_devices // config.num_microbatches
+        assert max(rows) == (at_a_time if make is held_out.loss_rows else min(8, at_a_time))
+    for one, other in zip(found[1], found[8]):
+        np.testing.assert_allclose(other, one, rtol=1e-5)
 
 
 @pytest.mark.parametrize("row_order", ["strided", "contiguous"])

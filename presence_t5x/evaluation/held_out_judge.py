@@ -16,7 +16,14 @@ from presence_t5x.objective import row_loss_fun
 class HeldOutJudge:
     """Evaluates and probes the run's held-out rows."""
 
-    def __init__(self, config: RunConfig, evaluation: list[Any], batches: Any, log: run_log.RunLog):
+    def __init__(
+        self,
+        config: RunConfig,
+        evaluation: list[Any],
+        batches: Any,
+        log: run_log.RunLog,
+        mesh: jax.sharding.Mesh | None,
+    ):
         """Compiles nothing yet.
 
         Args:
@@ -24,11 +31,12 @@ class HeldOutJudge:
           evaluation: batches of the rows, with labels; none is nothing to judge.
           batches: of the training, which know epochs if they are prepared.
           log: where results go.
+          mesh: of the training.
         """
         self._config, self._evaluation = config, evaluation
         self._batches, self._log = batches, log
-        self._losses = held_out.loss_rows(row_loss_fun(config))
-        self._scores = held_out.score_rows(row_loss_fun(config), config.presence)
+        self._losses = held_out.loss_rows(row_loss_fun(config), config.presence, mesh)
+        self._scores = held_out.score_rows(row_loss_fun(config), config.presence, mesh)
 
     def evaluate(self, step: int, params: PyTree) -> None:
         """Logs the mean token loss of every language and noise label."""
