@@ -3,7 +3,8 @@
 A row a unit: step, unit, the documents of its rows, how many rows each language has, target tokens,
 score, weight, whether it was live, temperature. The "file" is a folder of parquet files, one from
 checkpoint to checkpoint, which every reader of parquet takes for one table; so that a run that
-is resumed has neither gaps nor doubles. Of several hosts each writes what its own rows hold.
+is resumed has neither gaps nor doubles. Of several hosts each writes what its own rows hold; of
+those that read the same rows, the first.
 """
 
 from collections import Counter
@@ -19,7 +20,9 @@ import pyarrow.parquet as pq
 from presence_t5x.accumulation import rows_of_units
 from presence_t5x.config_types import RunConfig
 from presence_t5x.files import replacing
+from presence_t5x.host_rows import host_rows
 from presence_t5x.losses import count_tokens
+from presence_t5x.partitioning import num_unit_parts
 
 if TYPE_CHECKING:  # it imports TensorFlow
     from presence_t5x.data.row_features import Batch
@@ -43,21 +46,22 @@ SCHEMA = pa.schema(
 class InfluenceLog:
     """Collects steps and writes them when told to; where it is off it does nothing."""
 
-    def __init__(self, config: RunConfig, *, num_parts: int, resume_step: int):
+    def __init__(self, config: RunConfig, mesh: jax.sharding.Mesh | None, *, resume_step: int):
         """Removes what lies beyond the step at which the run goes on.
 
         Args:
           config: of the run.
-          num_parts: devices, or groups of them, that hold rows of their own.
+          mesh: of the run.
           resume_step: updates done.
         """
         self._enabled = config.influence_log
         self._directory = Path(config.model_dir) / DIRECTORY
         if not self._enabled:
             return
-        units = rows_of_units(config.data.batch_size, config.presence, num_parts)
-        size = config.data.batch_size // jax.process_count()
-        first = jax.process_index() * size
+        units = rows_of_units(config.data.batch_size, config.presence, num_unit_parts(mesh))
+        self._host = host_rows(mesh)
+        size = config.data.batch_size // self._host.count
+        first = self._host.index * size
         # Of every unit the rows of this host, by their place in its batches.
         self._rows = [rows[(rows >= first) & (rows < first + size)] - first for rows in units]
         self._waiting: list[tuple[int, Batch, Any]] = []
@@ -75,8 +79,10 @@ class InfluenceLog:
           batch: this host's rows.
           metrics: of `train_step`.
         """
-        if self._enabled:
-            units = metrics.pop("units") | {"temperature": metrics["presence/temperature"]}
+        if not self._enabled:
+            return
+        units = metrics.pop("units") | {"temperature": metrics["presence/temperature"]}
+        if self._host.is_first:
             self._waiting.append((step, batch._replace(features=self._num_tokens(batch)), units))
 
     def write(self) -> None:
@@ -84,7 +90,7 @@ class InfluenceLog:
         if not self._enabled or not self._waiting:
             return
         rows = [row for entry in self._waiting for row in self._rows_of(*entry)]
-        name = f"{self._waiting[-1][0]:012d}.{jax.process_index()}.parquet"
+        name = f"{self._waiting[-1][0]:012d}.{self._host.index}.parquet"
         with replacing(self._directory / name) as path:
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
         self._waiting = []

@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 from presence_t5x import partitioning
 from presence_t5x.config_types import DataConfig, ModelConfig, RunConfig
 from presence_t5x.config_types.weighting import UNWEIGHTED
+from presence_t5x.host_rows import row_holders, share_rows
 from presence_t5x.layouts import can_cut_vocabulary
 from presence_t5x.losses import LossFun, token_loss
 from presence_t5x.models.families import build_model, init_params
@@ -25,8 +26,14 @@ from presence_t5x.weighting import temperature_schedule
 
 
 def make_mesh(config: RunConfig, devices: Any = None) -> jax.sharding.Mesh | None:
-    """Returns the run's mesh over all (or the given) devices; None for a single device."""
+    """Returns the run's mesh over all (or the given) devices; None for a single device.
+
+    Raises:
+      ValueError: the partitions do not divide the devices or the model, or leave hosts that share
+        only some of their rows.
+    """
     mesh = partitioning.make_mesh(config.partitioning, config.model, devices)
+    share_rows(row_holders(mesh))
     return mesh if mesh.size > 1 else None
 
 

@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from presence_t5x import initial_checkpoint
 from presence_t5x.accumulation import rows_of_units
 from presence_t5x.checkpoint import check_resumable
@@ -15,6 +13,7 @@ from presence_t5x.config_types import RunConfig
 from presence_t5x.convert.content import Content
 from presence_t5x.data.labels import check_num_classes, label_names
 from presence_t5x.evaluation.during_training import TaskJudge
+from presence_t5x.host_rows import host_rows
 from presence_t5x.objective import make_mesh, make_objective
 from presence_t5x.partitioning import num_unit_parts
 from presence_t5x.resilience import hosts
@@ -70,13 +69,14 @@ def prepare(config: RunConfig) -> Run:
     tasks = TaskJudge(config, objective.mesh)
     for line in tasks.describe():
         say(line)
+    rows = host_rows(objective.mesh)
     batches = hosts.first_host_first(
         "data",
         lambda: sources.open_batches(
             config.data,
             prepared_root=root,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=rows.index,
+            process_count=rows.count,
             units=rows_of_units(
                 config.data.batch_size, config.presence, num_unit_parts(objective.mesh)
             ),

@@ -20,8 +20,10 @@ from presence_t5x import initial_checkpoint, run_log
 from presence_t5x.checkpointer import Checkpointer, SaveError
 from presence_t5x.command_line import OneLineParser, report_error
 from presence_t5x.config import load_config, parse_arguments
+from presence_t5x.config_types import RunConfig
 from presence_t5x.evaluation.held_out_judge import HeldOutJudge
 from presence_t5x.host_memory import keep_freed_memory
+from presence_t5x.host_rows import host_rows
 from presence_t5x.influence_log import InfluenceLog
 from presence_t5x.objective import (
     abstract_state,
@@ -30,7 +32,7 @@ from presence_t5x.objective import (
     initial_state,
 )
 from presence_t5x.opened_run import Run, prepare
-from presence_t5x.partitioning import batch_sharding, num_unit_parts
+from presence_t5x.partitioning import batch_sharding
 from presence_t5x.resilience import hosts
 from presence_t5x.resilience.bad_steps import save_bad_step
 from presence_t5x.resilience.connecting import add_host_arguments, connect, hosts_of
@@ -153,8 +155,7 @@ def _take_steps(
 ) -> tuple[TrainState, bool]:
     """Returns the state after the last step, which is being saved, and whether it was a stop."""
     config, objective, step = run.config, run.objective, int(state.step)
-    parts = num_unit_parts(objective.mesh)
-    influences = InfluenceLog(config, num_parts=parts, resume_step=step)
+    influences = InfluenceLog(config, objective.mesh, resume_step=step)
     judge = HeldOutJudge(config, run.evaluation, run.batches, log, objective.mesh)
     run.tasks.resume(step)
     compiled = compile_ready_step(config, objective)
@@ -169,7 +170,7 @@ def _take_steps(
         if watch is not None and started:
             watch.step = step + 1
         started = True
-        state, metrics = compiled(state, _to_devices(batch.features, objective.mesh))
+        state, metrics = compiled(state, _to_devices(batch.features, config, objective.mesh))
         step += 1
         stop.start_saving()
         if skipped := skips.add(step, batch, metrics):
@@ -230,8 +231,8 @@ def _state_to_go_on_from(run: Run, checkpointer: Checkpointer) -> TrainState:
 
 def _stop_for_bad_numbers(run: Run, state: TrainState, skipped: Skipped) -> NoReturn:
     """Saves the step that was skipped last, and stops."""
-    model_dir = run.config.model_dir
-    folder = save_bad_step(model_dir, skipped.step, state, skipped.batch, run.settings)
+    model_dir, host = run.config.model_dir, host_rows(run.objective.mesh)
+    folder = save_bad_step(model_dir, skipped.step, state, skipped.batch, run.settings, host)
     raise StopError(
         f"step {skipped.step}: the last {skipped.num_in_a_row} updates were skipped, no unit or "
         "gradient was finite (MAX_SKIPPED_UPDATES); the batch and its example ids are in "
@@ -239,13 +240,13 @@ def _stop_for_bad_numbers(run: Run, state: TrainState, skipped: Skipped) -> NoRe
     )
 
 
-def _to_devices(features: dict[str, np.ndarray], mesh) -> dict[str, Any]:
+def _to_devices(features: dict[str, np.ndarray], config: RunConfig, mesh) -> dict[str, Any]:
     """Returns this process's rows as (part of) global arrays sharded over the data axis."""
     if mesh is None:
         return features
-    sharding = batch_sharding(mesh)
+    sharding, rows = batch_sharding(mesh), config.data.batch_size
     return {
-        name: jax.make_array_from_process_local_data(sharding, value)
+        name: jax.make_array_from_process_local_data(sharding, value, (rows, *value.shape[1:]))
         for name, value in features.items()
     }
 

@@ -71,7 +71,7 @@ def test_tokens_are_counted_on_the_host(tmp_path):
     }
     batch = Batch(features, ["a", "b"], ["en", "sw"], ["", ""], ["", ""])
     unit = {name: jnp.ones(1) for name in ("scores", "weights", "live")}
-    log = InfluenceLog(config, num_parts=1, resume_step=0)
+    log = InfluenceLog(config, None, resume_step=0)
     with jax.transfer_guard("disallow_explicit"):
         log.add(1, batch, {"units": unit, "presence/temperature": 1.0})
     log.write()

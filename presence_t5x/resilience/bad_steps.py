@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 
 from presence_t5x.checkpointer import Checkpointer
 from presence_t5x.files import replacing, write_text_atomically
+from presence_t5x.host_rows import HostRows
 from presence_t5x.train_step import TrainState
 
 if TYPE_CHECKING:  # it imports TensorFlow
@@ -36,6 +36,7 @@ def save_bad_step(
     state: TrainState,
     batch: "Batch",
     settings: Mapping[str, Any],
+    host: HostRows,
 ) -> Path:
     """Writes what `replay` needs; returns the folder.
 
@@ -44,20 +45,26 @@ def save_bad_step(
       state: after it.
       batch: this host's rows of it.
       settings: of the run.
+      host: which rows this host reads.
     """
     folder = Path(model_dir) / BAD_STEPS / str(step)
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"rows.{jax.process_index()}"
-    with replacing(folder / f"{name}.npz") as path, path.open("wb") as file:
-        features: dict[str, Any] = dict(batch.features)
-        np.savez(file, allow_pickle=False, **features)
-    labels = {"example_ids": batch.example_ids, "languages": batch.languages}
-    write_text_atomically(json.dumps(labels, indent=1) + "\n", folder / f"{name}.json")
+    if host.is_first:
+        _write_rows(folder / f"rows.{host.index}", batch)
     checkpointer = Checkpointer(folder)
     before = state._replace(step=state.step - 1, num_skipped_updates=state.num_skipped_updates - 1)
     checkpointer.save(before, b"", settings)
     checkpointer.close()
     return folder
+
+
+def _write_rows(stem: Path, batch: "Batch") -> None:
+    """Writes a host's rows and their labels."""
+    with replacing(stem.with_name(f"{stem.name}.npz")) as path, path.open("wb") as file:
+        features: dict[str, Any] = dict(batch.features)
+        np.savez(file, allow_pickle=False, **features)
+    labels = {"example_ids": batch.example_ids, "languages": batch.languages}
+    write_text_atomically(json.dumps(labels, indent=1) + "\n", stem.with_name(f"{stem.name}.json"))
 
 
 def find_bad_step(model_dir: Path, step: int | None) -> Path:

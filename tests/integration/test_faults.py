@@ -73,6 +73,13 @@ def test_two_processes_equal_one(output, alone):
     assert_same_training(job, alone)
 
 
+def test_two_processes_that_share_their_rows_equal_one(output, alone):
+    """A group of tensor parallelism lies across them."""
+    job = Job(output, "tensor", 2, NUM_TENSOR_PARTITIONS=2, **CHANGES)
+    job.finish_fresh()
+    assert_same_training(job, alone)
+
+
 @pytest.mark.slow
 def test_four_processes_equal_one_and_their_checkpoint_resumes_anywhere(output, alone):
     job = Job(output, "four", 4, **CHANGES)
