@@ -4,7 +4,6 @@ An evaluation is the mean token loss of each (language, noise) group; a probe sc
 labelled sample and asks how well score and loss rank each kind of noise above clean text.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,11 +12,10 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from presence_t5x.accumulation import join_rows, split_rows
+from presence_t5x.accumulation import join_rows, num_rows, split_rows
 from presence_t5x.config_types import PresenceConfig
 from presence_t5x.gradients import example_scores
-from presence_t5x.layouts import Layout
-from presence_t5x.partitioning import replicated
+from presence_t5x.layouts import jit_over_rows
 from presence_t5x.ranking import auroc
 
 CLEAN = "clean"
@@ -55,7 +53,7 @@ def loss_rows(
         )
         return tuple(join_rows(values, config) for values in found)
 
-    return _over_devices(run, mesh)
+    return jit_over_rows(run, mesh)
 
 
 def score_rows(
@@ -67,9 +65,8 @@ def score_rows(
     """
 
     def run(params, features):
-        rows = next(iter(features.values())).shape[0]
         chunked = PresenceConfig(
-            num_microbatches=max(num_chunks(rows), config.num_microbatches),
+            num_microbatches=max(num_chunks(num_rows(features)), config.num_microbatches),
             layers=config.layers,
             score=config.score,
             score_loss=config.score_loss,
@@ -79,15 +76,7 @@ def score_rows(
         )
         return losses, num_tokens, scores
 
-    return _over_devices(run, mesh)
-
-
-def _over_devices(run: Callable[..., Any], mesh: Mesh | None) -> Callable[..., Any]:
-    """Returns (params, features) -> results of rows, compiled; every process gets all of them."""
-    if mesh is None:
-        return jax.jit(run)
-    over_rows = functools.partial(Layout(mesh).map_rows, run)
-    return jax.jit(over_rows, out_shardings=replicated(mesh))
+    return jit_over_rows(run, mesh)
 
 
 def num_chunks(rows: int) -> int:

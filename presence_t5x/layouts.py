@@ -224,6 +224,15 @@ class Layout:
         return self.mesh.shape.get(name, 1)
 
 
+def jit_over_rows(fun: Callable[..., Any], mesh: Mesh | None) -> Callable[..., Any]:
+    """Returns fun(params, rows), compiled: the mesh's devices share the rows, if there is one, and
+    every process gets all results."""
+    if mesh is None:
+        return jax.jit(fun)
+    over_rows = functools.partial(Layout(mesh).map_rows, fun)
+    return jax.jit(over_rows, out_shardings=replicated(mesh))
+
+
 def _cut_spec(axes: Sequence[str | None], cuts: Cuts) -> PartitionSpec:
     """Returns the mesh axes of every array axis, cut in order: the first of an axis is major."""
     spec: list[tuple[str, ...]] = [(name,) if name else () for name in axes]

@@ -36,6 +36,12 @@ _MODEL_NAMES = (
     "tokenizer.model",
     "sentencepiece.bpe.model",
 )
+# Names by which Hugging Face has models that cannot be read here, if their padding is not 0.
+_UNREADABLE = {
+    "sentencepiece.bpe.model": "as XLM-R's, its ids in Hugging Face are not those of the file, and "
+    "padding is 1 there, but 0 here",
+    "tokenizer.model": "as Llama's, it has no padding, which is 0 here",
+}
 
 
 def load_vocabulary(spec: str) -> seqio.Vocabulary:
@@ -203,15 +209,9 @@ def _check_special_ids(path, model):
     if trainer.pad_id == 0 and trainer.eos_id >= 1:
         return
     found = f"vocabulary file {path!r} has pad_id={trainer.pad_id} and eos_id={trainer.eos_id}"
-    if Path(path).name == "sentencepiece.bpe.model":
+    if reason := _UNREADABLE.get(Path(path).name):
         raise ValueError(
-            f"{found}: as XLM-R's, its ids in Hugging Face are not those of the file, and padding "
-            "is 1 there, but 0 here; use a T5 or mT5 vocabulary, or train one (padding id 0)"
-        )
-    if Path(path).name == "tokenizer.model":
-        raise ValueError(
-            f"{found}: as Llama's, it has no padding, which is 0 here; use a T5 or mT5 vocabulary, "
-            "or train one (padding id 0)"
+            f"{found}: {reason}; use a T5 or mT5 vocabulary, or train one (padding id 0)"
         )
     raise ValueError(f"{found}; train it with pad_id=0, eos_id=1, unk_id=2, bos_id=-1")
 

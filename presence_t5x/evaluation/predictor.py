@@ -20,7 +20,7 @@ from presence_t5x.data.masked_tokens import encoder_ids
 from presence_t5x.data.raw_rows import trim_tokens
 from presence_t5x.data.tokenizers import Tokenizer
 from presence_t5x.decode import Decoded, make_decoder
-from presence_t5x.layouts import Layout
+from presence_t5x.layouts import jit_over_rows
 from presence_t5x.models.families import build_model
 from presence_t5x.partitioning import num_row_parts, replicated
 
@@ -206,7 +206,4 @@ def _compile_ready_classifier(
         logits = build_model(model).apply({"params": params}, rows, enable_dropout=False)
         return jax.nn.log_softmax(logits[:, 0])
 
-    if mesh is None:
-        return jax.jit(log_probs)
-    over_rows = functools.partial(Layout(mesh).map_rows, log_probs)
-    return jax.jit(over_rows, out_shardings=replicated(mesh))
+    return jit_over_rows(log_probs, mesh)

@@ -41,7 +41,7 @@ class StopRequest:
         self.stopped_status = 0
         self._signals: list[int] = []
         self._saves = False
-        self._saved = threading.Event()
+        self._saved = False
         self._timer: threading.Timer | None = None
 
     def install(self) -> None:
@@ -74,7 +74,7 @@ class StopRequest:
 
     def saved(self) -> None:
         """The last save is on the disk: nothing that is left to do has to end in time."""
-        self._saved.set()
+        self._saved = True
 
     @property
     def status(self) -> int:
@@ -113,7 +113,7 @@ class StopRequest:
         self._timer.start()
 
     def _give_up(self) -> None:
-        if not self._saved.is_set():
+        if not self._saved:
             self._end(
                 f"without a new checkpoint: none was written within {self.grace_seconds:g} s "
                 "(STOP_SECONDS); the steps since the newest one will be done again",

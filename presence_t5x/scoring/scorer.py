@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, PyTree
 
+from presence_t5x.accumulation import num_rows
 from presence_t5x.config_types import ModelConfig, PresenceConfig
 from presence_t5x.gradients import example_norms
 from presence_t5x.held_out import num_chunks
@@ -145,9 +146,10 @@ def compile_ready_score(
     loss_fun = token_loss(build_model(model), z_loss, most_targets=most_targets)
 
     def score(params: PyTree, features: Mapping[str, Any]) -> Any:
-        rows = len(next(iter(features.values())))
         at_once = PresenceConfig(
-            num_microbatches=num_chunks(rows), layers=config.layers, score_loss=config.score_loss
+            num_microbatches=num_chunks(num_rows(features)),
+            layers=config.layers,
+            score_loss=config.score_loss,
         )
         return example_norms(loss_fun, params, features, config=at_once, has_aux=True)
 
