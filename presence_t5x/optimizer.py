@@ -21,7 +21,6 @@ from presence_t5x.scored_layers import STACK_AXIS
 MIN_LEARNING_RATE = 1e-8
 _GRADIENT_EPSILON = 1e-30  # T5X's epsilon1, added to squared gradients
 _MIN_PARAMETER_SCALE = 1e-3  # T5X's epsilon2, in units of RMS(parameter)
-_STACKS = (("encoder", "encoder"), ("decoder", "decoder"))
 
 Schedule = Callable[[Any], Float[Array, ""]]
 
@@ -94,9 +93,10 @@ def build_optimizer(config: OptimizerConfig, scan_layers: bool) -> optax.Gradien
     The learning rate of step 0 is used for the first update. `update` needs `params`.
 
     Args:
-      scan_layers: parameters under "encoder/encoder" and "decoder/decoder" are stacks of layers
-        along axis 1; every layer gets the update it would get unrolled. (T5X factors scanned
-        kernels whatever their size, which is the same when all dimensions are at least 128.)
+      scan_layers: parameters under a name and the same once more ("encoder/encoder") are stacks
+        of layers along axis 1; every layer gets the update it would get unrolled. (T5X factors
+        scanned kernels whatever their size, which is the same when all dimensions are at least
+        128.)
 
     Raises:
       ValueError: the learning-rate factors are wrong.
@@ -226,9 +226,9 @@ def _second_moment_decay(step: Any, exponent: Any) -> Array:
 
 
 def _is_stacked(path: tuple[Any, ...]) -> bool:
-    """Tells whether a parameter's path passes through a scanned stack."""
-    names = [getattr(entry, "key", None) for entry in path]
-    return any(pair in _STACKS for pair in itertools.pairwise(names))
+    """Tells whether a parameter's path passes through a scanned stack, named like its parent."""
+    names = [entry.key for entry in path if hasattr(entry, "key")]
+    return any(name == parent for parent, name in itertools.pairwise(names))
 
 
 def _moment_axes(init_leaf: Callable, stacked: Array) -> tuple[int | None, ...]:

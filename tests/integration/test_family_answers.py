@@ -93,6 +93,8 @@ def finetune(family, model_dir, initial, files, **settings):
         "EVAL_METRIC": "accuracy",
         "EVAL_PERIOD": 1,
         "EVAL_ROWS": 8,
+        "CHECKPOINT_PERIOD": 1,
+        "KEEP_CHECKPOINTS": 2,
         "TRAIN_STEPS_RELATIVE": STEPS,
         **FAMILIES[family][3],
         **settings,
@@ -161,6 +163,18 @@ def test_stopped_and_resumed_equals_uninterrupted(family, pretrained, files, tmp
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (
         whole / "metrics.jsonl"
     ).read_bytes()
+
+
+def test_a_resumed_fine_tuning_equals_the_uninterrupted(
+    family, initial, finetuned, files, tmp_path
+):
+    shutil.copytree(finetuned, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "5")
+    resumed = train.train(finetune(family, tmp_path / "run", initial, files))
+    _, params = load_model(finetuned / "checkpoints" / "5")
+    jax.tree.map(np.testing.assert_array_equal, resumed.params, params)
+    for name in ("metrics.jsonl", "evaluation.jsonl", "tasks.jsonl", "best.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (finetuned / name).read_bytes(), name
 
 
 def test_a_run_starts_from_the_other_objectives_model(family, initial, files, tmp_path):

@@ -15,10 +15,13 @@ STEPS = 2
 ROWS, VOCABULARY = 16, 64
 # float32 sums in another order, through an optimizer that divides by root mean squares.
 TOLERANCE = 2e-5
-FAMILIES = {
-    "decoder_only_tiny": ("DecoderOnlyConfig", "targets", "next_token"),
-    "encoder_only_tiny": ("EncoderOnlyConfig", "inputs", "masked_tokens"),
+FAMILIES = {  # by their objective
+    "next_token": ("decoder_only_tiny", "DecoderOnlyConfig", {"targets": 12}),
+    "prefix": ("decoder_only_tiny", "DecoderOnlyConfig", {"inputs": 8, "targets": 4}),
+    "masked_tokens": ("encoder_only_tiny", "EncoderOnlyConfig", {"inputs": 12}),
+    "classification": ("encoder_only_tiny", "EncoderOnlyConfig", {"inputs": 12}),
 }
+NUM_CLASSES = 3
 BINDINGS = (
     "MODEL_DIR='unused'",
     f"T5Config.vocab_size={VOCABULARY}",
@@ -40,26 +43,35 @@ UNWEIGHTED = ("TEMPERATURE_SCHEDULE='unweighted'", "T5Config.scan_layers=True")
 
 
 def load(bindings, family):
-    """Returns the run of the T5, or of another family in the same sizes."""
+    """Returns the run of the T5, or of another family's objective in the same sizes."""
     files = ["configs/runs/benchmark.gin"]
     if family is None:
         return load_config(files, (*BINDINGS, *bindings))
-    name, feature, objective = FAMILIES[family]
-    data = (f"TASK_FEATURE_LENGTHS={{{feature!r}: 12}}", f"OBJECTIVE={objective!r}")
+    model, name, lengths = FAMILIES[family]
+    data = [f"TASK_FEATURE_LENGTHS={lengths}", f"OBJECTIVE={family!r}"]
+    if family == "classification":
+        data.append(f"{name}.num_classes={NUM_CLASSES}")
     sizes = [text for text in (*BINDINGS, *bindings) if "_layers=2" not in text]
     sizes = [text.replace("T5Config.", f"{name}.") for text in sizes]
-    files.append(f"configs/models/{family}.gin")
+    files.append(f"configs/models/{model}.gin")
     return load_config(files, [*sizes, *data, f"{name}.num_layers=2"])
 
 
 def random_batch(config, rng):
-    """Returns rows of tokens and 0/1 weights, as the family has them."""
+    """Returns rows of tokens and 0/1 weights, or of labels, as the family has them."""
     features = config.model.features
     batch = {
         name: rng.integers(1, VOCABULARY, shape.shape, dtype=np.int32)
         for name, shape in objectives.abstract_batch(config, None).items()
         if name != features.weights
     }
+    if "decoder_causal_attention" in batch:  # the first tokens of a row see each other
+        tokens = batch["decoder_causal_attention"]
+        prefixes = rng.integers(1, tokens.shape[1], (ROWS, 1))
+        batch["decoder_causal_attention"] = np.int32(np.arange(tokens.shape[1]) < prefixes)
+    if features.weights is None:  # one row has no label
+        labels = rng.integers(0, NUM_CLASSES, ROWS, dtype=np.int32)
+        return batch | {features.targets: np.where(np.arange(ROWS) == 3, -1, labels)}
     shape = batch[features.targets].shape
     weights = rng.integers(0, 2, shape).astype(np.float32)
     if config.data.most_targets is not None:
@@ -126,7 +138,7 @@ def test_data_fsdp_and_tensor_axes_together(bindings):
 
 
 @pytest.mark.parametrize("bindings", [STORED, EXAMPLE])
-@pytest.mark.parametrize("partitions", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("partitions", [(2, 2), pytest.param((1, 1), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_other_families(family, partitions, bindings):
     check(bindings, *partitions, family=family)

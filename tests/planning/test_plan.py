@@ -111,6 +111,29 @@ def test_two_plans_for_tpus_at_once():
     assert "v4:2x2x1: 4 chips = 8 devices, 15.25 GiB each" in as_text
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not has_libtpu, reason="libtpu is not installed (extra tpu)")
+@pytest.mark.parametrize(
+    "run", ["pretrain_decoder_only_1_3b_presence", "pretrain_xlmr_large_presence"]
+)
+def test_the_other_families_on_a_pod(run):
+    command = [sys.executable, "-m", "presence_t5x.plan", "--json", "--topology=v4:4x4x4"]
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS")}
+    process = subprocess.run(
+        [*command, f"--gin_file=configs/runs/{run}.gin"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    found = json.loads(process.stdout)
+    check_plan(found, "v4:4x4x4", 64, 128)
+    weighted, unweighted = found[plan.PRESENCE], found[plan.UNWEIGHTED]
+    assert weighted["flops_per_device"] <= 1.005 * unweighted["flops_per_device"]
+    assert weighted["flops_per_device"] <= 1.05 * found["analytic_flops_per_device"]
+    assert weighted["hbm_peak_bytes"] < found["hbm_bytes_per_device"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
