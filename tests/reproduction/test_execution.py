@@ -76,6 +76,7 @@ def test_what_is_needed_runs_first_and_nothing_twice(tmp_path):
     assert done_seconds(units, tmp_path).keys() == {"pretrain/a", "finetune/a", "evaluate/a"}
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="wants two cores")
 def test_two_jobs_run_side_by_side_each_on_its_cores(tmp_path):
     """Each waits for the file that the other one writes."""
     code = (
