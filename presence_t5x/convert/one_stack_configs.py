@@ -66,10 +66,10 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
             norm_epsilon=values.get("rms_norm_eps", 1e-6),
             logits_via_embedding=bool(values.get("tie_word_embeddings", False)),
         )
-    if values.get("tie_word_embeddings", True) is False:
-        raise ValueError("tie_word_embeddings=False is not supported; logits use the token table")
     architectures = values.get("architectures") or [_MASKED]
     classes = len(values.get("id2label") or (0, 1)) if _CLASSIFIER in architectures else None
+    if classes is None and values.get("tie_word_embeddings", True) is False:
+        raise ValueError("tie_word_embeddings=False is not supported; logits use the token table")
     return EncoderOnlyConfig(
         **shared,
         max_positions=values.get("max_position_embeddings", 512) - POSITION_OFFSET,
@@ -119,8 +119,9 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
         "max_position_embeddings": config.max_positions + POSITION_OFFSET,
         "layer_norm_eps": config.norm_epsilon,
         "tie_word_embeddings": True,
-        "bos_token_id": 0,
-        "eos_token_id": 2,
+        # The vocabulary's, which weights do not tell: theirs are 0 and 2, ours of text are others.
+        "bos_token_id": None,
+        "eos_token_id": None,
         "id2label": labels,
         "label2id": {name: int(number) for number, name in labels.items()},
     }

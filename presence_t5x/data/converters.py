@@ -22,6 +22,7 @@ from presence_t5x.data.preprocessors import CHOSEN, LABELS
 from presence_t5x.data.quiet_tensorflow import seqio, tf
 
 _Spec = seqio.FeatureConverter.FeatureSpec
+_LONGEST_LABEL = 1024  # tokens of a label, of which none may be cut
 _LABEL_FEATURES = {name: _Spec(tf.string, rank=0) for name in LABELS}
 
 
@@ -66,21 +67,24 @@ class LabelConverter(seqio.FeatureConverter):
     def __init__(self, data_config: DataConfig, vocabulary: seqio.Vocabulary, **settings: Any):
         """Args: names the labels; of the targets; as every converter of seqio."""
         super().__init__(pack=False, **settings)
-        self._begin = encoder_ids(vocabulary).begin
+        self._ids = encoder_ids(vocabulary)
         self._numbers = label_numbers(data_config, vocabulary)
 
     def _number(self, targets: np.ndarray) -> np.int32:
-        found = self._numbers.get(tuple(targets[:-1].tolist()))  # without EOS
+        tokens = targets.tolist()
+        if tokens[-1:] == [self._ids.eos]:  # not every task appends it
+            tokens.pop()
+        found = self._numbers.get(tuple(tokens))
         if found is None:
             raise ValueError(
-                f"targets {targets[:-1].tolist()} are the tokens of none of the labels; name all "
-                "of them in label_names, or leave the example out"
+                f"targets {tokens} are the tokens of none of the labels; name all of them in "
+                "label_names, or leave the example out"
             )
         return np.int32(found)
 
     def _convert_features(self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]):
         def convert(features):
-            tokens = tf.concat([[self._begin], features["inputs"]], axis=0)
+            tokens = tf.concat([[self._ids.begin], features["inputs"]], axis=0)
             number = tf.numpy_function(self._number, [features["targets"]], tf.int32, False)
             number.set_shape([])
             return {
@@ -159,7 +163,7 @@ def task_lengths(data_config: DataConfig) -> dict[str, int]:
         case "masked_tokens":
             return dict.fromkeys(MaskedTokensConverter.TASK_FEATURES, lengths["inputs"])
         case "classification":
-            return {"inputs": lengths["inputs"] - 1, "targets": lengths["inputs"]}
+            return {"inputs": lengths["inputs"] - 1, "targets": _LONGEST_LABEL}
     return {name: lengths[name] for name in ("inputs", "targets")}
 
 

@@ -4,6 +4,7 @@ A task writes labels as text, which encoder-decoders generate. What that text ma
 the task's family (`finetuning.classification`), or is set for stores, which hold no tasks.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,15 @@ def label_names(data_config: DataConfig) -> tuple[str, ...]:
       ValueError: nothing tells the names, or the tasks of a mixture have different ones.
     """
     return tuple(data_config.label_names or _names_of_tasks(data_config))
+
+
+def with_label_names(data_config: DataConfig, names: Sequence[str] | None) -> DataConfig:
+    """Returns the data, with these names of labels if it is of tasks that do not tell their own."""
+    if not names or data_config.objective != "classification":
+        return data_config
+    if None not in _names_by_task(data_config).values():
+        return data_config
+    return dataclasses.replace(data_config, label_names=tuple(names))
 
 
 def check_num_classes(task: str, names: Sequence[str], num_classes: int | None) -> None:
@@ -65,7 +75,8 @@ def check_writes_labels(names: Sequence[str], vocabulary: Any) -> None:
             )
 
 
-def _names_of_tasks(data_config: DataConfig) -> tuple[str, ...]:
+def _names_by_task(data_config: DataConfig) -> dict[str, tuple[str, ...] | None]:
+    """Returns the labels that tasks tell themselves, None of those that tell none."""
     # These import TensorFlow.
     from presence_t5x.data.finetuning.classification import label_names_of
     from presence_t5x.data.finetuning.families import FAMILIES, local_family
@@ -78,9 +89,12 @@ def _names_of_tasks(data_config: DataConfig) -> tuple[str, ...]:
             "store does not hold them; give them in the order of their numbers"
         )
     if (family := local_family(name)) is not None:  # its files may be on another machine
-        found = {name: tuple(FAMILIES[family].label_names) or None}
-    else:
-        found = {task.name: label_names_of(task) for task in tasks_of(find_provider(data_config))}
+        return {name: tuple(FAMILIES[family].label_names) or None}
+    return {task.name: label_names_of(task) for task in tasks_of(find_provider(data_config))}
+
+
+def _names_of_tasks(data_config: DataConfig) -> tuple[str, ...]:
+    found = _names_by_task(data_config)
     without = [task for task, names in found.items() if names is None]
     if without:
         raise ValueError(
@@ -91,7 +105,7 @@ def _names_of_tasks(data_config: DataConfig) -> tuple[str, ...]:
     if len(kinds) > 1:
         (one, first), (two, second) = list(kinds.items())[:2]
         raise ValueError(
-            f"objective='classification': {name!r} has tasks with different labels, {first!r} "
-            f"{list(one)} and {second!r} {list(two)}; train one of them"
+            f"objective='classification': {data_config.mixture_or_task_name!r} has tasks with "
+            f"different labels, {first!r} {list(one)} and {second!r} {list(two)}; train one of them"
         )
     return next(iter(kinds))

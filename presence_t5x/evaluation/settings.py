@@ -176,6 +176,7 @@ def _data(
 ) -> DataConfig:
     """Returns where the examples of a task come from."""
     from presence_t5x.data.finetuning.families import local_family
+    from presence_t5x.data.labels import with_label_names
     from presence_t5x.data.providers import takes_vocabulary_file
 
     takes_vocabulary = takes_vocabulary_file(request.task)
@@ -193,7 +194,7 @@ def _data(
     versions: dict[str, Any] = {}
     if base is not None:
         versions = {"tydi_qa_version": base.tydi_qa_version}
-    return DataConfig(
+    found = DataConfig(
         mixture_or_task_name=request.task,
         task_feature_lengths=_lengths(request, base, model),
         objective=model.objectives[-1],
@@ -201,6 +202,7 @@ def _data(
         local_task_files=files if is_local else None,
         **versions,
     )
+    return with_label_names(found, base and base.label_names)
 
 
 def _lengths(request: Request, base: DataConfig | None, model: ModelConfig) -> dict[str, int]:

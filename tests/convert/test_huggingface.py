@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from presence_t5x.checkpoint import load_model
 from presence_t5x.config_types import DecodingConfig, T5Config
-from presence_t5x.convert import huggingface_files, stacks, tensors
+from presence_t5x.convert import huggingface_files, one_stack_configs, stacks, tensors
 from presence_t5x.convert.conversion import Conversion, convert
 from presence_t5x.convert.formats import open_checkpoint
 from presence_t5x.convert.huggingface_config import read_config, write_config
@@ -275,6 +275,29 @@ def test_a_llama_names_no_padding(tmp_path):
         assert (told["pad_token_id"], told["bos_token_id"], told["eos_token_id"]) == (None, 0, 1)
     found = read_huggingface(tmp_path / "model")
     assert dataclasses.replace(found.config, scan_layers=False) == config
+
+
+def test_an_encoder_names_padding_alone(tmp_path):
+    """Begin token and EOS are the vocabulary's: 0 and 2 would be read by whoever frames rows."""
+    config = dataclasses.replace(families.CONFIGS["encoder_only"], emb_dim=24)
+    params = stacks.unroll(tensors.of_tree(families.params_of(config), "random"))
+    write_huggingface(tmp_path / "model", params, config)
+    for name in ("config.json", "generation_config.json"):
+        told = json.loads((tmp_path / "model" / name).read_text())
+        assert (told["pad_token_id"], told["bos_token_id"], told["eos_token_id"]) == (1, None, None)
+
+
+@pytest.mark.parametrize("has_classes", [True, False])
+def test_a_table_that_is_not_tied_matters_to_a_masked_model_alone(has_classes):
+    family = "classifier" if has_classes else "encoder_only"
+    config = dataclasses.replace(families.CONFIGS[family], emb_dim=24)
+    values = one_stack_configs.write_config(config)
+    values["tie_word_embeddings"] = False
+    if has_classes:
+        assert one_stack_configs.read_config(values).num_classes
+    else:
+        with pytest.raises(ValueError, match="tie_word_embeddings=False is not supported"):
+            one_stack_configs.read_config(values)
 
 
 def test_a_pickle_is_refused_with_the_remedy(folder):

@@ -8,6 +8,7 @@ import memory_source
 import numpy as np
 import pytest
 import seqio
+import tensorflow as tf
 
 from presence_t5x import tasks
 from presence_t5x.config_types import (
@@ -29,6 +30,7 @@ from presence_t5x.data.raw_rows import TextRow
 from presence_t5x.data.row_features import RowFeatures
 from presence_t5x.data.sources import open_batches
 from presence_t5x.data.streaming import StreamingBatches
+from presence_t5x.data.vocabularies import load_vocabulary
 from presence_t5x.objective import abstract_batch
 from presence_t5x.scoring.corpus import Corpus
 
@@ -488,7 +490,6 @@ def test_streams_pack_documents_and_resume(config, tmp_path):
         rest.append(next(whole).features)
         counts = rest[-1]["encoder_loss_weights"].sum(axis=1)
         assert counts.sum() >= 1
-        assert config.most_targets is None or counts.max() <= config.most_targets
     resumed = open_batches(config, **root)
     resumed.set_state(state)
     for features in rest[6:]:
@@ -531,6 +532,36 @@ def test_pairs_stream_what_they_prepare(config, tmp_path):
     if config.objective == "classification":
         labels = [next(prepared.iterate(i)).features["labels"][0] for i in range(20)]
         assert sorted(labels) == sorted(i % 3 for i in range(20))
+
+
+@pytest.mark.parametrize("ends", [[], [seqio.preprocessors.append_eos]], ids=["no end", "EOS"])
+def test_labels_of_a_task_of_ones_own(ends):
+    """Whether its targets end in EOS or not, and longer than a row."""
+    names = ("contradiction, and a long one", "yes")
+    lines = {"inputs": [f"text {i}" for i in range(4)], "targets": [names[i % 2] for i in range(4)]}
+    feature = seqio.Feature(load_vocabulary("bytes"), add_eos=bool(ends))
+    task = seqio.TaskRegistry.add(
+        "objectives_labelled",
+        seqio.FunctionDataSource(
+            lambda split, shuffle_files, seed=None: tf.data.Dataset.from_tensor_slices(lines),
+            splits=("train",),
+        ),
+        preprocessors=[seqio.preprocessors.tokenize, *ends],
+        output_features={"inputs": feature, "targets": feature},
+        shuffle_buffer_size=1,
+    )
+    try:
+        config = dataclasses.replace(
+            LABELLED,
+            mixture_or_task_name=task.name,
+            label_names=names,
+            task_feature_lengths={"inputs": 12},
+            reader="streaming",
+            batch_size=4,
+        )
+        assert next(StreamingBatches(config)).features["labels"].tolist() == [0, 1, 0, 1]
+    finally:
+        seqio.TaskRegistry.remove(task.name)
 
 
 ERRORS = [

@@ -7,6 +7,7 @@ import families
 import jax
 import numpy as np
 import pytest
+import seqio
 
 from presence_t5x.config_types import (
     DataConfig,
@@ -15,11 +16,14 @@ from presence_t5x.config_types import (
     EncoderOnlyConfig,
     PartitioningConfig,
     T5Config,
+    TaskEvaluationConfig,
 )
+from presence_t5x.data.labels import label_names, with_label_names
 from presence_t5x.data.vocabularies import load_vocabulary
 from presence_t5x.decode import make_decoder
 from presence_t5x.evaluation.answering import answering_of, make_predictor
 from presence_t5x.evaluation.predictor import TextPredictor
+from presence_t5x.evaluation.settings import data_of_run
 from presence_t5x.layouts import Layout
 from presence_t5x.models.families import build_model, init_params
 from presence_t5x.partitioning import make_mesh
@@ -156,6 +160,27 @@ def asked_of(model, data, trained, **options):
 def test_a_classifier_is_asked_for_its_own_labels(trained, asked, options, message):
     with pytest.raises(ValueError, match=message):
         asked_of(CLASSIFIER, labelled(*asked), labelled(*trained), **options)
+
+
+def test_a_run_is_judged_by_the_labels_that_it_names():
+    """On a task that tells none; one that tells its own keeps them."""
+    feature = seqio.Feature(VOCABULARY)
+    task = seqio.TaskRegistry.add(
+        "predictor_labelled",
+        seqio.TextLineDataSource({"train": "unread", "validation": "unread"}),
+        preprocessors=[seqio.preprocessors.tokenize, seqio.preprocessors.append_eos],
+        output_features={"inputs": feature, "targets": feature},
+    )
+    try:
+        run = dataclasses.replace(labelled("c", "a", "b"), mixture_or_task_name=task.name)
+        judged = data_of_run(run, TaskEvaluationConfig(task=task.name), CLASSIFIER)
+        assert asked_of(CLASSIFIER, judged, run).labels == ("c", "a", "b")
+    finally:
+        seqio.TaskRegistry.remove(task.name)
+    own = "encyclopedia_nli_eval.sw"
+    data = dataclasses.replace(labelled("x", "y"), label_names=None)
+    judged = with_label_names(dataclasses.replace(data, mixture_or_task_name=own), ("x", "y"))
+    assert label_names(judged) == ("0", "1", "2")
 
 
 def test_a_decoder_reads_as_it_was_trained():

@@ -196,11 +196,16 @@ def test_a_masked_language_model_is_asked_nothing():
 # the rows that round 250,002 pieces up to 250,112 (one vector and one bias each).
 COUNTS = {
     "decoder_only_tiny": 616_768,
+    "decoder_only_mini": 2 * 4096 * 128 + 2 * (3 * 128**2 + 3 * 128 * 352 + 2 * 128) + 128,
     "decoder_only_small": 2 * 32000 * 768 + 12 * (4 * 768**2 + 3 * 768 * 2048 + 2 * 768) + 768,
     "decoder_only_1_3b": 2 * 32000 * 2048 + 24 * (4 * 2048**2 + 3 * 2048 * 5504 + 2 * 2048) + 2048,
     "xlmr_base": 278_295_186 + 110 * 769,
     "xlmr_large": 560_142_482 + 110 * 1025,
     "encoder_only_tiny": 403_584,
+    # Tables of tokens, positions and types, and a norm; the head; the layers.
+    "encoder_only_mini": (4096 + 514 + 1 + 2) * 128
+    + (128 * 129 + 2 * 128 + 4096)
+    + 2 * (4 * 128 * 129 + 4 * 128 + 128 * 512 * 2 + 512 + 128),
 }
 
 

@@ -5,6 +5,7 @@ them; GLUE's, published as tables, have the column names of TFDS. `unfold_...` m
 a published one, `read_...` an example of a flat one; both raise BrokenRecordError.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -117,20 +118,26 @@ def unfold_spans(record: Record) -> list[Record]:
 
 
 def read_spans(record: Record) -> dict[str, Any]:
-    """Returns a text, a phrase and a pronoun (WSC)."""
+    """Returns a text, a phrase and a pronoun, which stands where `referents` looks for it (WSC)."""
     names = ("text", "span1_text", "span2_text")
     found = read_labelled(record, names, BOOLEAN_LABELS)
     found |= {name: read_count(record, name) for name in ("span1_index", "span2_index")}
-    words, number = found["text"].split(" "), found["span2_index"]
-    # As `benchmark_formats.referents` finds it.
-    near = words[number : number + 2]
-    if number == 0 or not any(word.startswith(found["span2_text"]) for word in near):
+    words, number, pronoun = found["text"].split(" "), found["span2_index"], found["span2_text"]
+    if not 0 < number < len(words) or not _is_at(words, number, pronoun):
         raise BrokenRecordError(
             "span",
-            f"span2_text={found['span2_text']!r} is not word span2_index={number} of the text "
-            "(counted from 0, and not the first); correct or remove the line",
+            f"span2_text={pronoun!r} is not word span2_index={number} of the text (counted from 0, "
+            "and not the first); correct or remove the line",
         )
     return found
+
+
+def _is_at(words: Sequence[str], number: int, pronoun: str) -> bool:
+    """Returns whether `benchmark_formats.referents` finds a pronoun at a word, or at the next."""
+    word, following = words[number], words[min(number + 1, len(words) - 1)]
+    marks = word.removeprefix(pronoun)
+    is_marked = word.startswith(pronoun) and all(unicodedata.category(c)[0] == "P" for c in marks)
+    return is_marked or following == pronoun
 
 
 def read_candidates(record: Record) -> dict[str, Any]:

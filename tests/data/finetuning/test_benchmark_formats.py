@@ -10,6 +10,7 @@ from data.finetuning.test_formats import convert
 
 from presence_t5x.data.finetuning import benchmark_formats
 from presence_t5x.data.finetuning.families import FAMILIES
+from presence_t5x.data.finetuning.records import BrokenRecordError
 
 NUMBERS = {"paragraph": 3, "question": 4, "answer": 5}
 # Family: an example, its inputs, its target.
@@ -268,12 +269,25 @@ def test_pronouns_of_wsc_are_marked_where_they_stand(text, pronoun, number, expe
     FAMILIES["super_glue_wsc_simple"].read(wsc(text, pronoun, number))
 
 
-@pytest.mark.parametrize(("number", "message"), [(0, "must be that of a word"), (4, "not at")])
-def test_a_pronoun_that_is_not_there_is_an_error(number, message):
+MISPLACED = [
+    ("Ana saw it and left", "it", 0, "must be that of a word"),
+    ("Ana saw it and left", "it", 5, "must be that of a word"),
+    ("Ana saw it and left", "it", 4, "not at"),
+    ("Ana saw items of it", "it", 2, "not at"),  # a word that begins so
+    ("Ana saw him's of him", "him", 2, "not at"),
+    ("Ana gave to him, then left", "him", 2, "not at"),  # the next word, with a mark
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "pronoun", "number", "message"), MISPLACED)
+def test_a_pronoun_that_is_not_there_is_an_error(text, pronoun, number, message):
+    """Of files' records before any text is made of them."""
     import tensorflow as tf
 
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        convert(benchmark_formats.referents, wsc("Ana saw it and left", "it", number))
+        convert(benchmark_formats.referents, wsc(text, pronoun, number))
+    with pytest.raises(BrokenRecordError, match=f"is not word span2_index={number}"):
+        FAMILIES["super_glue_wsc_simple"].read(wsc(text, pronoun, number))
 
 
 def test_wsc_is_trained_on_right_referents_alone():
