@@ -7,6 +7,7 @@ keep the vectors' gradient and form the kernel's anew. `losses` turns batches in
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from presence_t5x.partitioning import VocabularyParts, constrain
 
 # Float32 logits held at a time. mT5: 134 tokens; fewer would read the kernel more often.
 LOGIT_BLOCK_BYTES = 128 * 2**20
+CPU_BLOCK_TOKENS = 640  # a CPU's caches hold more of a smaller block, if its vocabulary is small
 
 
 class TokenSums(NamedTuple):
@@ -40,7 +42,7 @@ class _Arguments(NamedTuple):
 
 class _Settings(NamedTuple):
     z_loss: float
-    num_blocks: int
+    positions: int  # of a block
     parts: VocabularyParts
 
 
@@ -72,7 +74,8 @@ def blockwise_cross_entropy(
       vocab_size: of which `kernel` holds a device's part (`partitioning.VocabularyParts`), whose
         gradient then is that of all devices' rows; a cotangent that all rows share must be the same
         on all devices. None: `kernel` is whole.
-      block_bytes: of float32 logits held at a time; at least one position of every row is.
+      block_bytes: of float32 logits held at a time, on CPUs of CPU_BLOCK_TOKENS at most; at least
+        one position of every row is.
 
     >>> import jax.numpy as jnp
     >>> hidden, kernel = jnp.ones((1, 2, 3)), jnp.zeros((3, 4))
@@ -81,11 +84,10 @@ def blockwise_cross_entropy(
     >>> print(total)  # one token of loss log(4)
     1.3862944
     """
-    rows, length, _ = hidden.shape
     vocab_size = kernel.shape[1] if vocab_size is None else vocab_size
-    positions = max(1, block_bytes // (4 * rows * vocab_size))
     parts = VocabularyParts.of(kernel.shape[1], vocab_size)
-    settings = _Settings(z_loss, -(-length // positions), parts)
+    positions = max(1, block_bytes // (4 * len(hidden) * vocab_size))
+    settings = _Settings(z_loss, positions, parts)
     arguments = _Arguments(hidden, kernel, bias, targets, weights.astype(jnp.float32))
     fun: Any = _row_losses if per_row else _total_loss
     loss, sums = fun(settings, arguments)
@@ -137,18 +139,41 @@ _total_loss.defvjp(_total_loss_forward, _total_loss_backward)
 _row_losses.defvjp(_row_losses_forward, _row_losses_backward)
 
 
-def _sweep(
+def _sweep(settings: _Settings, arguments: _Arguments, **wanted: bool):
+    """Returns sums by row, and the gradients asked for at a cotangent of 1 (None for others).
+
+    They are those of the hidden vectors, and of the pair (kernel, bias). Which device it is for is
+    known when it is compiled.
+    """
+    most = max(1, CPU_BLOCK_TOKENS // len(arguments.hidden))
+    smaller = settings._replace(positions=min(settings.positions, most))
+    return lax.platform_dependent(
+        arguments,
+        cpu=lambda a: _sweep_blocks(smaller, a, _transposed_product, **wanted),
+        default=lambda a: _sweep_blocks(settings, a, _kernel_product, **wanted),
+    )
+
+
+def _kernel_product(hidden: Array, gradient: Array) -> Array:
+    """Returns a block's part of the kernel's gradient."""
+    return jnp.einsum("ne,nv->ev", hidden, gradient)
+
+
+def _transposed_product(hidden: Array, gradient: Array) -> Array:
+    """Returns the same; XLA's CPU library multiplies no transposed matrix, unless it is copied."""
+    return lax.optimization_barrier(hidden.T) @ gradient
+
+
+def _sweep_blocks(
     settings: _Settings,
     arguments: _Arguments,
+    kernel_product: Callable[[Array, Array], Array],
     *,
     with_hidden: bool = False,
     with_output: bool = False,
 ):
-    """Returns sums by row, and the gradients asked for at a cotangent of 1 (None for others).
-
-    They are those of the hidden vectors, and of the pair (kernel, bias).
-    """
     parts, output = settings.parts, (arguments.kernel, arguments.bias)
+    num_blocks = -(-arguments.hidden.shape[1] // settings.positions)
     kernel = constrain(arguments.kernel.astype(jnp.float32), ("embed", "vocab"))
     rows = parts.gather_rows((arguments.hidden, arguments.targets, arguments.weights))
 
@@ -164,7 +189,7 @@ def _sweep(
             product = jnp.einsum("nv,ev->ne", gradient, kernel).reshape(*shape, -1)
             hidden_gradient = parts.sum_own_rows(product).astype(arguments.hidden.dtype)
         if with_output:
-            product = jnp.einsum("ne,nv->ev", hidden, gradient)
+            product = kernel_product(hidden, gradient)
             summed = None if arguments.bias is None else jnp.sum(gradient, axis=0)
             output_gradient = jax.tree.map(
                 lambda total, new: (total + new).astype(total.dtype),
@@ -174,11 +199,11 @@ def _sweep(
         sums = TokenSums(*(jnp.sum((v * weights).reshape(shape), axis=1) for v in values))
         return output_gradient, (sums, hidden_gradient)
 
-    blocks = jax.tree.map(lambda leaf: _cut_length(leaf, settings.num_blocks), rows)
+    blocks = jax.tree.map(lambda leaf: _cut_length(leaf, num_blocks), rows)
     start = None
     if with_output:
         start = jax.tree.map(lambda leaf: _zeros_like_gradient(leaf, arguments.hidden), output)
-    if settings.num_blocks == 1:
+    if num_blocks == 1:
         first = jax.tree.map(lambda leaf: leaf[0], blocks)
         output_gradient, (sums, hidden_gradient) = body(start, first)
     else:

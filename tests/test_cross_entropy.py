@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from presence_t5x import cross_entropy
 from presence_t5x.cross_entropy import blockwise_cross_entropy
 
 ROWS, LENGTH, WIDTH, VOCABULARY = 3, 7, 5, 11
@@ -14,6 +15,18 @@ Z_LOSS = 0.1
 TOLERANCE = 1e-5
 POSITION_BYTES = 4 * ROWS * VOCABULARY
 CUTS = [1, 2 * POSITION_BYTES, 3 * POSITION_BYTES, 10**9]  # 7, 4, 3 (padded) and 1 blocks
+PLATFORMS = ["cpu", "tpu"]
+
+
+@pytest.fixture(params=PLATFORMS)
+def platform(request, monkeypatch):
+    """Runs here what is compiled for a platform."""
+
+    def choose(*operands, cpu, default):
+        return (cpu if request.param == "cpu" else default)(*operands)
+
+    monkeypatch.setattr(cross_entropy.lax, "platform_dependent", choose)
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +56,7 @@ def assert_close(actual, expected):
 @pytest.mark.parametrize("block_bytes", CUTS)
 @pytest.mark.parametrize("per_row", [True, False])
 @pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.usefixtures("platform")
 def test_value_and_gradient_equal_autodiff(arguments, block_bytes, per_row, has_bias):
     hidden, kernel, targets, weights = arguments
     cotangents = jnp.array([0.5, -2.0, 3.0]) if per_row else jnp.float32(2.5)
@@ -91,6 +105,19 @@ def test_no_array_of_all_logits(arguments, per_row):
     for length in (LENGTH, 8):
         assert f"[{ROWS},{length},{VOCABULARY}]" not in jaxpr
         assert f"[{ROWS * length},{VOCABULARY}]" not in jaxpr
+
+
+@pytest.mark.parametrize("compiled_for", PLATFORMS)
+def test_cpus_hold_smaller_blocks(compiled_for):
+    """64 MiB of logits: one block, of which a CPU makes 13."""
+    shapes = [(8, 1024, 4), (4, 2048), (8, 1024), (8, 1024)]
+    types = [jnp.float32, jnp.float32, jnp.int32, jnp.float32]
+    operands = [jax.ShapeDtypeStruct(*each) for each in zip(shapes, types)]
+    fun = functools.partial(blockwise_cross_entropy, per_row=False, z_loss=Z_LOSS)
+    lowered = jax.jit(fun).trace(*operands).lower(lowering_platforms=(compiled_for,))
+    logits = {"cpu": "tensor<632x2048xf32>", "tpu": "tensor<8192x2048xf32>"}
+    for name, shape in logits.items():
+        assert (shape in lowered.as_text()) == (name == compiled_for)
 
 
 def test_a_bfloat16_kernel_gets_a_bfloat16_gradient(arguments):
