@@ -160,7 +160,7 @@ def _kernel_product(hidden: Array, gradient: Array) -> Array:
 
 
 def _transposed_product(hidden: Array, gradient: Array) -> Array:
-    """Returns the same; XLA's CPU library multiplies no transposed matrix, unless it is copied."""
+    """Returns the same; XLA's fast CPU library takes no transposed left matrix that is no copy."""
     return lax.optimization_barrier(hidden.T) @ gradient
 
 

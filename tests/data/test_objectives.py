@@ -490,6 +490,7 @@ def test_streams_pack_documents_and_resume(config, tmp_path):
         rest.append(next(whole).features)
         counts = rest[-1]["encoder_loss_weights"].sum(axis=1)
         assert counts.sum() >= 1
+        assert config.most_targets is None or counts.max() <= config.most_targets
     resumed = open_batches(config, **root)
     resumed.set_state(state)
     for features in rest[6:]:
